@@ -1,0 +1,72 @@
+"""What can go wrong, and the checks that say so.
+
+Public input that is wrong raises `ValueError` (wrong value) or `TypeError` (wrong kind of thing). Every message names
+the argument, the rule, the value that was given, and what to do about it. Checks belong to constructors and public
+entry points, never to inner loops.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+class UserError(ValueError):
+    """A mistake in what the user asked for: commands print its message, without a traceback, and exit with status 2."""
+
+
+def fail(argument: str, rule: str, value: object, remedy: str) -> UserError:
+    """The error `argument must rule, got value; remedy`, to be raised by the caller."""
+    return UserError(f"{argument} must {rule}, got {value}; {remedy}")
+
+
+def check_in_interval(
+    argument: str,
+    value: float,
+    low: float,
+    high: float,
+    remedy: str,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Raise `UserError` unless low <= value <= high (an end is excluded when it is open)."""
+    above = value > low if open_low else value >= low
+    below = value < high if open_high else value <= high
+    if not (above and below):
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        raise fail(argument, f"lie in {interval}", value, remedy)
+
+
+def check_choice(argument: str, value: str, choices: Iterable[str]) -> None:
+    """Raise `UserError` unless `value` is one of `choices`."""
+    names = sorted(choices)
+    if value not in names:
+        raise fail(argument, f"be one of {', '.join(names)}", repr(value), "choose one of these")
+
+
+def check_states(argument: str, states: Tensor, num_states: int) -> None:
+    """Raise unless `states` holds integers in [0, num_states)."""
+    if states.dtype.is_floating_point or states.dtype.is_complex or states.dtype == torch.bool:
+        raise TypeError(f"{argument} must hold integer states, got dtype {states.dtype}; convert it with .long()")
+    if states.numel() == 0:
+        raise fail(argument, "hold at least one state", f"shape {tuple(states.shape)}", "pass data that is not empty")
+    low, high = int(states.min()), int(states.max())
+    if low < 0 or high >= num_states:
+        worst = low if low < 0 else high
+        raise fail(argument, f"hold states in 0..{num_states - 1}", worst, "raise num_states or clean the data")
+
+
+def check_distribution(argument: str, probs: Tensor, num_states: int) -> None:
+    """Raise unless `probs` is a strictly positive probability vector of shape [num_states]."""
+    if tuple(probs.shape) != (num_states,):
+        raise fail(argument, f"have shape [{num_states}]", f"{list(probs.shape)}", "give one probability per state")
+    if not bool(torch.isfinite(probs).all()) or float(probs.min()) <= 0:
+        raise fail(
+            argument,
+            "be positive and finite",
+            f"a minimum of {float(probs.min()):g}",
+            "add one to each count before normalising",
+        )
+    if abs(float(probs.double().sum()) - 1) > 1e-6:
+        raise fail(argument, "sum to 1", f"{float(probs.double().sum()):.8g}", "divide it by its sum")
