@@ -1,0 +1,14 @@
+"""What noise: processes, one file each, over a shared algebra of kernels."""
+
+from collections.abc import Callable
+
+from scud.processes.base import Process
+from scud.processes.dense import Dense
+from scud.processes.gaussian import Gaussian
+from scud.processes.kernel import Kernel, Operator
+from scud.processes.uniform import Uniform
+
+PROCESSES: dict[str, Callable[..., Process]] = {"uniform": Uniform, "gaussian": Gaussian, "dense": Dense}
+"""Processes by the `kind` of their spec."""
+
+__all__ = ["PROCESSES", "Dense", "Gaussian", "Kernel", "Operator", "Process", "Uniform"]

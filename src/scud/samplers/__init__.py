@@ -1,0 +1,5 @@
+"""From noise to data."""
+
+from scud.samplers.ancestral import sample, trajectory
+
+__all__ = ["sample", "trajectory"]

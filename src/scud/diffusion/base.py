@@ -1,0 +1,196 @@
+"""What every diffusion model of categorical data offers: noising, a bound on the likelihood, a loss, sampling.
+
+The bound, in nats per example, on data x0 of any dimensions:
+
+    -log p(x0) <= E_{t ~ U(0, t_max)} t_max Σ_d h_d(t)      [diffusion term]
+                  + Σ_d prior(x0_d)                         [prior term, exact]
+
+`integrand` computes h_d for one draw of the noised state; a model says what it is. Nothing is left out: t runs from 0,
+where the noised state is x0 itself, and the prior term holds what is left at t_max. With the ideal denoiser the bound is
+H(x0) plus only what a factorised prior cannot know at t_max.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scud.diffusion.times import draw_times
+from scud.errors import check_distribution, check_in_interval, check_states, fail
+from scud.numerics import stratified_uniform
+from scud.schedules import MutualInformation, Schedule
+from scud.typing import Conditioning, Denoiser
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """A noised batch.
+
+    Attributes:
+        x_t: states [batch, *dims]; for masking, B where masked.
+        t: time [batch], or [batch, *dims] where positions differ; float64.
+        s: event counts [batch, *dims] int64 (masking: 1 = masked), or None for the classical model.
+    """
+
+    x_t: Tensor
+    t: Tensor
+    s: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """One estimate of the bound on -log p(x0), by its terms, in nats per example: each [batch]."""
+
+    diffusion: Tensor
+    prior: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """diffusion + prior [batch]."""
+        return self.diffusion + self.prior
+
+
+class Diffusion(nn.Module, ABC):
+    """A diffusion model without its network.
+
+    Args:
+        num_states: B.
+        schedule: tau(t).
+        p0: training marginal [B], positive, summing to 1.
+        t_max: the largest time, in (0, 1).
+
+    Raises:
+        UserError: p0 is no distribution over the states, or t_max lies outside (0, 1).
+    """
+
+    p0: Tensor
+    prior_nats: Tensor
+
+    def __init__(self, num_states: int, schedule: Schedule, p0: Tensor, t_max: float) -> None:
+        super().__init__()
+        check_distribution("p0", p0, num_states)
+        check_in_interval("t_max", t_max, 0, 1, "0.999 is the default", open_low=True, open_high=True)
+        self.num_states, self.schedule, self.t_max = num_states, schedule, t_max
+        p0 = p0.detach().double().cpu()
+        self.register_buffer("p0", p0 / p0.sum(), persistent=False)
+        if isinstance(schedule, MutualInformation) and not torch.allclose(schedule.p0, self.p0, rtol=1e-6):
+            raise fail("p0", "be the schedule's own p0", "another one", "build both from the same training marginal")
+
+    @abstractmethod
+    def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
+        """Draw the noised state of clean states x0 [batch, *dims] at times t [batch]."""
+
+    @abstractmethod
+    def condition(self, noisy: Noisy, mask: Tensor | None = None, label: Tensor | None = None) -> Conditioning:
+        """What a denoiser is told about a noised batch."""
+
+    @abstractmethod
+    def integrand(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+        """h_d(t): nats per position and unit of t, [batch, *dims], differentiable in logits [batch, *dims, B].
+
+        0 where `mask` is False.
+        """
+
+    @abstractmethod
+    def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
+        """Draw a state at t_max from the factorised prior, `shape` = (batch, *dims)."""
+
+    @abstractmethod
+    def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
+        """Draw the state at an earlier time u given the one now and a prediction of x0. At u = 0 all noise is undone."""
+
+    @abstractmethod
+    def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
+        """Set the positions where `known` [batch, *dims] is True to clean states x0, which no step will change."""
+
+    @abstractmethod
+    def grid(self, steps: int) -> Tensor:
+        """Times t_max = t_0 > … > t_steps = 0 between which sampling steps, even in information: [steps + 1] float64."""
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """The registered `kind` and scalar arguments: enough, with process, schedule and p0, to build the model again."""
+
+    def elbo(
+        self,
+        denoiser: Denoiser,
+        x0: Tensor,
+        mask: Tensor | None = None,
+        *,
+        label: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        u: Tensor | None = None,
+    ) -> Elbo:
+        """One unbiased estimate of the bound for every example, from one draw of t and of the noised state.
+
+        Args:
+            denoiser: (x_t [batch, *dims], Conditioning) -> logits [batch, *dims, B].
+            x0: clean states [batch, *dims], integers below B.
+            mask: [batch, *dims], True at real positions; all are when None.
+            label: [batch], passed on to the denoiser.
+            generator: source of all noise.
+            u: [batch] in [0, 1), which quantiles of t to use; a stratified sample of the batch by default. Pass a
+                slice of a larger sample to stratify over accumulation steps and machines.
+
+        Returns:
+            Elbo with diffusion and prior terms [batch], nats per example.
+
+        Raises:
+            UserError: x0 is empty or holds a state outside 0..B-1.
+        """
+        check_states("x0", x0, self.num_states)
+        if u is None:
+            u = stratified_uniform(x0.shape[0], generator, x0.device)
+        t, weight = draw_times(u, self.schedule, self.t_max)
+        noisy = self.corrupt(x0, t, generator)
+        logits = denoiser(noisy.x_t, self.condition(noisy, mask, label))
+        expected = (*x0.shape, self.num_states)
+        if logits.shape != expected:
+            raise fail("denoiser", f"return logits of shape {list(expected)}", list(logits.shape), "put states last")
+        diffusion = per_example(self.integrand(logits, x0, noisy, mask))
+        prior = self.prior_nats[x0] if mask is None else self.prior_nats[x0] * mask
+        return Elbo(diffusion * weight.to(diffusion.dtype), per_example(prior).to(diffusion.dtype))
+
+    def loss(
+        self,
+        denoiser: Denoiser,
+        x0: Tensor,
+        mask: Tensor | None = None,
+        *,
+        label: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        u: Tensor | None = None,
+    ) -> Tensor:
+        """What training minimises: the bound's diffusion term in nats per real position, a scalar. Arguments as in `elbo`."""
+        positions = x0.numel() if mask is None else mask.sum()
+        return self.elbo(denoiser, x0, mask, label=label, generator=generator, u=u).diffusion.sum() / positions
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        shape: tuple[int, ...],
+        steps: int = 128,
+        *,
+        known: Tensor | None = None,
+        known_mask: Tensor | None = None,
+        label: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw clean states, `shape` = (batch, *dims), with `steps` calls of the denoiser: see `scud.samplers.sample`."""
+        from scud.samplers import sample
+
+        return sample(
+            self, denoiser, shape, steps, known=known, known_mask=known_mask, label=label, generator=generator
+        )
+
+
+def per_example(values: Tensor) -> Tensor:
+    """Sum over all but the first dimension: [batch, *dims] -> [batch]."""
+    return values.flatten(1).sum(1)
+
+
+def spread(per_batch: Tensor, like: Tensor) -> Tensor:
+    """Shape [batch] (or already [batch, *dims]) so that it broadcasts against `like` [batch, *dims]."""
+    return per_batch if per_batch.ndim == like.ndim else per_batch.reshape(-1, *[1] * (like.ndim - 1))

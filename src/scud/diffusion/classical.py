@@ -1,0 +1,102 @@
+"""Classical discrete diffusion in continuous time (Campbell et al. 2022, arXiv 2205.14987).
+
+x_t | x0 ~ P[x0, :], P = exp(tau Q); the model is told the time alone. With p = softmax(logits), the reverse rate from x_t to
+y ≠ x_t is R(y) = Q[y, x_t] (p P)[y] / (p P)[x_t] per unit of tau, the true one has p one-hot at x0, and the bound's integrand is
+
+    h_d(t) = beta Σ_{y ≠ x_t} [ R_θ(y) - R(y) + R(y) log(R(y) / R_θ(y)) ].
+
+The prior term is KL( P(t_max)[x0_d, :] || p0 P(t_max) ).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scud import numerics
+from scud.diffusion.base import Noisy, spread
+from scud.diffusion.evidence import EvidenceTable
+from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, is_active
+from scud.errors import fail
+from scud.processes import Process
+from scud.processes.kernel import floor
+from scud.schedules import MutualInformation, Schedule
+from scud.schedules.information import divergences
+
+
+class Classical(KernelDiffusion):
+    """Classical diffusion with any process.
+
+    Args:
+        process: the noise.
+        schedule: tau(t); a `MutualInformation` schedule must have gamma = 0 and the same p0.
+        p0: training marginal [B], positive, summing to 1.
+        t_max: the largest time, in (0, 1).
+
+    Raises:
+        UserError: a schedule that is conditioned on events (gamma > 0), or has another p0.
+    """
+
+    jump_rates: Tensor
+
+    def __init__(self, process: Process, schedule: Schedule, *, p0: Tensor, t_max: float = 0.999) -> None:
+        super().__init__(process.num_states, schedule, p0, t_max)
+        if isinstance(schedule, MutualInformation) and schedule.gamma != 0:
+            raise fail("schedule", "be conditioned on time (gamma = 0)", f"gamma {schedule.gamma:g}", "give it gamma=0")
+        self.process = process
+        self.kernel = process.time()
+        generator = process.generator()
+        self.register_buffer("jump_rates", (generator - generator.diagonal().diag()).T.contiguous(), persistent=False)
+        most = schedule.tau(torch.tensor([t_max], dtype=torch.float64))
+        start = 1e-3 / process.max_rate
+        self.evidence = EvidenceTable(self.kernel, self.p0, start, float(most) + start, counts=False)
+        self.register_buffer("prior_nats", divergences(self.kernel, self.p0, most)[0], persistent=False)
+
+    def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
+        tau = spread(self.schedule.tau(t.double()), x0).expand(x0.shape)
+        return Noisy(self.kernel.draw(x0, tau, generator), t)
+
+    def amounts(self, noisy: Noisy) -> Tensor:
+        return spread(self.schedule.tau(noisy.t), noisy.x_t).expand(noisy.x_t.shape)
+
+    def integrand(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+        clean, seen, tau = x0.reshape(-1), noisy.x_t.reshape(-1), self.amounts(noisy).reshape(-1)
+        rates = self.jump_rates.to(torch.promote_types(logits.dtype, torch.float32))
+
+        def rowwise(rows: Tensor, index: Tensor) -> Tensor:
+            past, here = self.kernel.operator(tau[index]), seen[index].unsqueeze(-1)
+            predicted, true = floor(past.apply(rows.to(rates.dtype).softmax(-1))), past.rows(clean[index])
+            true = (true / true.gather(-1, here)).to(rates.dtype)
+            to = rates[here.squeeze(-1)]
+            return numerics.generalised_kl(to * true, to * (predicted / predicted.gather(-1, here)))
+
+        blocks = active_blocks(self.kernel, tau, is_active(tau.reshape(x0.shape) > 0, mask))
+        values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
+        return spread(self.schedule.beta(noisy.t.double()), values).to(values.dtype) * values
+
+    def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
+        t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
+        return self.corrupt(numerics.draw_categorical(self.p0.expand(*shape, -1), generator), t, generator)
+
+    def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
+        now = self.amounts(noisy).reshape(-1)
+        end = noisy.t.clamp_max(u)
+        past = spread(self.schedule.tau(end), noisy.x_t).expand(noisy.x_t.shape).reshape(-1)
+        x = noisy.x_t.clone().reshape(-1)
+        rows = (now > past).nonzero().squeeze(-1)
+        if rows.numel():
+            predicted = logits.reshape(-1, self.num_states)[rows]
+            x[rows] = self.draw_before(x[rows], predicted, past[rows], (now - past)[rows], generator)
+        return Noisy(x.reshape(noisy.x_t.shape), end)
+
+    def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
+        t = spread(noisy.t, known).expand(known.shape).masked_fill(known, 0.0)
+        return Noisy(torch.where(known, x0, noisy.x_t), t)
+
+    def information_schedule(self) -> Schedule:
+        if isinstance(self.schedule, MutualInformation):
+            return self.schedule
+        return MutualInformation(self.process, self.p0, 0.0)
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "classical", "t_max": self.t_max}

@@ -1,0 +1,83 @@
+"""Evidence: what the noised state at a position says of the clean one there, in the form networks take it.
+
+e_b = p0_b M(a)[b, x_t] / (p0 M(a))[x_t], embedded as e @ E = [M(a)ᵀ (p0 ∘ E)][x_t] / (p0 M(a))[x_t]. The products are
+taken once per step for the few amounts that serve as nodes (every count up to 16, then 12% apart), not once per position;
+between nodes the embedding is interpolated linearly in the amount. It is an input of the network, the same in training,
+evaluation and sampling, so the interpolation costs the bound nothing.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from scud.processes import Kernel
+
+SPACING = 1.12
+
+
+class EvidenceTable(nn.Module):
+    """The nodes for one kernel and p0.
+
+    Args:
+        kernel: M(a).
+        p0: training marginal [B] float64.
+        start: amounts up to this are told apart one by one (events: 16), or one node stands for them (time).
+        end: the largest amount that matters; larger ones are read as this one.
+        counts: whether amounts are whole numbers.
+    """
+
+    nodes: Tensor
+    p0: Tensor
+    totals: Tensor
+
+    def __init__(self, kernel: Kernel, p0: Tensor, start: float, end: float, counts: bool) -> None:
+        super().__init__()
+        self.kernel = kernel
+        steps = max(int(torch.tensor(end / start).log() / torch.tensor(SPACING).log()) + 2, 2)
+        beyond = start * SPACING ** torch.arange(steps, dtype=torch.float64)
+        below = torch.arange(start if counts else 1, dtype=torch.float64)
+        nodes = torch.cat([below, beyond.round().unique() if counts else beyond])
+        self.register_buffer("nodes", nodes, persistent=False)
+        self.register_buffer("p0", p0, persistent=False)
+        totals = torch.cat([p0 @ kernel.matrices(node.unsqueeze(0)) for node in nodes])
+        self.register_buffer("totals", totals.clamp_min(torch.finfo(torch.float64).tiny), persistent=False)
+
+    def at(self, x_t: Tensor, amounts: Tensor) -> "KernelEvidence":
+        """The evidence of states x_t [batch, *dims] after amounts that broadcast to the same shape."""
+        return KernelEvidence(self, x_t, amounts.expand(x_t.shape).double())
+
+
+class KernelEvidence:
+    """Implements `scud.typing.Evidence` for one noised batch."""
+
+    def __init__(self, table: EvidenceTable, x_t: Tensor, amounts: Tensor) -> None:
+        self.table, self.x_t, self.amounts = table, x_t, amounts.clamp_max(table.nodes[-1])
+
+    def embed(self, weight: Tensor) -> Tensor:
+        nodes = self.table.nodes
+        right = torch.searchsorted(nodes, self.amounts.contiguous())
+        left = (right - 1).clamp_min(0)
+        width = (nodes[right] - nodes[left]).clamp_min(torch.finfo(torch.float64).tiny)
+        share = ((self.amounts - nodes[left]) / width).to(weight.dtype).unsqueeze(-1)
+        used, place = torch.unique(torch.stack([left, right]), return_inverse=True)
+        scaled = self.table.p0.to(weight.dtype).unsqueeze(1) * weight
+        sums = self.table.kernel.transport(scaled, nodes[used])
+        rows = (sums / self.table.totals[used].to(weight.dtype).unsqueeze(-1)).flatten(0, 1)
+        low, high = (nn.functional.embedding(at * weight.shape[0] + self.x_t, rows) for at in place)
+        return torch.lerp(low, high, share)
+
+    def probs(self) -> Tensor:
+        return self.embed(torch.eye(self.table.p0.shape[0], device=self.x_t.device))
+
+
+class MaskEvidence:
+    """Evidence under masking: one-hot at a state that is seen, p0 where it is masked (x_t = B)."""
+
+    def __init__(self, p0: Tensor, x_t: Tensor) -> None:
+        self.p0, self.x_t = p0, x_t
+
+    def embed(self, weight: Tensor) -> Tensor:
+        unseen = self.p0.to(weight.dtype) @ weight
+        return nn.functional.embedding(self.x_t, torch.cat([weight, unseen.unsqueeze(0)]))
+
+    def probs(self) -> Tensor:
+        return self.embed(torch.eye(self.p0.shape[0], device=self.x_t.device))

@@ -1,0 +1,78 @@
+"""What SCUD and the classical model share: a kernel M(a), and the posterior of the state some noise ago.
+
+With y the state before the last b of a units of noise (events for SCUD, effective time for the classical model):
+
+    true:      p(y | x_t, a, x0)      ∝ M(b)[y, x_t] M(a - b)[x0, y]
+    predicted: q(y | x_t, a; logits)  ∝ M(b)[y, x_t] (p M(a - b))[y],    p = softmax(logits)
+
+The first is the second with p one-hot at x0.
+"""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from scud import numerics
+from scud.diffusion.base import Diffusion, Noisy, spread
+from scud.diffusion.evidence import EvidenceTable
+from scud.processes.kernel import Kernel, posterior
+from scud.schedules import Schedule
+from scud.typing import Conditioning
+
+
+class KernelDiffusion(Diffusion):
+    """A diffusion model on a kernel: sampling, evidence and step grid; subclasses say what an amount of noise is."""
+
+    kernel: Kernel
+    evidence: EvidenceTable
+
+    @abstractmethod
+    def amounts(self, noisy: Noisy) -> Tensor:
+        """How much noise each position has had, [batch, *dims] float64."""
+
+    @abstractmethod
+    def information_schedule(self) -> Schedule:
+        """The schedule on which this model's information falls linearly."""
+
+    def condition(self, noisy: Noisy, mask: Tensor | None = None, label: Tensor | None = None) -> Conditioning:
+        evidence = self.evidence.at(noisy.x_t, self.amounts(noisy))
+        return Conditioning(t=noisy.t.float(), s=noisy.s, mask=mask, label=label, evidence=evidence)
+
+    def grid(self, steps: int) -> Tensor:
+        even = self._even_in_information()
+        t_max = torch.tensor(self.t_max, dtype=torch.float64)
+        last = even.inverse(self.schedule.tau(t_max))
+        inner = self.schedule.inverse(even.tau(last * torch.arange(steps - 1, 0, -1, dtype=torch.float64) / steps))
+        return torch.cat([t_max[None], inner, torch.zeros(1, dtype=torch.float64)])
+
+    def _even_in_information(self) -> Schedule:
+        if not hasattr(self, "_information"):
+            self._information = self.information_schedule()
+        return self._information
+
+    def draw_before(
+        self, x_t: Tensor, logits: Tensor, past: Tensor, recent: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Draw y, the state before the last `recent` units of noise, where `past` units remain: all [N], logits [N, B]."""
+        states = x_t.clone()
+        for block in self.kernel.blocks(past):
+            p = logits[block].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
+            columns = self.kernel.general_operator(recent[block]).columns(x_t[block])
+            weights = posterior(self.kernel.operator(past[block]), columns, p)
+            states[block] = numerics.draw_categorical(weights, generator)
+        return states
+
+
+def active_blocks(kernel: Kernel, amounts: Tensor, active: Tensor) -> list[Tensor]:
+    """Blocks of like amounts [N] among the rows where active [N] is True, as indices into all rows."""
+    rows = active.nonzero().squeeze(-1)
+    return [rows[block] for block in kernel.blocks(amounts[rows])] if rows.numel() else []
+
+
+def is_active(noised: Tensor, mask: Tensor | None) -> Tensor:
+    """Which positions count, flattened: noised [batch, *dims] and real."""
+    return (noised if mask is None else noised & mask).reshape(-1)
+
+
+__all__ = ["KernelDiffusion", "active_blocks", "is_active", "spread"]

@@ -1,0 +1,92 @@
+"""Masking diffusion: SCUD where one event forgets everything, with the counts beyond one summed out.
+
+A position is masked by time t with probability 1 - alpha, alpha = exp(-tau(t)); the bound's integrand is
+
+    h_d(t) = -alpha' / (1 - alpha) CE(x0_d, logits_d) where masked, -alpha' = beta alpha,
+
+the weighted cross-entropy of Shi et al. (arXiv 2406.04329) and Sahoo et al. (arXiv 2406.07524). The prior of a masked
+position carries no information; that of a position never masked by t_max is p0, at a cost of -alpha(t_max) log p0[x0_d].
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scud import numerics
+from scud.diffusion.base import Diffusion, Noisy, spread
+from scud.diffusion.evidence import MaskEvidence
+from scud.diffusion.scud import counts_of
+from scud.errors import fail
+from scud.processes.base import check_num_states
+from scud.schedules import Linear, MutualInformation, Schedule
+from scud.typing import Conditioning
+
+
+class Masking(Diffusion):
+    """Masking (absorbing-state) diffusion. In `Noisy` and `Conditioning`, s = 1 where masked, and x_t = B there.
+
+    Args:
+        num_states: B.
+        schedule: tau(t), alpha = exp(-tau) the share not yet masked. Linear by default: masked with probability t.
+        p0: training marginal [B], positive, summing to 1.
+        t_max: the largest time, in (0, 1).
+
+    Raises:
+        UserError: fewer than two states; a mutual-information schedule (masking's own is the linear one).
+    """
+
+    def __init__(self, num_states: int, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = 0.999) -> None:
+        check_num_states(num_states)
+        if isinstance(schedule, MutualInformation):
+            remedy = "use Linear(): on it, masking's information falls linearly"
+            raise fail("schedule", "not depend on another process", "MutualInformation", remedy)
+        super().__init__(num_states, schedule or Linear(), p0, t_max)
+        alpha = (-self.schedule.tau(torch.tensor(t_max, dtype=torch.float64))).exp()
+        self.register_buffer("prior_nats", -alpha * self.p0.log(), persistent=False)
+
+    def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
+        share = -(-self.schedule.tau(t.double())).expm1()
+        masked = numerics.draw_uniform(x0, generator) < spread(share, x0)
+        return Noisy(x0.masked_fill(masked, self.num_states), t, masked.long())
+
+    def condition(self, noisy: Noisy, mask: Tensor | None = None, label: Tensor | None = None) -> Conditioning:
+        evidence = MaskEvidence(self.p0, noisy.x_t)
+        return Conditioning(t=noisy.t.float(), s=noisy.s, mask=mask, label=label, evidence=evidence)
+
+    def integrand(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+        active = counts_of(noisy) > 0 if mask is None else (counts_of(noisy) > 0) & mask
+        rows = active.reshape(-1).nonzero().squeeze(-1)
+        chosen = logits.reshape(-1, self.num_states)[rows]
+        chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+        entropy = F.cross_entropy(chosen, x0.reshape(-1)[rows], reduction="none")
+        values = entropy.new_zeros(x0.numel()).index_copy(0, rows, entropy).reshape(x0.shape)
+        t = noisy.t.double()
+        weight = self.schedule.beta(t) / self.schedule.tau(t).expm1()
+        return spread(weight, values).to(values.dtype) * values
+
+    def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
+        t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
+        return self.corrupt(numerics.draw_categorical(self.p0.expand(*shape, -1), generator), t, generator)
+
+    def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
+        s, end = counts_of(noisy), torch.full_like(noisy.t, u)
+        # Masked at t, a position was masked after u with probability (alpha(u) - alpha(t)) / (1 - alpha(t)).
+        share = 1 - (-self.schedule.tau(end)).expm1() / (-self.schedule.tau(noisy.t)).expm1()
+        unmasked = (s > 0) & (numerics.draw_uniform(s, generator) < spread(share, s))
+        p = logits[unmasked].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
+        x = noisy.x_t.masked_scatter(unmasked, numerics.draw_categorical(p, generator))
+        return Noisy(x, end, s.masked_fill(unmasked, 0))
+
+    def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
+        return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, counts_of(noisy).masked_fill(known, 0))
+
+    def grid(self, steps: int) -> Tensor:
+        t_max = torch.tensor(self.t_max, dtype=torch.float64)
+        masked = -(-self.schedule.tau(t_max)).expm1() * torch.arange(steps - 1, 0, -1, dtype=torch.float64) / steps
+        inner = self.schedule.inverse(-(-masked).log1p())
+        return torch.cat([t_max[None], inner, torch.zeros(1, dtype=torch.float64)])
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "masking", "t_max": self.t_max}

@@ -1,0 +1,128 @@
+"""SCUD: diffusion conditioned on the jump schedule (Amin, Gruver and Wilson 2025, arXiv 2506.08316).
+
+Events come at rate r = r* / gamma, each a jump from K = I + Q / r; the model is told how many each position has had:
+s ~ Poisson(lambda(t)), lambda = r tau, and x_t | x0, s ~ K^s[x0, :]. The bound's integrand, for one draw of (t, s, x_t):
+
+    h_d(t) = (beta / tau) s_d KL( true posterior of the state before the last event || predicted one ),
+
+and its prior term is E_s KL( K^s[x0_d, :] || prior(s) ), s ~ Poisson(lambda(t_max)), prior(s) = p0 K^s.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scud import numerics
+from scud.diffusion.base import Noisy, spread
+from scud.diffusion.evidence import EvidenceTable
+from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, is_active
+from scud.errors import fail
+from scud.processes import Process
+from scud.processes.kernel import posterior
+from scud.schedules import MutualInformation, Schedule
+from scud.schedules.information import divergences, poisson_rule
+
+
+class SCUD(KernelDiffusion):
+    """Schedule-conditioned diffusion with any process.
+
+    Args:
+        process: the noise.
+        schedule: tau(t); a `MutualInformation` schedule must have the same gamma and p0.
+        gamma: in (0, 1]; 1 conditions on the most schedule information, gamma -> 0 is the classical model.
+        p0: training marginal [B], positive, summing to 1.
+        t_max: the largest time, in (0, 1).
+
+    Raises:
+        UserError: gamma outside (0, 1] or periodic for the process; gamma or p0 that differ from the schedule's.
+    """
+
+    jump: Tensor
+
+    def __init__(
+        self, process: Process, schedule: Schedule, gamma: float = 1.0, *, p0: Tensor, t_max: float = 0.999
+    ) -> None:
+        super().__init__(process.num_states, schedule, p0, t_max)
+        if isinstance(schedule, MutualInformation) and schedule.gamma != gamma:
+            raise fail("gamma", f"be the schedule's gamma {schedule.gamma:g}", f"{gamma:g}", "give both the same gamma")
+        self.process, self.gamma = process, gamma
+        self.kernel = process.events(gamma)
+        self.rate = process.rate(gamma)
+        self.register_buffer("jump", self.kernel.matrices(torch.ones(1, dtype=torch.float64))[0], persistent=False)
+        most = self.rate * schedule.tau(torch.tensor([t_max], dtype=torch.float64))
+        self.evidence = EvidenceTable(self.kernel, self.p0, 16.0, float(most + 6 * most.sqrt()) + 16, counts=True)
+        counts, weights = (part[0] for part in poisson_rule(most))
+        held = weights > 1e-18
+        prior = weights[held] @ divergences(self.kernel, self.p0, counts[held])
+        self.register_buffer("prior_nats", prior, persistent=False)
+
+    def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
+        mean = spread(self.rate * self.schedule.tau(t.double()), x0).expand(x0.shape)
+        s = torch.poisson(mean, generator=generator)
+        return Noisy(self.kernel.draw(x0, s, generator), t, s.long())
+
+    def amounts(self, noisy: Noisy) -> Tensor:
+        return counts_of(noisy).double()
+
+    def integrand(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+        s = counts_of(noisy)
+        kl = self.divergence(logits, x0, noisy.x_t, s, mask)
+        t = noisy.t.double()
+        weight = spread(self.schedule.beta(t) / self.schedule.tau(t), s) * s
+        return weight.to(kl.dtype) * kl
+
+    def divergence(self, logits: Tensor, x0: Tensor, x_t: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
+        """KL(true || predicted) over the state before the last event, in nats, [batch, *dims]; 0 where s = 0 or masked out.
+
+        Args:
+            logits: [batch, *dims, B].
+            x0, x_t, s: clean states, noised states and event counts, [batch, *dims].
+            mask: [batch, *dims], True at real positions.
+        """
+        clean, seen, past = x0.reshape(-1), x_t.reshape(-1), s.reshape(-1).double() - 1
+        jump = self.jump.T.to(torch.promote_types(logits.dtype, torch.float32)).contiguous()
+
+        def rowwise(rows: Tensor, index: Tensor) -> Tensor:
+            before, recent = self.kernel.operator(past[index]), jump[seen[index]]
+            predicted = posterior(before, recent, rows.to(jump.dtype).softmax(-1))
+            true = recent * before.rows(clean[index]).to(jump.dtype)
+            true, predicted = true / true.sum(-1, keepdim=True), predicted / predicted.sum(-1, keepdim=True)
+            return numerics.generalised_kl(true, predicted)
+
+        blocks = active_blocks(self.kernel, past, is_active(s > 0, mask))
+        return numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
+
+    def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
+        t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
+        p0 = self.p0.expand(*shape, -1)
+        return self.corrupt(numerics.draw_categorical(p0, generator), t, generator)
+
+    def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
+        s, end = counts_of(noisy), torch.full_like(noisy.t, u)
+        share = (1 - self.schedule.tau(end) / self.schedule.tau(noisy.t)).clamp(0, 1)
+        undone = torch.binomial(s.double(), spread(share, s).expand(s.shape), generator=generator)
+        x = noisy.x_t.clone().reshape(-1)
+        rows = (undone.reshape(-1) > 0).nonzero().squeeze(-1)
+        if rows.numel():
+            recent = undone.reshape(-1)[rows]
+            past = s.reshape(-1)[rows] - recent
+            x[rows] = self.draw_before(x[rows], logits.reshape(-1, self.num_states)[rows], past, recent, generator)
+        return Noisy(x.reshape(s.shape), end, s - undone.long())
+
+    def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
+        return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, counts_of(noisy).masked_fill(known, 0))
+
+    def information_schedule(self) -> Schedule:
+        if isinstance(self.schedule, MutualInformation):
+            return self.schedule
+        return MutualInformation(self.process, self.p0, self.gamma)
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "scud", "gamma": self.gamma, "t_max": self.t_max}
+
+
+def counts_of(noisy: Noisy) -> Tensor:
+    """The event counts [batch, *dims] of a batch noised by SCUD or masking."""
+    assert noisy.s is not None, "a batch noised by SCUD or masking has counts"
+    return noisy.s

@@ -1,0 +1,110 @@
+"""Exact categorical draws, divergences that keep their digits, and row-wise losses in blocks.
+
+Draws invert the cumulative distribution in float64: noise truncated in float32 changes the tail and lowers the sampling
+temperature (Zheng et al., arXiv 2409.02908).
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+
+def invert_cdf(cdf: Tensor, row: Tensor, uniform: Tensor) -> Tensor:
+    """The first state y with cdf[row, y] > u, by bisection.
+
+    Args:
+        cdf: [R, B] float64, unnormalised cumulative sums.
+        row: [N] which row each draw uses.
+        uniform: [N] float64 in [0, 1); scaled by the row's total.
+
+    Returns:
+        [N] int64 states. A state of probability 0 is never drawn.
+    """
+    num_states = cdf.shape[1]
+    flat, start = cdf.reshape(-1), row * num_states
+    # u is kept strictly below the total, so that the answer is never beyond the last state of positive probability.
+    target = torch.minimum(uniform * flat[start + num_states - 1], flat[start + num_states - 1] * (1 - 2**-53))
+    low, high = torch.zeros_like(row), torch.full_like(row, num_states - 1)
+    for _ in range((num_states - 1).bit_length()):
+        middle = (low + high) // 2
+        beyond = flat[start + middle] > target
+        high = torch.where(beyond, middle, high)
+        low = torch.where(beyond, low, middle + 1).minimum(high)
+    return low
+
+
+def draw_uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Uniform noise in [0, 1), float64, with the shape and device of `like`."""
+    return torch.rand(like.shape, dtype=torch.float64, device=like.device, generator=generator)
+
+
+def draw_categorical(weights: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One state per row, with probability proportional to weights [..., B] >= 0: -> [...] int64."""
+    rows = weights.reshape(-1, weights.shape[-1])
+    index = torch.arange(rows.shape[0], device=weights.device)
+    drawn = invert_cdf(rows.double().cumsum(-1), index, draw_uniform(index, generator))
+    return drawn.reshape(weights.shape[:-1])
+
+
+def stratified_uniform(count: int, generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
+    """One systematic sample of [0, 1): u_i = (U + i / count) mod 1, [count] float64.
+
+    Each u_i is uniform on its own; together they cover [0, 1) evenly.
+    """
+    offset = torch.rand((), dtype=torch.float64, device=device, generator=generator)
+    return (offset + torch.arange(count, dtype=torch.float64, device=device) / count) % 1.0
+
+
+def generalised_kl(true: Tensor, predicted: Tensor) -> Tensor:
+    """Σ_y [predicted - true + true log(true / predicted)] over the last dimension, in nats, never negative.
+
+    For two distributions this is KL(true || predicted); for rates it is the integrand of the classical bound. It is summed
+    as true (ratio - 1 - log ratio), which keeps its relative accuracy when the two are close; where true is 0 the term is
+    `predicted`. `predicted` must be positive where `true` is.
+    """
+    held = true > torch.finfo(true.dtype).tiny
+    ratio = predicted / torch.where(held, true, 1.0)
+    log_ratio = torch.where(held, ratio, 1.0).log()
+    return torch.where(held, true * (ratio - 1 - log_ratio), predicted).sum(-1)
+
+
+class _Blockwise(torch.autograd.Function):
+    """Evaluate a row-wise function block by block, and its gradient at once: no intermediate outlives its block."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: torch.autograd.function.FunctionCtx,
+        logits: Tensor,
+        function: Callable[[Tensor, Tensor], Tensor],
+        blocks: Iterable[Tensor],
+    ) -> Tensor:
+        values = logits.new_zeros(logits.shape[0], dtype=torch.promote_types(logits.dtype, torch.float32))
+        gradient = torch.zeros_like(logits) if logits.requires_grad else None
+        for index in blocks:
+            rows = logits.detach()[index]
+            with torch.set_grad_enabled(gradient is not None):
+                rows.requires_grad_(gradient is not None)
+                block = function(rows, index)
+            values[index] = block.detach()
+            if gradient is not None:
+                gradient[index] = torch.autograd.grad(block.sum(), rows)[0]
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return values
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradient * upstream[0].unsqueeze(-1).to(gradient.dtype), None, None
+
+
+def blockwise(function: Callable[[Tensor, Tensor], Tensor], logits: Tensor, blocks: Iterable[Tensor]) -> Tensor:
+    """Apply a row-wise function to logits [N, B] in blocks of rows: -> [N], differentiable once in the logits.
+
+    Args:
+        function: takes (rows [n, B], index [n]) to values [n], each depending on its own row alone.
+        logits: [N, B]; float16 and bfloat16 give float32 values.
+        blocks: disjoint index tensors; rows in none of them get value 0.
+    """
+    return _Blockwise.apply(logits, function, blocks)  # type: ignore[no-any-return, no-untyped-call]

@@ -1,0 +1,48 @@
+"""Gaussian noise for ordered states: near states are likelier than far ones (Austin et al. 2021; Amin et al. 2025).
+
+Q_ij = exp(-(i - j)² / (2 (bandwidth B)²)) / c off the diagonal, with c = (largest row sum of the exponentials, diagonal
+included) - 1, so that r* = 1.
+"""
+
+from typing import Any
+
+import torch
+
+from scud.errors import fail
+from scud.processes.base import MatrixProcess, check_num_states
+
+
+class Gaussian(MatrixProcess):
+    """Gaussian jumps on the line of states 0..B-1.
+
+    Args:
+        num_states: B >= 2.
+        bandwidth: standard deviation of a jump as a fraction of B; > 0.
+        normalized: divide each row by its exit rate, so that states at the ends jump as often as those inside.
+
+    Raises:
+        UserError: bandwidth not positive, or so small that no state reaches another.
+    """
+
+    def __init__(self, num_states: int, bandwidth: float = 0.05, normalized: bool = False) -> None:
+        check_num_states(num_states)
+        if not 0 < bandwidth < float("inf"):
+            raise fail("bandwidth", "be positive and finite", bandwidth, "0.05 is the paper's for images")
+        self.bandwidth, self.normalized = bandwidth, normalized
+        states = torch.arange(num_states, dtype=torch.float64)
+        distance = (states.unsqueeze(1) - states) / (bandwidth * num_states)
+        # The nearest state's exponential is divided out first: a narrow kernel must not underflow.
+        nearest = -0.5 / (bandwidth * num_states) ** 2
+        rates = (-0.5 * distance**2 - nearest).exp().fill_diagonal_(0.0)
+        if normalized:
+            rates = rates / rates.sum(1, keepdim=True)
+        rates = rates / rates.sum(1).max()
+        super().__init__(rates - rates.sum(1).diag())
+
+    def spec(self) -> dict[str, Any]:
+        return {
+            "kind": "gaussian",
+            "num_states": self.num_states,
+            "bandwidth": self.bandwidth,
+            "normalized": self.normalized,
+        }

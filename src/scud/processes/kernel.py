@@ -1,0 +1,161 @@
+"""Kernels: a family of transition matrices M(a), one per amount of noise a, and the few things a model asks of it.
+
+Conditioned on events, M(s) = K^s with s an integer count; in time, M(tau) = exp(tau Q). Both satisfy M(0) = I and
+M(a) M(b) = M(a + b), and a diffusion model needs no more than this, so every model runs on either.
+
+A structure (rank-one, spectral, …) implements `Kernel.operator` and `Kernel.matrices`; everything is defined by what the
+dense matrices would do, and tested against them. Amounts differ from position to position, so an `Operator` holds one
+amount per row. Rows are handed over in blocks of like amounts (`blocks`): a block of one amount is one dense product,
+and a block of large amounts has low rank.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from scud import numerics
+
+BLOCK_ELEMENTS = 2**19
+"""Entries of a block of rows; a few such arrays fit the processor's cache."""
+
+
+class Operator(ABC):
+    """M(a_n) for every row n of one block."""
+
+    @abstractmethod
+    def rows(self, index: Tensor) -> Tensor:
+        """M(a_n)[index_n, :] for states index [N]: -> [N, B] float64, never negative."""
+
+    @abstractmethod
+    def columns(self, index: Tensor) -> Tensor:
+        """M(a_n)[:, index_n] for states index [N]: -> [N, B] float64, never negative."""
+
+    @abstractmethod
+    def apply(self, vectors: Tensor) -> Tensor:
+        """vectors_n M(a_n) for row vectors [N, B]: -> [N, B] in their dtype, differentiable; may round below 0."""
+
+    def draw(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        """A state from M(a_n)[index_n, :]: -> [N]."""
+        return numerics.draw_categorical(self.rows(index), generator)
+
+
+class Identity(Operator):
+    """M(0): nothing has happened."""
+
+    def __init__(self, num_states: int) -> None:
+        self.num_states = num_states
+
+    def rows(self, index: Tensor) -> Tensor:
+        return nn.functional.one_hot(index, self.num_states).double()
+
+    def columns(self, index: Tensor) -> Tensor:
+        return self.rows(index)
+
+    def apply(self, vectors: Tensor) -> Tensor:
+        return vectors
+
+    def draw(self, index: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002
+        return index
+
+
+class DenseOperator(Operator):
+    """One amount for the whole block: the matrix itself, [B, B] float64."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self.matrix[index]
+
+    def columns(self, index: Tensor) -> Tensor:
+        return self.matrix.T[index]
+
+    def apply(self, vectors: Tensor) -> Tensor:
+        return vectors @ self.matrix.to(vectors.dtype)
+
+    def draw(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        return numerics.invert_cdf(self.matrix.cumsum(-1), index, numerics.draw_uniform(index, generator))
+
+
+class Kernel(nn.Module, ABC):
+    """The family M(a). Amounts are float64 tensors, whole numbers where they count events.
+
+    Attributes:
+        num_states: B.
+        stationary: [B] float64, the limit of every row as the amount grows.
+    """
+
+    stationary: Tensor
+
+    def __init__(self, stationary: Tensor) -> None:
+        super().__init__()
+        self.num_states = stationary.shape[0]
+        self.register_buffer("stationary", stationary, persistent=False)
+
+    @abstractmethod
+    def matrices(self, amounts: Tensor) -> Tensor:
+        """M(a) for amounts [n]: -> [n, B, B] float64, never negative, rows summing to 1."""
+
+    @abstractmethod
+    def general_operator(self, amounts: Tensor) -> Operator:
+        """The operator for rows of any amounts [N]."""
+
+    def operator(self, amounts: Tensor) -> Operator:
+        """The operator for a block of rows of amounts [N] (N >= 1), cheapest where all are equal."""
+        low, high = float(amounts.min()), float(amounts.max())
+        if high == 0:
+            return Identity(self.num_states)
+        if low == high and amounts.shape[0] >= self.num_states:
+            return DenseOperator(self.matrices(amounts[:1])[0])
+        return self.general_operator(amounts)
+
+    def blocks(self, amounts: Tensor) -> list[Tensor]:
+        """Split rows 0..N-1 into blocks of like amounts: index tensors that cover amounts [N] once.
+
+        Rows of amount 0 stand alone, as does any run of equal amounts that fills a block; the rest are grouped in order.
+        """
+        size = max(BLOCK_ELEMENTS // self.num_states, 256)
+        ordered, order = amounts.sort()
+        values, lengths = torch.unique_consecutive(ordered, return_counts=True)
+        ends = lengths.cumsum(0)
+        alone = (lengths >= size) | (values == 0)
+        cuts = torch.cat([ends[alone] - lengths[alone], ends[alone]]).tolist()
+        cuts = sorted({0, *cuts, amounts.shape[0]})
+        return [
+            block
+            for start, end in zip(cuts, cuts[1:], strict=False)
+            for block in order[start:end].chunk(-(-(end - start) // size))
+        ]
+
+    def draw(self, index: Tensor, amounts: Tensor, generator: torch.Generator | None) -> Tensor:
+        """A state from M(a)[index, :] for index and amounts of one shape [...]: -> [...] int64."""
+        states, flat = index.reshape(-1).clone(), amounts.reshape(-1)
+        for block in self.blocks(flat):
+            states[block] = self.operator(flat[block]).draw(states[block], generator)
+        return states.reshape(index.shape)
+
+    def transport(self, weight: Tensor, amounts: Tensor) -> Tensor:
+        """M(a)ᵀ weight for weight [B, d] and amounts [n]: -> [n, B, d], differentiable in weight."""
+        count, width = amounts.shape[0], weight.shape[1]
+        operator = self.general_operator(amounts.repeat_interleave(width))
+        return operator.apply(weight.T.repeat(count, 1)).reshape(count, width, -1).transpose(1, 2)
+
+
+def posterior(past: Operator, recent: Tensor, p: Tensor) -> Tensor:
+    """The state y before the last events, unnormalised: recent[y] (p M)[y], [N, B] (Amin et al. 2025, eq. for p(y | x, s)).
+
+    Args:
+        past: the operator of the noise before y, K^{s-k} or exp(tau(u) Q).
+        recent: [N, B], M(recent)[y, x_t]: how y explains the state x_t seen now.
+        p: [N, B] the predicted law of x0 from the other positions. One-hot at x0 gives the true posterior.
+
+    p M is floored (see `floor`), so that any prediction is a valid, strictly positive law: the same one in loss and sampler.
+    """
+    return recent.to(p.dtype) * floor(past.apply(p))
+
+
+def floor(probs: Tensor) -> Tensor:
+    """Probabilities [N, B] with rounding below 0 cut away and a little uniform mass mixed in: 1e-6 (float64: 1e-13) in all."""
+    mass = 1e-13 if probs.dtype == torch.float64 else 1e-6
+    return probs.clamp_min(0) + mass / probs.shape[-1]

@@ -1,0 +1,67 @@
+"""Rank-one kernels: one event forgets everything with probability 1 - c, so M(a) = c(a) I + (1 - c(a)) 1 piᵀ.
+
+Q = rho (1 piᵀ - I). Counting events at rate r: K = c I + (1 - c) 1 piᵀ with c = 1 - rho / r, and c(n) = c^n; c is
+negative where an event always changes the state. In time: c(tau) = exp(-rho tau).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from scud import numerics
+from scud.processes.kernel import Kernel, Operator
+
+
+class RankOneOperator(Operator):
+    def __init__(self, kept: Tensor, stationary: Tensor) -> None:
+        self.kept = kept.unsqueeze(-1)
+        self.stationary = stationary
+
+    def rows(self, index: Tensor) -> Tensor:
+        one_hot = nn.functional.one_hot(index, self.stationary.shape[0])
+        return (self.kept * one_hot + (1 - self.kept) * self.stationary).clamp_min(0)
+
+    def columns(self, index: Tensor) -> Tensor:
+        one_hot = nn.functional.one_hot(index, self.stationary.shape[0])
+        return (self.kept * one_hot + (1 - self.kept) * self.stationary[index].unsqueeze(-1)).clamp_min(0)
+
+    def apply(self, vectors: Tensor) -> Tensor:
+        kept = self.kept.to(vectors.dtype)
+        return kept * vectors + ((1 - kept) * vectors.sum(-1, keepdim=True)) * self.stationary.to(vectors.dtype)
+
+    def draw(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        kept, share = self.kept.squeeze(-1), self.stationary[index]
+        stays = numerics.draw_uniform(index, generator) < (kept + (1 - kept) * share)
+        # A state that moves is drawn from pi without the state it leaves: skip that state's stretch of the unit interval.
+        target = numerics.draw_uniform(index, generator) * (1 - share)
+        before = self.stationary.cumsum(0) - self.stationary
+        target = target + torch.where(target >= before[index], share, 0.0)
+        moved = torch.searchsorted(before, target, right=True) - 1
+        return torch.where(stays, index, moved)
+
+
+class RankOneKernel(Kernel):
+    """M(a) = c(a) I + (1 - c(a)) 1 piᵀ, with c(a) = base^a.
+
+    Args:
+        base: c(1): 1 - rho / r for events (may be negative), exp(-rho) for time.
+        stationary: pi [B].
+    """
+
+    def __init__(self, base: float, stationary: Tensor) -> None:
+        super().__init__(stationary)
+        self.base = base
+
+    def _kept(self, amounts: Tensor) -> Tensor:
+        return torch.pow(torch.tensor(self.base, dtype=torch.float64, device=amounts.device), amounts.double())
+
+    def matrices(self, amounts: Tensor) -> Tensor:
+        states = torch.arange(self.num_states, device=amounts.device)
+        kept = self._kept(amounts).repeat_interleave(self.num_states)
+        rows = RankOneOperator(kept, self.stationary).rows(states.repeat(amounts.shape[0]))
+        return rows.reshape(-1, self.num_states, self.num_states)
+
+    def operator(self, amounts: Tensor) -> Operator:
+        return self.general_operator(amounts)  # the closed form is cheaper than any dense product
+
+    def general_operator(self, amounts: Tensor) -> Operator:
+        return RankOneOperator(self._kept(amounts), self.stationary)

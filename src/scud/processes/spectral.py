@@ -1,0 +1,81 @@
+"""Spectral kernels of reversible generators: Q = V diag(q) V⁻¹ with real q, so M(a) = V diag(f^a) V⁻¹.
+
+With pi_i Q_ij = pi_j Q_ji the matrix sqrt(pi_i) Q_ij / sqrt(pi_j) is symmetric; its orthonormal eigenvectors U give
+V = diag(pi)^(-1/2) U and V⁻¹ = Uᵀ diag(pi)^(1/2). Per unit of noise a mode is scaled by f = 1 + q / r (one event) or
+f = exp(q) (time). Modes are kept in order of |f|: for large amounts only the first few differ from 0 (low rank).
+"""
+
+import torch
+from torch import Tensor
+
+from scud.processes.kernel import Kernel, Operator
+
+NEGLIGIBLE = 1e-12
+"""A mode whose weight falls below this is left out of a product."""
+
+
+class SpectralOperator(Operator):
+    """Products with V_r diag(w_n) V⁻¹_r, r the modes that matter for the smallest amount in the block."""
+
+    def __init__(self, weights: Tensor, level: Tensor, basis: Tensor, inverse: Tensor) -> None:
+        self.weights, self.level = weights, level
+        self.basis, self.inverse = basis, inverse
+
+    def rows(self, index: Tensor) -> Tensor:
+        return ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0)
+
+    def columns(self, index: Tensor) -> Tensor:
+        return ((self.inverse.T[index] * self.weights[self.level]) @ self.basis.T).clamp_min_(0)
+
+    def apply(self, vectors: Tensor) -> Tensor:
+        dtype = vectors.dtype
+        return (vectors @ self.basis.to(dtype) * self.weights.to(dtype)[self.level]) @ self.inverse.to(dtype)
+
+
+class SpectralKernel(Kernel):
+    """M(a) = V diag(f^a) V⁻¹.
+
+    Args:
+        factor: f [B] float64, the first of them 1 (the stationary mode).
+        basis: V [B, B] float64; its first column is 1.
+        inverse: V⁻¹ [B, B] float64; its first row is pi.
+    """
+
+    factor: Tensor
+    basis: Tensor
+    inverse: Tensor
+
+    def __init__(self, factor: Tensor, basis: Tensor, inverse: Tensor) -> None:
+        super().__init__(inverse[0])
+        order = factor.abs().argsort(descending=True, stable=True)
+        self.register_buffer("factor", factor[order], persistent=False)
+        self.register_buffer("basis", basis[:, order].contiguous(), persistent=False)
+        self.register_buffer("inverse", inverse[order].contiguous(), persistent=False)
+
+    def _rank(self, amount: Tensor) -> int:
+        return int((self.factor.abs() ** amount > NEGLIGIBLE).sum())
+
+    def matrices(self, amounts: Tensor) -> Tensor:
+        rank = self._rank(amounts.min())
+        weights = self.factor[:rank] ** amounts.double().unsqueeze(-1)
+        dense = (self.basis[:, :rank] * weights.unsqueeze(1)) @ self.inverse[:rank]
+        identity = torch.eye(self.num_states, dtype=torch.float64, device=amounts.device)
+        dense = torch.where((amounts == 0)[:, None, None], identity, dense.clamp_min_(0))
+        return dense / dense.sum(-1, keepdim=True)
+
+    def general_operator(self, amounts: Tensor) -> Operator:
+        levels, level = torch.unique(amounts.double(), return_inverse=True)
+        rank = self._rank(levels[0])
+        weights = self.factor[:rank] ** levels.unsqueeze(-1)
+        return SpectralOperator(weights, level, self.basis[:, :rank], self.inverse[:rank])
+
+
+def reversible_basis(generator: Tensor, stationary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(q [B], V [B, B], V⁻¹ [B, B]) of a reversible generator [B, B]; the first mode is exactly (0, 1, pi)."""
+    root = stationary.sqrt()
+    symmetric = root.unsqueeze(1) * generator / root
+    values, vectors = torch.linalg.eigh((symmetric + symmetric.T) / 2)
+    values, vectors = values.flip(0).clamp_max(0), vectors.flip(1)
+    basis, inverse = vectors / root.unsqueeze(1), vectors.T * root
+    values[0], basis[:, 0], inverse[0] = 0.0, 1.0, stationary
+    return values, basis, inverse

@@ -1,0 +1,42 @@
+"""Uniform noise: every other state is equally likely. Q_ij = 1 / (B - 1) off the diagonal, so r* = 1."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scud.processes.base import Process, check_forgets, check_num_states
+from scud.processes.kernel import Kernel
+from scud.processes.rank_one import RankOneKernel
+
+
+class Uniform(Process):
+    """Q = rho (11ᵀ / B - I) with rho = B / (B - 1).
+
+    At gamma = 1 - 1/B one event forgets everything (K = 11ᵀ / B) and SCUD is masking diffusion.
+
+    Args:
+        num_states: B >= 2.
+    """
+
+    def __init__(self, num_states: int) -> None:
+        check_num_states(num_states)
+        self.num_states = num_states
+        self.stationary = torch.full((num_states,), 1 / num_states, dtype=torch.float64)
+        self.exit_rates = torch.ones(num_states, dtype=torch.float64)
+        self._forgetting = num_states / (num_states - 1)
+
+    def generator(self) -> Tensor:
+        flat = torch.full((self.num_states, self.num_states), 1 / self.num_states, dtype=torch.float64)
+        return self._forgetting * (flat - torch.eye(self.num_states, dtype=torch.float64))
+
+    def events(self, gamma: float) -> Kernel:
+        kept = 1 - self._forgetting / self.rate(gamma)
+        check_forgets(torch.tensor([1.0, kept], dtype=torch.complex128), gamma)
+        return RankOneKernel(kept, self.stationary)
+
+    def time(self) -> Kernel:
+        return RankOneKernel(float(torch.tensor(-self._forgetting, dtype=torch.float64).exp()), self.stationary)
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "uniform", "num_states": self.num_states}

@@ -1,0 +1,85 @@
+"""The sampling loop: from the prior at t_max down a grid of times to 0, one call of the denoiser per step.
+
+Exact as the grid refines. Positions that are known (infilling) are clean from the start and never change.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from scud.diffusion import Diffusion, Noisy
+from scud.errors import check_states, fail
+from scud.typing import Denoiser
+
+
+@torch.no_grad()
+def trajectory(
+    model: Diffusion,
+    denoiser: Denoiser,
+    shape: tuple[int, ...],
+    steps: int = 128,
+    *,
+    known: Tensor | None = None,
+    known_mask: Tensor | None = None,
+    label: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[Noisy]:
+    """The states of one sampling run: steps + 1 of them, from the prior to the sample (see `sample` for arguments)."""
+    if steps < 1:
+        raise fail("steps", "be at least 1", steps, "64 to 256 steps are usual")
+    if (known is None) != (known_mask is None):
+        raise fail("known and known_mask", "be given together", "only one of them", "give both, or neither")
+    noisy = model.start(shape, generator)
+    if known is not None and known_mask is not None:
+        if known.shape != noisy.x_t.shape or known_mask.shape != noisy.x_t.shape or known_mask.dtype != torch.bool:
+            found = f"{list(known.shape)} and {known_mask.dtype} {list(known_mask.shape)}"
+            raise fail(
+                "known and known_mask", f"have shape {list(shape)}, the mask bool", found, "expand them to the shape"
+            )
+        if bool(known_mask.any()):
+            check_states("known", known[known_mask], model.num_states)
+        noisy = model.keep(noisy, known, known_mask)
+    yield noisy
+    for u in model.grid(steps)[1:].tolist():
+        logits = denoiser(noisy.x_t, model.condition(noisy, label=label))
+        noisy = model.reverse(noisy, logits, u, generator)
+        yield noisy
+
+
+def sample(
+    model: Diffusion,
+    denoiser: Denoiser,
+    shape: tuple[int, ...],
+    steps: int = 128,
+    *,
+    known: Tensor | None = None,
+    known_mask: Tensor | None = None,
+    label: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw clean states.
+
+    Args:
+        model: the diffusion.
+        denoiser: (x_t, Conditioning) -> logits.
+        shape: (batch, *dims).
+        steps: calls of the denoiser; the grid is even in information.
+        known: clean states [batch, *dims], used where known_mask is True.
+        known_mask: [batch, *dims] bool: positions to keep.
+        label: [batch], passed on to the denoiser.
+        generator: source of all noise, on the model's device.
+
+    Returns:
+        States [batch, *dims] int64.
+
+    Raises:
+        UserError: steps < 1; known states of another shape or outside 0..B-1; only one of known and known_mask.
+    """
+    last = None
+    for last in trajectory(
+        model, denoiser, shape, steps, known=known, known_mask=known_mask, label=label, generator=generator
+    ):
+        pass
+    assert last is not None
+    return last.x_t

@@ -1,0 +1,111 @@
+"""How much a noised state knows of the clean one: the information curves behind schedules, priors and step grids.
+
+For one position with x0 ~ p0 and x ~ M(a)[x0, :], the information is I(a) = Σ_b p0_b KL(M(a)[b, :] || p0 M(a)) in nats;
+I(0) = H(p0). Conditioned on events, what counts is its average over a Poisson number of them.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from torch import Tensor
+
+from scud.processes import Kernel
+
+CHUNK_ELEMENTS = 2**22
+"""Entries of the stack of matrices held at once (32 MB)."""
+
+FORGOTTEN = 1e-8
+"""The share of H(p0) at which curves end."""
+
+
+def divergences(kernel: Kernel, p0: Tensor, amounts: Tensor) -> Tensor:
+    """KL(M(a)[b, :] || p0 M(a)) in nats for amounts [n] and every b: -> [n, B] float64."""
+    size = max(CHUNK_ELEMENTS // kernel.num_states**2, 1)
+    return torch.cat([_divergence(kernel.matrices(part), p0) for part in amounts.split(size)])
+
+
+def _divergence(matrices: Tensor, p0: Tensor) -> Tensor:
+    entropies = torch.special.entr(matrices).sum(-1)
+    log_mixture = (p0 @ matrices).clamp_min(torch.finfo(torch.float64).tiny).log()
+    return (-entropies - (matrices @ log_mixture.unsqueeze(-1)).squeeze(-1)).clamp_min(0)
+
+
+def poisson_rule(mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts and weights for expectations of smooth functions under Poisson(mean): mean [n] -> two [n, 257] float64.
+
+    All counts within 8 standard deviations where they fit, evenly strided ones beyond a mean of 256 (the trapezoid rule,
+    whose error on a bell curve is below rounding).
+    """
+    mean = mean.double().unsqueeze(-1)
+    stride = (mean.sqrt() / 16).ceil().clamp_min(1)
+    counts = mean.round() + stride * torch.arange(-128, 129, dtype=torch.float64, device=mean.device)
+    held = counts >= 0
+    counts = counts.clamp_min(0)
+    weights = torch.where(held, (torch.xlogy(counts, mean) - mean - (counts + 1).lgamma()).exp(), 0.0)
+    return counts, weights / weights.sum(-1, keepdim=True)
+
+
+def _end(kernel: Kernel, p0: Tensor, start: float) -> float:
+    """An amount, doubled from `start`, at which less than FORGOTTEN of H(p0) is left."""
+    entropy, amount = float(torch.special.entr(p0).sum()), start
+    while float(divergences(kernel, p0, torch.tensor([amount], dtype=torch.float64))[0] @ p0) > FORGOTTEN * entropy:
+        amount *= 2
+    return amount
+
+
+class EventInformation:
+    """Share of information I_n / H(p0) left after n events, for any n: exact at small n, a spline of its logarithm beyond."""
+
+    exact = 32
+
+    def __init__(self, kernel: Kernel, p0: Tensor) -> None:
+        self.end = _end(kernel, p0, 2.0 * self.exact)
+        beyond = np.unique(np.geomspace(self.exact, self.end, int(20 * math.log(self.end / self.exact)) + 4).round())
+        nodes = np.concatenate([np.arange(self.exact), beyond])
+        entropy = float(torch.special.entr(p0).sum())
+        share = (divergences(kernel, p0, torch.as_tensor(nodes)) @ p0 / entropy).numpy()
+        self.small = share[: self.exact]
+        self.small[0] = 1.0
+        self.spline = CubicSpline(np.log(nodes[8:]), np.log(share[8:].clip(1e-18)))
+
+    def __call__(self, count: NDArray[np.float64]) -> NDArray[np.float64]:
+        clipped = count.clip(self.exact, self.end)
+        slope = float(self.spline(math.log(self.end), 1)) / self.end
+        beyond = np.exp(self.spline(np.log(clipped)) + min(slope, 0.0) * (count - clipped))
+        small = self.small[count.clip(0, self.exact - 1).astype(int)]
+        return np.where(count < self.exact, small, beyond)
+
+
+def event_curve(kernel: Kernel, p0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The event-conditioned curve at geometric nodes of lambda, the expected number of events.
+
+    Returns:
+        lambda, w = -log(I(lambda) / H(p0)) and dw / dlambda, each [n] float64, with I(lambda) = E I_s, s ~ Poisson(lambda).
+    """
+    share = EventInformation(kernel, p0)
+    mean = torch.as_tensor(np.geomspace(1e-6, share.end, 400))
+    counts, weights = poisson_rule(mean)
+    now, after = torch.as_tensor(share(counts.numpy())), torch.as_tensor(share(counts.numpy() + 1))
+    left, lost = (weights * now).sum(-1), (weights * (1 - now)).sum(-1)
+    fall = (weights * (now - after)).sum(-1)
+    return mean, torch.where(left < 0.5, -left.log(), -(-lost).log1p()), fall / left
+
+
+def time_curve(kernel: Kernel, generator: Tensor, p0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The time-conditioned curve at geometric nodes of tau: tau, w = -log(I(tau) / H(p0)) and dw / dtau, each [n] float64."""
+    scale = 1 / float(-generator.diagonal().min())
+    tau = torch.as_tensor(np.geomspace(1e-6 * scale, _end(kernel, p0, scale), 240))
+    entropy = torch.special.entr(p0).sum()
+    shares, falls = [], []
+    for part in tau.split(max(CHUNK_ELEMENTS // kernel.num_states**2, 1)):
+        matrices = kernel.matrices(part)
+        tiny = torch.finfo(torch.float64).tiny
+        ratio = matrices.clamp_min(tiny).log() - (p0 @ matrices).clamp_min(tiny).log().unsqueeze(1)
+        # d I / d tau = Σ_b p0_b Σ_y (Q M)[b, y] log(M[b, y] / (p0 M)[y]), Q taken to the left: p0 Q weighs the rows.
+        shares.append(torch.einsum("b,nby,nby->n", p0, matrices, ratio) / entropy)
+        falls.append(-torch.einsum("nby,nby->n", (p0.unsqueeze(1) * generator) @ matrices, ratio) / entropy)
+    share, fall = torch.cat(shares).clamp_min(1e-300), torch.cat(falls)
+    return tau, -share.log(), fall / share

@@ -1,0 +1,95 @@
+"""Mutual-information schedule: t is chosen so that information about x0 falls linearly, I(t) / H(p0) = 1 - t.
+
+Event-conditioned (gamma > 0, SCUD): I(t) = Σ_n Poisson(n; lambda) I_n, I_n the information between x0 ~ p0 and K^n.
+Time-conditioned (gamma = 0, classical): the information between x0 and exp(tau Q). See `information` for both curves.
+
+For uniform noise at gamma = 1 - 1/B one event forgets everything and lambda = -log(1 - t): masking's linear schedule.
+That is why the curve is interpolated as log(amount) against log w, w = -log(1 - t): a straight line there, and a power law
+at small t for every process. The interpolant is a cubic Hermite spline with exact slopes, and beta is its derivative.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scud.errors import check_distribution, check_in_interval
+from scud.processes import Process
+from scud.schedules.base import Schedule
+from scud.schedules.information import event_curve, time_curve
+
+SMALLEST_W = 1e-30
+
+
+class MutualInformation(Schedule):
+    """The schedule on which information about x0 falls linearly.
+
+    Args:
+        process: the noise.
+        p0: training marginal [B], positive, summing to 1.
+        gamma: in (0, 1] conditions on events, as SCUD with the same gamma; 0 conditions on time, as the classical model.
+
+    Raises:
+        UserError: a gamma outside [0, 1] or at which the process is periodic; a p0 that is no distribution over its states.
+    """
+
+    knots: Tensor
+    values: Tensor
+    slopes: Tensor
+
+    def __init__(self, process: Process, p0: Tensor, gamma: float = 1.0) -> None:
+        super().__init__()
+        check_distribution("p0", p0, process.num_states)
+        check_in_interval("gamma", gamma, 0, 1, "use the gamma of the model, or 0 for the classical model")
+        self.gamma, self.p0 = gamma, p0.detach().double().cpu()
+        self.p0 = self.p0 / self.p0.sum()
+        if gamma == 0:
+            amount, w, slope = time_curve(process.time(), process.generator(), self.p0)
+        else:
+            amount, w, slope = event_curve(process.events(gamma), self.p0)
+            amount, slope = amount / process.rate(gamma), slope * process.rate(gamma)
+        keep = torch.cat([torch.ones(1, dtype=torch.bool), w[1:] > w.cummax(0).values[:-1]])
+        amount, w, slope = amount[keep], w[keep], slope[keep]
+        self.register_buffer("knots", w.log(), persistent=False)
+        self.register_buffer("values", amount.log(), persistent=False)
+        self.register_buffer("slopes", w / (amount * slope), persistent=False)
+
+    def tau(self, t: Tensor) -> Tensor:
+        log_tau, _ = self._curve(self._log_w(t))
+        return torch.where(t > 0, log_tau.exp(), 0.0)
+
+    def beta(self, t: Tensor) -> Tensor:
+        log_w = self._log_w(t)
+        log_tau, slope = self._curve(log_w)
+        return slope * (log_tau - log_w).exp() / (1 - t.double())
+
+    def inverse(self, tau: Tensor) -> Tensor:
+        target = tau.double().clamp_min(SMALLEST_W).log()
+        low = self.knots[0] + (target - self.values[0]).clamp_max(0) / self.slopes[0] - 1e-9
+        high = self.knots[-1] + (target - self.values[-1]).clamp_min(0) / self.slopes[-1] + 1e-9
+        high = high.expand_as(low)
+        for _ in range(80):
+            middle = (low + high) / 2
+            below = self._curve(middle)[0] < target
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return torch.where(tau > 0, -(-((low + high) / 2).exp()).expm1(), 0.0)
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "mutual_information", "gamma": self.gamma}
+
+    def _log_w(self, t: Tensor) -> Tensor:
+        return (-(-t.double()).log1p()).clamp_min(SMALLEST_W).log()
+
+    def _curve(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The Hermite spline and its derivative at x; straight lines beyond the knots."""
+        inside = x.clamp(self.knots[0], self.knots[-1])
+        right = torch.searchsorted(self.knots, inside.contiguous()).clamp(1, self.knots.shape[0] - 1)
+        left = right - 1
+        width = self.knots[right] - self.knots[left]
+        u = (inside - self.knots[left]) / width
+        rise = (self.values[right] - self.values[left]) / width
+        m0, m1 = self.slopes[left], self.slopes[right]
+        curvature, twist = 3 * rise - 2 * m0 - m1, m0 + m1 - 2 * rise
+        value = self.values[left] + width * u * (m0 + u * (curvature + u * twist))
+        slope = m0 + u * (2 * curvature + 3 * u * twist)
+        return value + slope * (x - inside), slope
