@@ -86,9 +86,9 @@ class _Blockwise(torch.autograd.Function):
             with torch.set_grad_enabled(gradient is not None):
                 rows.requires_grad_(gradient is not None)
                 block = function(rows, index)
+                if gradient is not None:
+                    gradient[index] = torch.autograd.grad(block.sum(), rows)[0]
             values[index] = block.detach()
-            if gradient is not None:
-                gradient[index] = torch.autograd.grad(block.sum(), rows)[0]
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return values
