@@ -5,10 +5,13 @@ the argument, the rule, the value that was given, and what to do about it. Check
 entry points, never to inner loops.
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class UserError(ValueError):
@@ -47,6 +50,8 @@ def check_choice(argument: str, value: str, choices: Iterable[str]) -> None:
 
 def check_states(argument: str, states: Tensor, num_states: int) -> None:
     """Raise unless `states` holds integers in [0, num_states)."""
+    import torch  # here, because `scud --help` needs this module but cannot wait for PyTorch
+
     if states.dtype.is_floating_point or states.dtype.is_complex or states.dtype == torch.bool:
         raise TypeError(f"{argument} must hold integer states, got dtype {states.dtype}; convert it with .long()")
     if states.numel() == 0:
@@ -59,6 +64,8 @@ def check_states(argument: str, states: Tensor, num_states: int) -> None:
 
 def check_distribution(argument: str, probs: Tensor, num_states: int) -> None:
     """Raise unless `probs` is a strictly positive probability vector of shape [num_states]."""
+    import torch
+
     if tuple(probs.shape) != (num_states,):
         raise fail(argument, f"have shape [{num_states}]", f"{list(probs.shape)}", "give one probability per state")
     if not bool(torch.isfinite(probs).all()) or float(probs.min()) <= 0:

@@ -58,7 +58,7 @@ class KernelDiffusion(Diffusion):
         states = x_t.clone()
         for block in self.kernel.blocks(past):
             p = logits[block].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
-            columns = self.kernel.general_operator(recent[block]).columns(x_t[block])
+            columns = self.kernel.operator(recent[block]).columns(x_t[block])
             weights = posterior(self.kernel.operator(past[block]), columns, p)
             states[block] = numerics.draw_categorical(weights, generator)
         return states

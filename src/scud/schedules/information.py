@@ -97,15 +97,15 @@ def event_curve(kernel: Kernel, p0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def time_curve(kernel: Kernel, generator: Tensor, p0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The time-conditioned curve at geometric nodes of tau: tau, w = -log(I(tau) / H(p0)) and dw / dtau, each [n] float64."""
     scale = 1 / float(-generator.diagonal().min())
-    tau = torch.as_tensor(np.geomspace(1e-6 * scale, _end(kernel, p0, scale), 240))
+    tau = torch.as_tensor(np.geomspace(1e-6 * scale, _end(kernel, p0, scale), 160))
     entropy = torch.special.entr(p0).sum()
     shares, falls = [], []
     for part in tau.split(max(CHUNK_ELEMENTS // kernel.num_states**2, 1)):
         matrices = kernel.matrices(part)
         tiny = torch.finfo(torch.float64).tiny
         ratio = matrices.clamp_min(tiny).log() - (p0 @ matrices).clamp_min(tiny).log().unsqueeze(1)
-        # d I / d tau = Σ_b p0_b Σ_y (Q M)[b, y] log(M[b, y] / (p0 M)[y]), Q taken to the left: p0 Q weighs the rows.
-        shares.append(torch.einsum("b,nby,nby->n", p0, matrices, ratio) / entropy)
-        falls.append(-torch.einsum("nby,nby->n", (p0.unsqueeze(1) * generator) @ matrices, ratio) / entropy)
+        # d I / d tau = Σ_b p0_b Σ_y (Q M)[b, y] log(M[b, y] / (p0 M)[y]).
+        shares.append((matrices * ratio).sum(-1) @ p0 / entropy)
+        falls.append(-((generator @ matrices) * ratio).sum(-1) @ p0 / entropy)
     share, fall = torch.cat(shares).clamp_min(1e-300), torch.cat(falls)
     return tau, -share.log(), fall / share

@@ -1,0 +1,155 @@
+"""The bound on the likelihood of a set of examples, and how sure the estimate is.
+
+Times come from the mixture of `scud.diffusion.times`, whose estimate has finite variance, as one systematic sample
+over all examples and draws: u of example i in draw r is (U + (r + π(i) / N) / R) mod 1, π a random order. So the draws
+of one example are spread evenly over times. The prior term is exact.
+
+The standard error is that of the mean over examples, each represented by the mean of its draws: it covers both which
+examples are in the set and which noise was drawn, and errs on the large side, since it takes the draws of different
+examples for independent where they are stratified. Where examples differ in their number of positions, it is that of
+the ratio of total nats to total positions.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from scud.diffusion import Diffusion
+from scud.errors import fail
+from scud.typing import Batch
+
+
+class ExampleSet(Protocol):
+    """Examples in a fixed order, such as a split of `scud.data.Source`."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor, /) -> Batch:
+        """The examples at index [batch]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An estimate of the bound on -log p over a set of examples.
+
+    Attributes:
+        examples: how many.
+        repeats: draws of time and noise per example.
+        positions: real positions of all examples together.
+        diffusion: the bound's diffusion term, nats per example.
+        prior: its prior term, nats per example.
+        standard_error: of `nats_per_position`.
+    """
+
+    examples: int
+    repeats: int
+    positions: int
+    diffusion: float
+    prior: float
+    standard_error: float
+
+    @property
+    def total(self) -> float:
+        """The bound, nats per example."""
+        return self.diffusion + self.prior
+
+    @property
+    def nats_per_position(self) -> float:
+        """Total nats over total real positions."""
+        return self.total * self.examples / self.positions
+
+    @property
+    def bits_per_dim(self) -> float:
+        """`nats_per_position` in bits."""
+        return self.nats_per_position / math.log(2)
+
+    @property
+    def bits_per_dim_error(self) -> float:
+        """Standard error of `bits_per_dim`."""
+        return self.standard_error / math.log(2)
+
+    def term_bits_per_dim(self, nats_per_example: float) -> float:
+        """One of the terms in bits per real position."""
+        return nats_per_example * self.examples / self.positions / math.log(2)
+
+
+@torch.no_grad()
+def evaluate(
+    model: Diffusion,
+    network: nn.Module,
+    examples: ExampleSet,
+    *,
+    repeats: int = 4,
+    batch_size: int = 256,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Evaluation:
+    """Estimate the bound; dropout is off, and the network's mode is restored afterwards.
+
+    Args:
+        model: the diffusion; its device is where the computation runs.
+        network: the denoiser, on the same device.
+        examples: what to evaluate on.
+        repeats: draws of time and noise per example.
+        batch_size: examples at once.
+        seed: of all noise; the same seed and batch_size give the same figures.
+        progress: called with the share done, in (0, 1], after each batch.
+
+    Raises:
+        UserError: no examples, or repeats or batch_size below 1.
+    """
+    count = len(examples)
+    if count == 0:
+        raise fail("examples", "hold at least one example", 0, "choose a split that is not empty")
+    if repeats < 1 or batch_size < 1:
+        raise fail("repeats and batch_size", "be at least 1", f"{repeats} and {batch_size}", "4 and 256 are usual")
+    device = model.p0.device
+    generator = torch.Generator(device).manual_seed(seed)
+    u = stratified_quantiles(count, repeats, seed)
+    diffusion = torch.zeros(count, dtype=torch.float64)
+    prior, positions = torch.zeros_like(diffusion), torch.zeros(count, dtype=torch.int64)
+    was_training = network.training
+    network.eval()
+    try:
+        for draw in range(repeats):
+            for index in torch.split(torch.arange(count), batch_size):
+                batch = examples.batch(index)
+                x0 = batch.x0.to(device)
+                mask, label = (None if part is None else part.to(device) for part in (batch.mask, batch.label))
+                elbo = model.elbo(network, x0, mask, label=label, generator=generator, u=u[draw, index].to(device))
+                diffusion[index] += elbo.diffusion.double().cpu() / repeats
+                prior[index] = elbo.prior.double().cpu()
+                positions[index] = x0[0].numel() if mask is None else mask.flatten(1).sum(1).cpu()
+                if progress is not None:
+                    progress((draw + (int(index[-1]) + 1) / count) / repeats)
+    finally:
+        network.train(was_training)
+    return Evaluation(
+        examples=count,
+        repeats=repeats,
+        positions=int(positions.sum()),
+        diffusion=float(diffusion.mean()),
+        prior=float(prior.mean()),
+        standard_error=ratio_error(diffusion + prior, positions),
+    )
+
+
+def stratified_quantiles(count: int, repeats: int, seed: int) -> Tensor:
+    """u [repeats, count] float64: one systematic sample of [0, 1), each example's draws 1 / repeats apart."""
+    generator = torch.Generator().manual_seed(seed)
+    offset = torch.rand((), dtype=torch.float64, generator=generator)
+    place = torch.randperm(count, generator=generator).double() / count
+    return (offset + (torch.arange(repeats).unsqueeze(1) + place) / repeats) % 1.0
+
+
+def ratio_error(nats: Tensor, positions: Tensor) -> float:
+    """Standard error of Σ nats / Σ positions over independent examples, both [N]; NaN for a single one."""
+    if len(nats) == 1:
+        return math.nan
+    residual = nats - nats.sum() / positions.sum() * positions
+    return float(residual.square().sum().div(len(nats) - 1).sqrt() / math.sqrt(len(nats)) / positions.double().mean())

@@ -1,0 +1,202 @@
+"""From a configuration to a trained run: data, model and network, and what becomes of the run folder.
+
+Nothing is written before everything that can be checked has been: data read, model and network built, checkpoint read.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scud import runs
+from scud.config import Config, DataConfig, ProcessConfig, differences, read_config, write_config
+from scud.data import Source, load_digits, load_images
+from scud.diffusion import Diffusion
+from scud.errors import fail
+from scud.training import checkpoint, metrics
+from scud.training.files import RunFolder
+from scud.training.seeds import Use, derive
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that training starts from."""
+
+    source: Source
+    model: Diffusion
+    network: nn.Module
+
+
+def load_data(config: DataConfig) -> Source:
+    """Read the data set.
+
+    Raises:
+        UserError: no file named, or one that is not as it should be.
+    """
+    if config.kind == "digits":
+        return load_digits()
+    if config.train is None:
+        raise fail("data.train", "name an .npz file with x_train", "nothing", "add --data.train FILE")
+    return load_images(config.train, config.num_states)
+
+
+def prepare(config: Config) -> Prepared:
+    """Read the data, and build the model and the network with its first weights, which derive from the seed.
+
+    Raises:
+        UserError: naming what is wrong with the data or an option.
+    """
+    source = load_data(config.data)
+    diffusion: runs.Spec = {"kind": config.diffusion.kind, "t_max": config.diffusion.t_max}
+    if config.diffusion.kind == "scud":
+        diffusion["gamma"] = config.diffusion.gamma
+    noise = {} if config.diffusion.kind == "masking" else process_spec(config.process, source.num_states)
+    model = runs.build_model(source.marginal(), diffusion, {"kind": config.schedule.kind}, noise)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config.seed, Use.INITIAL_WEIGHTS))
+        spec = {**config.network.model_dump(), "num_states": source.num_states, "dims": source.dims}
+        network = runs.build_network(spec)
+    return Prepared(source, model, network)
+
+
+def process_spec(config: ProcessConfig, num_states: int) -> runs.Spec:
+    """What `scud.runs.build_process` makes the configured process of."""
+    if config.kind == "dense":
+        return {"kind": "dense", "generator": read_generator(config.generator, num_states)}
+    if config.kind == "gaussian":
+        shape = {"bandwidth": config.bandwidth, "normalized": config.normalized}
+        return {"kind": "gaussian", "num_states": num_states, **shape}
+    return {"kind": config.kind, "num_states": num_states}
+
+
+def read_generator(path: Path | None, num_states: int) -> Tensor:
+    """Rates [B, B] from a .npy file.
+
+    Raises:
+        UserError: no file named, not a .npy file of numbers, or not over the data's states.
+    """
+    if path is None:
+        raise fail("process.generator", "name a .npy file", "nothing", "add --process.generator FILE")
+    remedy = "write it with numpy.save(path, rates)"
+    try:
+        rates = np.load(path, allow_pickle=False)
+        generator = torch.from_numpy(np.asarray(rates, dtype=np.float64))
+    except (OSError, EOFError, ValueError, TypeError) as error:
+        raise fail("process.generator", "be a .npy file of numbers", f"{path} ({error})", remedy) from error
+    if generator.shape != (num_states, num_states):
+        rule = f"hold rates between the data's states, [{num_states}, {num_states}]"
+        raise fail("process.generator", rule, list(generator.shape), remedy)
+    return generator
+
+
+def train(
+    config: Config,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+) -> metrics.Metrics:
+    """Train a run into `folder`.
+
+    Args:
+        config: all its options.
+        folder: where to write; made if it does not exist.
+        resume: continue the run that is in the folder, which must have the same options.
+        overwrite: replace the run that is in the folder.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        progress: whether to show a progress bar.
+
+    Returns:
+        The last row of metrics, with the final validation.
+
+    Raises:
+        UserError: naming what is wrong; unless training itself fails, a run in the folder is left as it was.
+        KeyboardInterrupt: on SIGINT, after which the run can be resumed.
+    """
+    files, place = RunFolder(Path(folder)), runs.resolve_device(device)
+    check_folder(files, config, resume=resume, overwrite=overwrite)
+    prepared = prepare(config)
+    start = checkpoint.read(files.last) if resume and files.last.exists() else None
+    if start is not None:
+        check_checkpoint(prepared.network, start, files.last)
+    elif config.init_from is not None:
+        weights = runs.load(config.init_from).network.state_dict()
+        runs.load_weights(prepared.network, weights, str(config.init_from))
+
+    from scud.training.fit import fit  # loads Lightning, which takes seconds: mistakes are told before that
+
+    files.path.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        clear(files)
+    if not resume:
+        write_config(files.config, config)
+    if start is None or start.step < config.training.steps:
+        network, model = prepared.network.to(place), prepared.model.to(place)
+        splits = prepared.source.split("train"), prepared.source.split("valid")
+        fit(
+            model,
+            network,
+            *splits,
+            config.training,
+            files,
+            lambda average: runs.save(files.path, model, average),
+            seed=config.seed,
+            device=place,
+            start=start,
+            progress=progress,
+        )
+    rows = metrics.read(files.metrics)
+    draw_curves(files, rows)
+    return rows[-1]
+
+
+def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: bool) -> None:
+    """Raise `UserError` unless a run may be written to the folder."""
+    if resume and overwrite:
+        raise fail("--resume and --overwrite", "not be given together", "both", "drop one of them")
+    if files.path.exists() and not files.path.is_dir():
+        raise fail("out", "be a folder", files.path, "choose another --out")
+    if not files.path.exists() or not any(files.path.iterdir()):
+        if resume:
+            raise fail("out", "hold a run to resume", files.path, "drop --resume, or correct --out")
+        return
+    if not files.config.is_file():
+        raise fail("out", "be empty or hold a run", f"{files.path} with other files", "choose another --out")
+    if resume:
+        changed = differences(config, read_config(files.config))
+        if changed:
+            remedy = "resume with the folder's own config.yaml, or use --init-from for a new run from its weights"
+            raise fail("a resumed run", "keep its options", f"another {', '.join(changed)}", remedy)
+    elif not overwrite:
+        remedy = "add --resume to continue it, --overwrite to replace it, or choose another --out"
+        raise fail("out", "not hold a run already", files.path, remedy)
+
+
+def check_checkpoint(network: nn.Module, start: checkpoint.Checkpoint, path: Path) -> None:
+    """Raise `UserError` unless the checkpoint's weights fit the network."""
+    for weights in (start.network, start.average):
+        runs.load_weights(network, weights, str(path))
+
+
+def clear(files: RunFolder) -> None:
+    """Remove what an earlier run wrote, and nothing else."""
+    for folder in (files.checkpoints, files.model, files.samples):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    for file in (files.metrics, files.curves, *files.path.glob("evaluation-*.json"), files.config):
+        file.unlink(missing_ok=True)
+
+
+def draw_curves(files: RunFolder, rows: list[metrics.Metrics]) -> None:
+    """Draw the training curves."""
+    from scud import plots
+
+    valid = [(row.step, row.valid_bits_per_dim) for row in rows if row.valid_bits_per_dim is not None]
+    steps, losses = [row.step for row in rows], [row.train_bits_per_dim for row in rows]
+    figure = plots.training_curves(steps, losses, [step for step, _ in valid], [bits for _, bits in valid], "bits/dim")
+    plots.save_figure(figure, files.curves)

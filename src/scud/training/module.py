@@ -1,0 +1,132 @@
+"""One optimiser step after another: the Lightning module around a diffusion model and its network."""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from scud.diffusion import Diffusion
+from scud.errors import UserError
+from scud.evaluation import ExampleSet
+from scud.training.checkpoint import Checkpoint
+from scud.training.ema import Ema
+from scud.training.seeds import Use, derive, seeded
+from scud.training.settings import TrainingConfig
+from scud.training.stream import Portion, Stream
+from scud.typing import Batch
+
+
+class DiffusionTraining(pl.LightningModule):
+    """Trains `network` to denoise for `model`, and averages its weights.
+
+    Args:
+        model: the diffusion.
+        network: the denoiser.
+        examples: the training split.
+        settings: how to train.
+        seed: what all randomness derives from.
+        start: a checkpoint to continue from.
+
+    Attributes:
+        step: optimiser steps done.
+        loss: of the last step, nats per position, the mean over the whole batch.
+        gradient_norm: of the last step, before clipping.
+        learning_rate: of the last step.
+    """
+
+    def __init__(
+        self,
+        model: Diffusion,
+        network: nn.Module,
+        examples: ExampleSet,
+        settings: TrainingConfig,
+        seed: int,
+        start: Checkpoint | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.network, self.examples = model, network.train(), examples
+        self.settings, self.seed, self.start = settings, seed, start
+        self.ema = Ema(network, settings.ema_decay)
+        self.step, self.losses = 0, list[Tensor]()
+        self.loss = self.gradient_norm = self.learning_rate = math.nan
+        if start is not None:
+            self.step = start.step
+            self.network.load_state_dict(start.network)
+            self.ema.network.load_state_dict(start.average)
+
+    def train_dataloader(self) -> Stream:
+        settings, trainer = self.settings, self.trainer
+        size, parts, end = settings.batch_size, settings.accumulate, settings.steps
+        rank, ranks = trainer.global_rank, trainer.world_size
+        return Stream(self.examples, size, parts, self.seed, self.step, end, rank=rank, ranks=ranks)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        settings = self.settings
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        if self.start is not None:
+            optimizer.load_state_dict(self.start.optimizer)
+        return optimizer
+
+    def transfer_batch_to_device(self, batch: Portion, device: torch.device, dataloader_idx: int) -> Portion:
+        x0, mask, label = (
+            None if part is None else part.to(device) for part in (batch.batch.x0, batch.batch.mask, batch.batch.label)
+        )
+        assert x0 is not None
+        return Portion(batch.step, batch.part, batch.last, Batch(x0, mask, label), batch.u.to(device))
+
+    def training_step(self, portion: Portion, batch_idx: int) -> Tensor:
+        place = (portion.step, portion.part)
+        torch.manual_seed(derive(self.seed, Use.DROPOUT, *place))
+        noise = seeded(self.seed, Use.NOISE, *place, device=self.device)
+        batch = portion.batch
+        loss = self.model.loss(self.network, batch.x0, batch.mask, label=batch.label, generator=noise, u=portion.u)
+        self.losses.append(loss.detach())
+        if portion.last:
+            mean = self.trainer.strategy.reduce(torch.stack(self.losses).mean(), reduce_op="mean")
+            self.loss, self.losses = float(mean), []
+            self._check("the diffusion term of the bound", self.loss)
+        return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.gradient_norm = float(norm)
+        self._check("the gradient of the diffusion term", self.gradient_norm)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        self.learning_rate = learning_rate(self.settings, self.step)
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.ema.update(self.network, self.step)
+        self.step += 1
+
+    def checkpoint(self, best: float, seconds: float) -> Checkpoint:
+        """The state of training now."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        average = self.ema.network.state_dict()
+        return Checkpoint(self.step, self.network.state_dict(), average, optimizer.state_dict(), best, seconds)
+
+    def _check(self, term: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise NotFiniteError(f"training stopped at step {self.step + 1}: {term} is {value}")
+
+
+class NotFiniteError(UserError):
+    """A loss or gradient that is not finite."""
+
+
+def learning_rate(settings: TrainingConfig, step: int) -> float:
+    """The learning rate of a step, counted from 0: linear warm-up, then constant or half a cosine down to 0."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    if settings.decay == "constant":
+        return settings.learning_rate
+    done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
+    return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2

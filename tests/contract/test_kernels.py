@@ -1,0 +1,120 @@
+"""Every kernel of every process against its dense matrices, by powers and exponentials computed here.
+
+One contract for all structures: rows, columns, products, transported embeddings, draws, at mixed and at equal amounts.
+"""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2
+from torch import Tensor
+
+from scud.processes import Dense, Gaussian, Kernel, Process, Uniform
+from tests.theory.oracle import random_generator
+
+MAKERS = {
+    "uniform": lambda: Uniform(5),
+    "gaussian": lambda: Gaussian(9, 0.2),
+    "gaussian normalized": lambda: Gaussian(9, 0.2, normalized=True),
+    "reversible": lambda: Dense(random_generator(6, 1, reversible=True)),
+    "non-reversible": lambda: Dense(random_generator(6, 2, reversible=False)),
+    "transient": lambda: Dense(torch.tensor([[-1.0, 1.0, 0.0], [0.5, -0.5, 0.0], [0.2, 0.3, -0.5]])),
+}
+COUNTS = torch.tensor([0, 1, 2, 3, 5, 17, 200], dtype=torch.float64)
+TIMES = torch.tensor([0, 1e-6, 1e-3, 0.3, 2.5, 9.0, 300.0], dtype=torch.float64)
+
+
+def pair(name: str, time: bool) -> tuple[Process, Kernel, Tensor, Tensor]:
+    """The process, its kernel, amounts [n] and the dense matrices [n, B, B]."""
+    process = MAKERS[name]()
+    if time:
+        dense = torch.linalg.matrix_exp(TIMES[:, None, None] * process.generator())
+        return process, process.time(), TIMES, dense
+    jump = torch.eye(process.num_states) + 0.6 * process.generator() / process.max_rate
+    return process, process.events(0.6), COUNTS, torch.stack([torch.matrix_power(jump, int(n)) for n in COUNTS])
+
+
+@pytest.mark.parametrize("time", [False, True], ids=["events", "time"])
+@pytest.mark.parametrize("name", MAKERS)
+class TestContract:
+    def test_matrices(self, name: str, time: bool) -> None:
+        _, kernel, amounts, dense = pair(name, time)
+        torch.testing.assert_close(kernel.matrices(amounts), dense, rtol=1e-9, atol=1e-12)
+
+    def test_operator(self, name: str, time: bool) -> None:
+        process, kernel, amounts, dense = pair(name, time)
+        size = process.num_states
+        each, index = amounts.repeat_interleave(size), torch.arange(size).repeat(len(amounts))
+        vectors = torch.rand(len(each), size, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+        operator = kernel.operator(each)
+        torch.testing.assert_close(operator.rows(index), dense.flatten(0, 1), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(operator.columns(index), dense.mT.flatten(0, 1), rtol=1e-9, atol=1e-12)
+        product = torch.einsum("ni,nij->nj", vectors, dense.repeat_interleave(size, 0))
+        torch.testing.assert_close(operator.apply(vectors), product, rtol=1e-9, atol=1e-11)
+        assert operator.apply(vectors.float()).dtype == torch.float32
+
+    def test_one_amount(self, name: str, time: bool) -> None:
+        process, kernel, amounts, dense = pair(name, time)
+        index = torch.arange(process.num_states)
+        for amount, matrix in zip(amounts, dense, strict=True):
+            operator = kernel.operator(amount.expand(process.num_states))
+            torch.testing.assert_close(operator.rows(index), matrix, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(operator.columns(index), matrix.T, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(operator.apply(torch.eye(process.num_states)), matrix.float(), rtol=0, atol=1e-6)
+
+    def test_gradient(self, name: str, time: bool) -> None:
+        process, kernel, amounts, _ = pair(name, time)
+        operator = kernel.operator(amounts)
+        vectors = torch.rand(len(amounts), process.num_states, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(operator.apply, (vectors,))
+
+    def test_transport(self, name: str, time: bool) -> None:
+        process, kernel, amounts, dense = pair(name, time)
+        weight = torch.randn(process.num_states, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+        torch.testing.assert_close(kernel.transport(weight, amounts), dense.mT @ weight, rtol=1e-8, atol=1e-10)
+
+    def test_blocks_cover_every_row_once(self, name: str, time: bool) -> None:
+        _, kernel, amounts, _ = pair(name, time)
+        chosen = amounts[torch.randint(len(amounts), (5000,), generator=torch.Generator().manual_seed(5))]
+        blocks = kernel.blocks(chosen)
+        assert torch.equal(torch.cat(blocks).sort().values, torch.arange(5000))
+        assert all((chosen[block] == 0).all() or (chosen[block] > 0).all() for block in blocks)
+
+    def test_draws(self, name: str, time: bool) -> None:
+        """Chi-squared per amount, false alarm 1e-7 in all."""
+        process, kernel, amounts, dense = pair(name, time)
+        size, count = process.num_states, 20_000
+        index = torch.arange(size).repeat_interleave(count).repeat(len(amounts))
+        each = amounts.repeat_interleave(size * count)
+        drawn = kernel.draw(index, each, torch.Generator().manual_seed(6)).reshape(-1, count)
+        for states, law in zip(drawn, dense.flatten(0, 1), strict=True):
+            seen, expected = torch.bincount(states, minlength=size).double(), law * count
+            likely = expected > 5
+            rest, expected_rest = seen[~likely].sum(), expected[~likely].sum()
+            statistic = float(((seen - expected) ** 2 / expected)[likely].sum())
+            statistic += float((rest - expected_rest) ** 2 / expected_rest.clamp_min(5))
+            assert statistic < float(chi2.isf(1e-7 / len(drawn), int(likely.sum()))) + 1e-9
+
+
+@pytest.mark.parametrize("name", ["uniform", "gaussian", "non-reversible"])
+def test_rows_stay_normalised(name: str) -> None:
+    """Row sums within 1e-6 of 1 for counts up to 1e5, also from the operators of mixed blocks."""
+    process = MAKERS[name]()
+    kernel = process.events(1.0)
+    counts = torch.tensor([1, 10, 1000, 99_999, 100_000], dtype=torch.float64)
+    assert float((kernel.matrices(counts).sum(-1) - 1).abs().max()) < 1e-9
+    ones = torch.full((5, process.num_states), 1 / process.num_states)
+    assert float((kernel.operator(counts).apply(ones).sum(-1) - 1).abs().max()) < 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), num_states=st.integers(2, 7), reversible=st.booleans(), gamma=st.floats(0.05, 0.9))
+def test_chapman_kolmogorov(seed: int, num_states: int, reversible: bool, gamma: float) -> None:
+    """M(0) = I, M(a) M(b) = M(a + b), pi M = pi, for random generators, events and time."""
+    process = Dense(random_generator(num_states, seed, reversible))
+    for kernel in (process.events(gamma), process.time()):
+        a, b, both, none = kernel.matrices(torch.tensor([2, 5, 7, 0], dtype=torch.float64))
+        torch.testing.assert_close(a @ b, both, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(none, torch.eye(num_states, dtype=torch.float64))
+        torch.testing.assert_close(process.stationary @ both, process.stationary, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,86 @@
+"""A data set, options and a command line small enough for tests."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scud.cli import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def last_line(self) -> str:
+        return self.out.strip().splitlines()[-1]
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def scud(capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in this process; its exit status and what it printed."""
+
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stopped:
+            status = int(stopped.code or 0)
+        printed = capfd.readouterr()
+        assert "Traceback" not in printed.err + printed.out
+        return Outcome(status, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """44 images of 4 x 4 pixels with some structure, 40 of them for training."""
+    path = tmp_path_factory.mktemp("data") / "images.npz"
+    random = np.random.default_rng(0)
+    rows = random.integers(0, 256, (54, 4, 1)) + random.integers(-20, 20, (54, 4, 4))
+    x = rows.clip(0, 255).astype(np.uint8)
+    np.savez(path, x_train=x[:40], x_valid=x[40:44], x_test=x[44:])
+    return path
+
+
+@pytest.fixture
+def tiny(images: Path) -> list[str]:
+    """Options that make training a matter of a second: five states, twelve steps of nine images (2.7 epochs)."""
+    options = {
+        "data.train": images,
+        "data.num-states": 5,
+        "process.bandwidth": 0.3,
+        "network.width": 8,
+        "network.blocks": 1,
+        "network.levels": 1,
+        "network.dropout": 0.1,
+        "network.head": "categorical",
+        "training.steps": 12,
+        "training.batch-size": 9,
+        "training.warmup": 3,
+        "training.learning-rate": 0.01,
+        "training.ema-decay": 0.9,
+        "training.validate-every": 4,
+        "training.validation-repeats": 1,
+    }
+    return [f"--{name}={value}" for name, value in options.items()]

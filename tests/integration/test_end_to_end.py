@@ -1,0 +1,99 @@
+"""Train, evaluate and sample by the command line, for each model; and start from trained weights."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageSequence
+
+import scud as library
+from tests.integration.conftest import Command
+
+UNIFORM_BITS = math.log2(5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--diffusion.kind=scud", "--diffusion.gamma=0.5"],
+        ["--diffusion.kind=masking", "--schedule.kind=cosine"],
+        ["--diffusion.kind=classical", "--process.kind=uniform"],
+    ],
+    ids=["scud", "masking", "classical"],
+)
+def test_from_data_to_pictures(scud: Command, tiny: list[str], tmp_path: Path, options: list[str]) -> None:
+    run = tmp_path / "runs" / "mine"
+    trained = scud("train", "images", *tiny, *options, "--training.steps=8", "--out", run)
+    assert trained.status == 0, trained.err
+    assert str(run) in trained.last_line
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "model", "curves.png"}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+    evaluated = scud("evaluate", run, "--repeats=3", "--device=cpu")
+    assert evaluated.status == 0, evaluated.err
+    assert "evaluation-test.json" in evaluated.last_line
+    figures = json.loads((run / "evaluation-test.json").read_text())
+    assert figures["examples"] == 10
+    assert figures["positions"] == 160
+    assert 0.3 * UNIFORM_BITS < figures["bits_per_dim"] < 3 * UNIFORM_BITS
+    assert f"{figures['bits_per_dim']:.3f} ± {figures['bits_per_dim_error']:.3f}" in evaluated.last_line
+    assert "diffusion term" in evaluated.out
+    assert "prior term" in evaluated.out
+
+    sampled = scud("sample", run, "--num=5", "--steps=40", "--seed=3")
+    assert sampled.status == 0, sampled.err
+    assert str(run / "samples") in sampled.last_line
+    with Image.open(run / "samples" / "samples.png") as grid:
+        assert grid.size == (3 * 68 + 4, 2 * 68 + 4)
+    with Image.open(run / "samples" / "denoising.gif") as animation:
+        assert 10 < sum(1 for _ in ImageSequence.Iterator(animation)) <= 30
+    again = scud("sample", run, "--num=5", "--steps=40", "--seed=3", "--out", tmp_path / "again")
+    assert again.status == 0
+    assert (tmp_path / "again" / "samples.png").read_bytes() == (run / "samples" / "samples.png").read_bytes()
+
+    loaded = library.load(run)
+    x = loaded.sample(4, steps=3, generator=torch.Generator().manual_seed(0))
+    assert x.shape == (4, 1, 4, 4)
+    assert loaded.elbo(x).total.shape == (4,)
+
+
+def test_dense_process_from_a_file(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+    rates = np.random.default_rng(0).random((5, 5))
+    np.save(tmp_path / "rates.npy", rates - np.diag(rates.sum(1)))
+    options = ["--process.kind=dense", f"--process.generator={tmp_path / 'rates.npy'}", "--training.steps=2"]
+    assert scud("train", "images", *tiny, *options, "--out", tmp_path / "run").status == 0
+    (tmp_path / "rates.npy").unlink()
+    assert scud("evaluate", tmp_path / "run", "--repeats=1").status == 0
+
+
+def test_training_lowers_the_bound_and_can_start_from_it(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    options = [*tiny, "--training.batch-size=40", "--network.width=16", "--training.validation-repeats=20"]
+    assert scud("train", "images", *options, "--training.steps=60", "--out", first).status == 0
+    from_nothing = library_metrics(first)
+    assert from_nothing[-1] < from_nothing[0] - 0.05
+    slow = ["--training.steps=1", "--training.learning-rate=1e-9", "--seed=1"]
+    assert scud("train", "images", *options, *slow, "--init-from", first, "--out", second).status == 0
+    assert library_metrics(second)[-1] < from_nothing[0] - 0.05
+    assert f"init_from: {first}" in (second / "config.yaml").read_text()
+
+
+def library_metrics(run: Path) -> list[float]:
+    from scud.training import metrics
+
+    return [row.valid_bits_per_dim for row in metrics.read(run / "metrics.csv") if row.valid_bits_per_dim is not None]
+
+
+def test_overwriting_replaces_the_run_and_nothing_else(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    short = [*tiny, "--training.steps=2"]
+    assert scud("train", "images", *short, "--out", run).status == 0
+    assert scud("sample", run, "--num=1", "--steps=2").status == 0
+    (run / "notes.txt").write_text("mine")
+    assert scud("train", "images", *short, "--seed=5", "--out", run, "--overwrite").status == 0
+    assert (run / "notes.txt").read_text() == "mine"
+    assert not (run / "samples").exists()
+    assert "seed: 5" in (run / "config.yaml").read_text()

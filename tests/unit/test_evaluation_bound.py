@@ -1,0 +1,108 @@
+"""The evaluation: against figures computed by hand, and its promises about modes, masks and stratification."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scud import Masking
+from scud.data import Examples
+from scud.errors import UserError
+from scud.evaluation import evaluate
+from scud.evaluation.bound import ratio_error, stratified_quantiles
+from scud.typing import Batch, Conditioning
+
+P0 = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+LOGITS = torch.tensor([0.3, -0.2, 0.5])
+
+
+class Constant(nn.Module):
+    """Predicts the same law everywhere, and notes the mode it is called in."""
+
+    modes: set[bool]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modes = set()
+
+    def forward(self, x_t: Tensor, _: Conditioning) -> Tensor:
+        self.modes.add(self.training)
+        return LOGITS.expand(*x_t.shape, 3)
+
+
+class Masked:
+    """Examples of different lengths."""
+
+    def __init__(self) -> None:
+        self.x = torch.randint(3, (40, 6), generator=torch.Generator().manual_seed(0))
+        self.mask = torch.arange(6) < torch.arange(40).unsqueeze(1) % 6 + 1
+
+    def __len__(self) -> int:
+        return 40
+
+    def batch(self, index: Tensor) -> Batch:
+        return Batch(self.x[index], self.mask[index])
+
+
+def test_masking_with_a_constant_prediction_by_hand() -> None:
+    """On the linear schedule the diffusion term's expectation is t_max times the cross-entropy."""
+    x = torch.randint(3, (200, 5), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    network = Constant().train()
+    result = evaluate(Masking(3, p0=P0, t_max=0.9), network, Examples(x), repeats=40, batch_size=64)
+    cross_entropy = -LOGITS.log_softmax(0)[x.long()]
+    prior = -0.1 * P0.log()[x.long()]
+    assert result.prior == pytest.approx(float(prior.sum(1).mean()), rel=1e-6)
+    assert result.diffusion == pytest.approx(0.9 * float(cross_entropy.sum(1).mean()), rel=0.02)
+    assert result.positions == 1000
+    assert result.bits_per_dim == pytest.approx(result.total / 5 / math.log(2))
+    assert result.bits_per_dim_error == pytest.approx(result.standard_error / math.log(2))
+    assert 0 < result.standard_error < 0.1
+    assert network.modes == {False}
+    assert network.training
+
+
+def test_lengths_that_differ_count_real_positions_only() -> None:
+    examples = Masked()
+    result = evaluate(Masking(3, p0=P0, t_max=0.9), Constant(), examples, repeats=60, batch_size=7)
+    cross_entropy = (-LOGITS.log_softmax(0)[examples.x] * examples.mask).sum()
+    assert result.positions == int(examples.mask.sum())
+    expected = (
+        0.9 * float(cross_entropy) - 0.1 * float((P0.log()[examples.x] * examples.mask).sum())
+    ) / result.positions
+    assert result.nats_per_position == pytest.approx(expected, rel=0.03)
+
+
+def test_the_same_seed_gives_the_same_figures() -> None:
+    model, examples = Masking(3, p0=P0), Masked()
+    first, again, other = (evaluate(model, Constant(), examples, repeats=2, seed=seed) for seed in (4, 4, 5))
+    assert first == again
+    assert first.diffusion != other.diffusion
+
+
+def test_standard_error_of_equal_lengths_is_that_of_the_mean() -> None:
+    nats = torch.tensor([10.0, 12.0, 17.0, 9.0])
+    expected = float(nats.std()) / 2 / 5
+    assert ratio_error(nats, torch.full((4,), 5)) == pytest.approx(expected)
+    assert math.isnan(ratio_error(nats[:1], torch.tensor([5])))
+
+
+def test_times_are_one_systematic_sample_and_even_for_each_example() -> None:
+    u = stratified_quantiles(7, 4, 0)
+    gaps = u.flatten().sort().values.diff()
+    torch.testing.assert_close(gaps, torch.full_like(gaps, 1 / 28))
+    for example in u.T:
+        gaps = example.sort().values.diff()
+        torch.testing.assert_close(gaps, torch.full_like(gaps, 1 / 4))
+
+
+def test_progress_ends_at_one_and_nothing_to_evaluate_is_refused() -> None:
+    shares: list[float] = []
+    evaluate(Masking(3, p0=P0), Constant(), Masked(), repeats=2, batch_size=16, progress=shares.append)
+    assert len(shares) == 6
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    with pytest.raises(UserError, match="at least one example"):
+        evaluate(Masking(3, p0=P0), Constant(), Examples(torch.zeros(0, 2, dtype=torch.uint8)))
+    with pytest.raises(UserError, match="repeats"):
+        evaluate(Masking(3, p0=P0), Constant(), Masked(), repeats=0)
