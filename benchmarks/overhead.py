@@ -97,7 +97,9 @@ def measure() -> list[dict[str, object]]:
             memory = peak_mb() - before
             rows.append({"what": f"schedule, {form}", "B": num_states, "seconds": seconds, "MB": memory})
         for name, model in models(num_states).items():
-            rows.append({"what": f"step, {name}", "B": num_states, "seconds": step_seconds(model, 7), "MB": table_mb(model)})
+            rows.append(
+                {"what": f"step, {name}", "B": num_states, "seconds": step_seconds(model, 7), "MB": table_mb(model)}
+            )
     return rows
 
 
@@ -108,8 +110,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = measure()
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, "
-          f"{options.threads} thread(s); MB: peak memory of building a schedule, tables kept by a model")
+    print(
+        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{options.threads} thread(s); MB: peak memory of building a schedule, tables kept by a model"
+    )
     print("| what | B | seconds | MB |\n|---|---|---|---|")
     for row in rows:
         print(f"| {row['what']} | {row['B']} | {row['seconds']:.3f} | {row['MB']:.1f} |")

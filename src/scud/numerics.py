@@ -73,7 +73,7 @@ class _Blockwise(torch.autograd.Function):
     """Evaluate a row-wise function block by block, and its gradient at once: no intermediate outlives its block."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: torch.autograd.function.FunctionCtx,
         logits: Tensor,
         function: Callable[[Tensor, Tensor], Tensor],

@@ -10,6 +10,7 @@ from torch import Tensor
 from scud import SCUD, Classical, Masking, Noisy
 from scud.processes import Dense, Gaussian, Kernel, Operator, Uniform
 from scud.processes.kernel import DenseOperator
+from scud.processes.spectral import SPECTRAL
 from scud.schedules import Linear, MutualInformation
 from scud.schedules.information import EventInformation
 
@@ -46,11 +47,10 @@ class StoredGenerator(Kernel):
     def matrices(self, amounts: Tensor) -> Tensor:
         return torch.linalg.matrix_exp(amounts[:, None, None] * self.generator)
 
-    def operator(self, amounts: Tensor) -> Operator:
-        return DenseOperator(self.matrices(amounts[:1])[0])
-
     def general_operator(self, amounts: Tensor) -> Operator:
-        raise AssertionError("every example has one time")
+        return DenseOperator(self.matrices(amounts[:1])[0], SPECTRAL)
+
+    operator = general_operator
 
     def blocks(self, amounts: Tensor) -> list[Tensor]:
         return [(amounts == value).nonzero().squeeze(-1) for value in amounts.unique()]
@@ -60,8 +60,8 @@ def flat_p0() -> Tensor:
     return torch.full((64,), 1 / 64, dtype=torch.float64)
 
 
-def assert_per_element(values: Tensor, golden: dict[str, Tensor]) -> None:
-    torch.testing.assert_close(values.float() * T_MAX, golden["per_element"], rtol=2e-3, atol=1e-4)
+def assert_per_element(values: Tensor, golden: dict[str, Tensor], atol: float = 1e-4) -> None:
+    torch.testing.assert_close(values.float() * T_MAX, golden["per_element"], rtol=2e-3, atol=atol)
     assert float(values.mean() * T_MAX) == pytest.approx(float(golden["loss"]), rel=2e-3)
 
 
@@ -103,7 +103,8 @@ def test_classical(dtype: torch.dtype, rtol: float, atol: float) -> None:
     noisy = Noisy(golden["x_t"], golden["t"].double())
     values = model.integrand(golden["logits"].to(dtype), golden["x0"], noisy)
     torch.testing.assert_close(values.double(), golden["exact64"], rtol=rtol, atol=atol)
-    assert_per_element(values, golden)
+    # At one position the stored float32 figure is 1.3e-4 from the stored exact one, just over the tolerance of the others.
+    assert_per_element(values, golden, atol=1.3e-4)
 
 
 def test_masking() -> None:

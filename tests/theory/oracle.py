@@ -13,9 +13,12 @@ from scud.typing import Conditioning
 def random_joint(num_states: int, positions: int, seed: int) -> Tensor:
     """A random joint law with strong dependence, [B] * positions float64."""
     generator = torch.Generator().manual_seed(seed)
-    return (2 * torch.randn([num_states] * positions, dtype=torch.float64, generator=generator)).flatten().softmax(
-        0
-    ).reshape([num_states] * positions)
+    return (
+        (2 * torch.randn([num_states] * positions, dtype=torch.float64, generator=generator))
+        .flatten()
+        .softmax(0)
+        .reshape([num_states] * positions)
+    )
 
 
 def average_marginal(joint: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from scud import SCUD, Classical, Masking, Noisy
-from scud.schedules import Schedule
 from tests.theory.cases import GAMMAS, PROCESSES, SCHEDULES, make_gamma, make_process, make_schedule, time_at
 from tests.theory.oracle import (
     IdealEvents,
@@ -21,6 +20,7 @@ from tests.theory.oracle import (
     entropy,
     forward_law,
     gauss_legendre,
+    others,
     poisson,
     powers,
     random_joint,
@@ -40,7 +40,7 @@ def prior_terms(joint: Tensor, prior_nats: Tensor) -> float:
     return float(joint.flatten() @ prior_nats[clean].sum(1))
 
 
-def quadrature(schedule: Schedule, t_max: float) -> tuple[Tensor, Tensor]:
+def quadrature(t_max: float) -> tuple[Tensor, Tensor]:
     """Nodes in t, dense at both ends: t = t_max v² (3 - 2v)."""
     v, weight = gauss_legendre(0.0, 1.0, 240)
     return t_max * v**2 * (3 - 2 * v), t_max * 6 * v * (1 - v) * weight
@@ -94,7 +94,7 @@ def test_scud(process_name: str, gamma_name: str, num_states: int, positions: in
         if table is None:
             table = event_table(model, ideal, most)
         gain, excess = table
-        t, weight = quadrature(schedule, model.t_max)
+        t, weight = quadrature(model.t_max)
         mean = process.rate(gamma) * schedule.tau(t)
         diffusion = weight * schedule.beta(t) / schedule.tau(t) @ (joint_poisson(mean, most, positions) @ gain)
         last = process.rate(gamma) * schedule.tau(torch.tensor([model.t_max], dtype=torch.float64))
@@ -113,7 +113,7 @@ def test_classical(process_name: str, schedule_name: str, num_states: int, posit
     schedule = make_schedule(schedule_name, process, p0, 0.0)
     model = Classical(process, schedule, p0=p0, t_max=time_at(schedule, 2.0 / process.max_rate))
     ideal = IdealTime(joint, process.generator(), schedule)
-    t, weight = quadrature(schedule, model.t_max)
+    t, weight = quadrature(model.t_max)
     x = states(num_states, positions)
     size = x.shape[0]
     total = 0.0
@@ -121,8 +121,6 @@ def test_classical(process_name: str, schedule_name: str, num_states: int, posit
         seen, when = x.repeat(len(times), 1), times.repeat_interleave(size)
         law = forward_law(joint, ideal.likelihood(seen, when))
         # The oracle's own float64 times: a `Conditioning` holds them in float32, as networks want them.
-        from tests.theory.oracle import others
-
         logits = others(joint, ideal.likelihood(seen, when))
         row, clean = (law > 1e-15).nonzero(as_tuple=True)
         values = model.integrand(logits[row], x[clean], Noisy(seen[row], when[row])).sum(1)
@@ -142,7 +140,7 @@ def test_masking(schedule_name: str, num_states: int, positions: int) -> None:
     p0 = average_marginal(joint)
     schedule = make_schedule(schedule_name, make_process("uniform", num_states), p0, 1.0)
     model = Masking(num_states, schedule, p0=p0, t_max=0.9)
-    t, weight = quadrature(schedule, model.t_max)
+    t, weight = quadrature(model.t_max)
     x = states(num_states, positions)
     hidden = states(2, positions)
     patterns = hidden.repeat(len(x), 1)

@@ -155,7 +155,9 @@ def test_classical(process_name: str, known: bool) -> None:
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["free", "infill"])
-@pytest.mark.parametrize("schedule", [Linear(), make_schedule("cosine", make_process("uniform", 3), torch.ones(3), 1.0)])
+@pytest.mark.parametrize(
+    "schedule", [Linear(), make_schedule("cosine", make_process("uniform", 3), torch.ones(3), 1.0)]
+)
 def test_masking(schedule: Schedule, known: bool) -> None:
     joint = random_joint(NUM_STATES, 2, seed=21)
     p0 = average_marginal(joint)

@@ -88,7 +88,9 @@ def test_gaussian(num_states: int, bandwidth: float, normalized: bool) -> None:
 @given(num_states=st.integers(2, 8), seed=st.integers(0, 10_000), reversible=st.booleans())
 def test_stationary_law(num_states: int, seed: int, reversible: bool) -> None:
     process = Dense(random_generator(num_states, seed, reversible))
-    torch.testing.assert_close(process.stationary @ process.generator(), torch.zeros(num_states).double(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        process.stationary @ process.generator(), torch.zeros(num_states).double(), rtol=0, atol=1e-12
+    )
     assert float(process.stationary.sum()) == pytest.approx(1.0, abs=1e-14)
 
 

@@ -37,8 +37,8 @@ def test_derivative_and_inverse(name: str, t: float) -> None:
     time = torch.tensor(t, dtype=torch.float64, requires_grad=True)
     tau = schedule.tau(time)
     (slope,) = torch.autograd.grad(tau, time)
-    assert float(schedule.beta(time.detach())) == pytest.approx(float(slope), rel=1e-9)
-    assert float(schedule.inverse(tau.detach())) == pytest.approx(t, rel=1e-6, abs=1e-10)
+    assert float(schedule.beta(time.detach())) == pytest.approx(float(slope), rel=1e-7)
+    assert float(schedule.inverse(tau.detach())) == pytest.approx(t, rel=1e-8, abs=1e-10)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

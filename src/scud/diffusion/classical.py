@@ -19,7 +19,6 @@ from scud.diffusion.evidence import EvidenceTable
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, is_active
 from scud.errors import fail
 from scud.processes import Process
-from scud.processes.kernel import floor
 from scud.schedules import MutualInformation, Schedule
 from scud.schedules.information import divergences
 
@@ -65,7 +64,7 @@ class Classical(KernelDiffusion):
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
             past, here = self.kernel.operator(tau[index]), seen[index].unsqueeze(-1)
-            predicted, true = floor(past.apply(rows.to(rates.dtype).softmax(-1))), past.rows(clean[index])
+            predicted, true = past.law(rows.to(rates.dtype).softmax(-1)), past.rows(clean[index])
             true = (true / true.gather(-1, here)).to(rates.dtype)
             to = rates[here.squeeze(-1)]
             return numerics.generalised_kl(to * true, to * (predicted / predicted.gather(-1, here)))

@@ -35,7 +35,7 @@ class EvidenceTable(nn.Module):
         steps = max(int(torch.tensor(end / start).log() / torch.tensor(SPACING).log()) + 2, 2)
         beyond = start * SPACING ** torch.arange(steps, dtype=torch.float64)
         below = torch.arange(start if counts else 1, dtype=torch.float64)
-        nodes = torch.cat([below, beyond.round().unique() if counts else beyond])
+        nodes = torch.cat([below, torch.unique(beyond.round()) if counts else beyond])
         self.register_buffer("nodes", nodes, persistent=False)
         self.register_buffer("p0", p0, persistent=False)
         totals = torch.cat([p0 @ kernel.matrices(node.unsqueeze(0)) for node in nodes])

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from scud import numerics
-from scud.diffusion.base import Diffusion, Noisy, spread
+from scud.diffusion.base import Diffusion, Noisy
 from scud.diffusion.evidence import EvidenceTable
-from scud.processes.kernel import Kernel, posterior
+from scud.processes.kernel import Kernel
 from scud.schedules import Schedule
 from scud.typing import Conditioning
 
@@ -59,7 +59,7 @@ class KernelDiffusion(Diffusion):
         for block in self.kernel.blocks(past):
             p = logits[block].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
             columns = self.kernel.operator(recent[block]).columns(x_t[block])
-            weights = posterior(self.kernel.operator(past[block]), columns, p)
+            weights = columns.to(p.dtype) * self.kernel.operator(past[block]).law(p)
             states[block] = numerics.draw_categorical(weights, generator)
         return states
 
@@ -73,6 +73,3 @@ def active_blocks(kernel: Kernel, amounts: Tensor, active: Tensor) -> list[Tenso
 def is_active(noised: Tensor, mask: Tensor | None) -> Tensor:
     """Which positions count, flattened: noised [batch, *dims] and real."""
     return (noised if mask is None else noised & mask).reshape(-1)
-
-
-__all__ = ["KernelDiffusion", "active_blocks", "is_active", "spread"]

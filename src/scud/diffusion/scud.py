@@ -19,7 +19,6 @@ from scud.diffusion.evidence import EvidenceTable
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, is_active
 from scud.errors import fail
 from scud.processes import Process
-from scud.processes.kernel import posterior
 from scud.schedules import MutualInformation, Schedule
 from scud.schedules.information import divergences, poisson_rule
 
@@ -85,7 +84,7 @@ class SCUD(KernelDiffusion):
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
             before, recent = self.kernel.operator(past[index]), jump[seen[index]]
-            predicted = posterior(before, recent, rows.to(jump.dtype).softmax(-1))
+            predicted = recent * before.law(rows.to(jump.dtype).softmax(-1))
             true = recent * before.rows(clean[index]).to(jump.dtype)
             true, predicted = true / true.sum(-1, keepdim=True), predicted / predicted.sum(-1, keepdim=True)
             return numerics.generalised_kl(true, predicted)

@@ -102,16 +102,13 @@ class UNet(nn.Module):
         self.level = NoiseLevel(width)
         self.merge_level = nn.Conv2d(channels * width, width, 1) if channels > 1 else nn.Identity()
         self.stem = nn.Conv2d(channels * self.embedding.shape[1], width, 3, padding=1)
-        self.down = nn.ModuleList(
-            nn.ModuleList(Block(width, width, dropout) for _ in range(blocks)) for _ in range(levels)
-        )
+        self.down = nn.ModuleList(stage(width, width, blocks, dropout) for _ in range(levels))
         self.middle = nn.ModuleList([Block(width, width, dropout), Attention(width), Block(width, width, dropout)])
-        self.up = nn.ModuleList(
-            nn.ModuleList(Block(2 * width, width, dropout) for _ in range(blocks)) for _ in range(levels)
-        )
+        self.up = nn.ModuleList(stage(2 * width, width, blocks, dropout) for _ in range(levels))
         outputs = num_states if head == "categorical" else 2
-        self.out = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, channels * outputs, 3, padding=1))
-        nn.init.zeros_(self.out[-1].weight)
+        last = nn.Conv2d(width, channels * outputs, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        self.out = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), last)
 
     def spec(self) -> dict[str, Any]:
         """The registered kind and the constructor's arguments."""
@@ -123,16 +120,16 @@ class UNet(nn.Module):
         x = self.stem(as_maps(conditioning.evidence.embed(self.embedding)))
         level = F.silu(self.merge_level(as_maps(self.level(conditioning, x_t))))
         skips, scales = [], [level]
-        for depth, stage in enumerate(self.down):
+        for depth, blocks in enumerate(self.down):
             if depth:
                 x = F.avg_pool2d(x, 2)
                 scales.append(F.avg_pool2d(scales[-1], 2))
-            for block in stage:
+            for block in blocks.children():
                 x = block(x, scales[-1])
                 skips.append(x)
         x = self.middle[2](self.middle[1](self.middle[0](x, scales[-1])), scales[-1])
-        for depth, stage in reversed(list(enumerate(self.up))):
-            for block in stage:
+        for depth, blocks in reversed(list(enumerate(self.up))):
+            for block in blocks.children():
                 x = block(torch.cat([x, skips.pop()], dim=1), scales[depth])
             if depth:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -144,6 +141,11 @@ class UNet(nn.Module):
         if self.head == "categorical":
             return per_state
         return logistic_logits(per_state[..., 0], per_state[..., 1] - 1, self.num_states)
+
+
+def stage(inputs: int, width: int, blocks: int, dropout: float) -> nn.ModuleList:
+    """The residual blocks of one resolution."""
+    return nn.ModuleList(Block(inputs, width, dropout) for _ in range(blocks))
 
 
 def as_maps(features: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ and a block of large amounts has low rank.
 """
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,19 @@ BLOCK_ELEMENTS = 2**19
 """Entries of a block of rows; a few such arrays fit the processor's cache."""
 
 
+EXACT = (1e-15, 1e-30)
+"""Floor for products of probabilities that never cancel, in float32 and float64 (see `Operator.law`)."""
+
+
 class Operator(ABC):
-    """M(a_n) for every row n of one block."""
+    """M(a_n) for every row n of one block.
+
+    Attributes:
+        rounding: uniform mass that `law` mixes in, in float32 and float64: what hides the rounding of `apply`. It depends
+            on the kernel and on whether a is 0, never on the block, so that loss and sampler hold the same law.
+    """
+
+    rounding: tuple[float, float] = EXACT
 
     @abstractmethod
     def rows(self, index: Tensor) -> Tensor:
@@ -34,6 +46,14 @@ class Operator(ABC):
     @abstractmethod
     def apply(self, vectors: Tensor) -> Tensor:
         """vectors_n M(a_n) for row vectors [N, B]: -> [N, B] in their dtype, differentiable; may round below 0."""
+
+    def law(self, p: Tensor) -> Tensor:
+        """p M(a_n) for distributions p [N, B], made strictly positive: -> [N, B], up to a factor near 1.
+
+        Rounding below 0 is cut away and `rounding` in all is mixed in uniformly: any prediction is then a valid law.
+        """
+        mass = self.rounding[1] if p.dtype == torch.float64 else self.rounding[0]
+        return self.apply(p).clamp_min(0) + mass / p.shape[-1]
 
     def draw(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         """A state from M(a_n)[index_n, :]: -> [N]."""
@@ -62,8 +82,8 @@ class Identity(Operator):
 class DenseOperator(Operator):
     """One amount for the whole block: the matrix itself, [B, B] float64."""
 
-    def __init__(self, matrix: Tensor) -> None:
-        self.matrix = matrix
+    def __init__(self, matrix: Tensor, rounding: tuple[float, float]) -> None:
+        self.matrix, self.rounding = matrix, rounding
 
     def rows(self, index: Tensor) -> Tensor:
         return self.matrix[index]
@@ -84,9 +104,11 @@ class Kernel(nn.Module, ABC):
     Attributes:
         num_states: B.
         stationary: [B] float64, the limit of every row as the amount grows.
+        rounding: of its operators.
     """
 
     stationary: Tensor
+    rounding: tuple[float, float] = EXACT
 
     def __init__(self, stationary: Tensor) -> None:
         super().__init__()
@@ -107,7 +129,7 @@ class Kernel(nn.Module, ABC):
         if high == 0:
             return Identity(self.num_states)
         if low == high and amounts.shape[0] >= self.num_states:
-            return DenseOperator(self.matrices(amounts[:1])[0])
+            return DenseOperator(self.matrices(amounts[:1])[0], self.rounding)
         return self.general_operator(amounts)
 
     def blocks(self, amounts: Tensor) -> list[Tensor]:
@@ -122,11 +144,7 @@ class Kernel(nn.Module, ABC):
         alone = (lengths >= size) | (values == 0)
         cuts = torch.cat([ends[alone] - lengths[alone], ends[alone]]).tolist()
         cuts = sorted({0, *cuts, amounts.shape[0]})
-        return [
-            block
-            for start, end in zip(cuts, cuts[1:], strict=False)
-            for block in order[start:end].chunk(-(-(end - start) // size))
-        ]
+        return [block for start, end in pairwise(cuts) for block in order[start:end].chunk(-(-(end - start) // size))]
 
     def draw(self, index: Tensor, amounts: Tensor, generator: torch.Generator | None) -> Tensor:
         """A state from M(a)[index, :] for index and amounts of one shape [...]: -> [...] int64."""
@@ -140,22 +158,3 @@ class Kernel(nn.Module, ABC):
         count, width = amounts.shape[0], weight.shape[1]
         operator = self.general_operator(amounts.repeat_interleave(width))
         return operator.apply(weight.T.repeat(count, 1)).reshape(count, width, -1).transpose(1, 2)
-
-
-def posterior(past: Operator, recent: Tensor, p: Tensor) -> Tensor:
-    """The state y before the last events, unnormalised: recent[y] (p M)[y], [N, B] (Amin et al. 2025, eq. for p(y | x, s)).
-
-    Args:
-        past: the operator of the noise before y, K^{s-k} or exp(tau(u) Q).
-        recent: [N, B], M(recent)[y, x_t]: how y explains the state x_t seen now.
-        p: [N, B] the predicted law of x0 from the other positions. One-hot at x0 gives the true posterior.
-
-    p M is floored (see `floor`), so that any prediction is a valid, strictly positive law: the same one in loss and sampler.
-    """
-    return recent.to(p.dtype) * floor(past.apply(p))
-
-
-def floor(probs: Tensor) -> Tensor:
-    """Probabilities [N, B] with rounding below 0 cut away and a little uniform mass mixed in: 1e-6 (float64: 1e-13) in all."""
-    mass = 1e-13 if probs.dtype == torch.float64 else 1e-6
-    return probs.clamp_min(0) + mass / probs.shape[-1]

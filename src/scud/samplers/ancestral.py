@@ -3,6 +3,7 @@
 Exact as the grid refines. Positions that are known (infilling) are clean from the start and never change.
 """
 
+from collections import deque
 from collections.abc import Iterator
 
 import torch
@@ -76,10 +77,8 @@ def sample(
     Raises:
         UserError: steps < 1; known states of another shape or outside 0..B-1; only one of known and known_mask.
     """
-    last = None
-    for last in trajectory(
+    states = trajectory(
         model, denoiser, shape, steps, known=known, known_mask=known_mask, label=label, generator=generator
-    ):
-        pass
-    assert last is not None
+    )
+    (last,) = deque(states, maxlen=1)
     return last.x_t

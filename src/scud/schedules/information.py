@@ -24,13 +24,14 @@ FORGOTTEN = 1e-8
 def divergences(kernel: Kernel, p0: Tensor, amounts: Tensor) -> Tensor:
     """KL(M(a)[b, :] || p0 M(a)) in nats for amounts [n] and every b: -> [n, B] float64."""
     size = max(CHUNK_ELEMENTS // kernel.num_states**2, 1)
-    return torch.cat([_divergence(kernel.matrices(part), p0) for part in amounts.split(size)])
+    return torch.cat([_divergence(kernel.matrices(part), p0) for part in torch.split(amounts, size)])
 
 
 def _divergence(matrices: Tensor, p0: Tensor) -> Tensor:
     entropies = torch.special.entr(matrices).sum(-1)
     log_mixture = (p0 @ matrices).clamp_min(torch.finfo(torch.float64).tiny).log()
-    return (-entropies - (matrices @ log_mixture.unsqueeze(-1)).squeeze(-1)).clamp_min(0)
+    divergence: Tensor = -entropies - (matrices @ log_mixture.unsqueeze(-1)).squeeze(-1)
+    return divergence.clamp_min(0)
 
 
 def poisson_rule(mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,7 +77,8 @@ class EventInformation:
         slope = float(self.spline(math.log(self.end), 1)) / self.end
         beyond = np.exp(self.spline(np.log(clipped)) + min(slope, 0.0) * (count - clipped))
         small = self.small[count.clip(0, self.exact - 1).astype(int)]
-        return np.where(count < self.exact, small, beyond)
+        share: NDArray[np.float64] = np.where(count < self.exact, small, beyond)
+        return share
 
 
 def event_curve(kernel: Kernel, p0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,7 +102,7 @@ def time_curve(kernel: Kernel, generator: Tensor, p0: Tensor) -> tuple[Tensor, T
     tau = torch.as_tensor(np.geomspace(1e-6 * scale, _end(kernel, p0, scale), 160))
     entropy = torch.special.entr(p0).sum()
     shares, falls = [], []
-    for part in tau.split(max(CHUNK_ELEMENTS // kernel.num_states**2, 1)):
+    for part in torch.split(tau, max(CHUNK_ELEMENTS // kernel.num_states**2, 1)):
         matrices = kernel.matrices(part)
         tiny = torch.finfo(torch.float64).tiny
         ratio = matrices.clamp_min(tiny).log() - (p0 @ matrices).clamp_min(tiny).log().unsqueeze(1)

@@ -19,6 +19,7 @@ from scud.schedules.base import Schedule
 from scud.schedules.information import event_curve, time_curve
 
 SMALLEST_W = 1e-30
+NEWTON_STEPS = 6
 
 
 class MutualInformation(Schedule):
@@ -65,14 +66,15 @@ class MutualInformation(Schedule):
 
     def inverse(self, tau: Tensor) -> Tensor:
         target = tau.double().clamp_min(SMALLEST_W).log()
-        low = self.knots[0] + (target - self.values[0]).clamp_max(0) / self.slopes[0] - 1e-9
-        high = self.knots[-1] + (target - self.values[-1]).clamp_min(0) / self.slopes[-1] + 1e-9
-        high = high.expand_as(low)
-        for _ in range(80):
-            middle = (low + high) / 2
-            below = self._curve(middle)[0] < target
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return torch.where(tau > 0, -(-((low + high) / 2).exp()).expm1(), 0.0)
+        inside = target.clamp(self.values[0], self.values[-1])
+        right = torch.searchsorted(self.values, inside.contiguous()).clamp(1, self.values.shape[0] - 1)
+        low, high = self.knots[right - 1], self.knots[right]
+        x = low + (high - low) * (inside - self.values[right - 1]) / (self.values[right] - self.values[right - 1])
+        for _ in range(NEWTON_STEPS):
+            value, slope = self._curve(x)
+            x = (x + (inside - value) / slope).clamp(low, high)
+        log_w = x + (target - inside) / self._curve(x)[1]
+        return torch.where(tau > 0, -(-log_w.exp()).expm1(), 0.0)
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "mutual_information", "gamma": self.gamma}

@@ -1,0 +1,36 @@
+# make demo: train, evaluate and sample on real images. make test: the tests. Both set up .venv themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+.PHONY: demo demo-short test lint bench clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/scud train digits --out runs/digits --overwrite
+	$(BIN)/scud evaluate runs/digits --repeats 40
+	$(BIN)/scud sample runs/digits --num 64
+
+# The same path end to end in under a minute: too few steps for good samples.
+demo-short: .venv/installed
+	$(BIN)/scud train digits --out runs/digits-short --overwrite --training.steps 60
+	$(BIN)/scud evaluate runs/digits-short --repeats 2
+	$(BIN)/scud sample runs/digits-short --num 16 --steps 16
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/installed
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks.overhead --threads 1
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,216 @@
+"""The models beyond their theorems: evidence, padding, sharp logits, precision, what is refused."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import scud
+from scud import SCUD, Classical, Diffusion, Masking, Noisy
+from scud.diffusion.times import draw_times
+from scud.errors import UserError
+from scud.processes import Dense, Gaussian, Uniform
+from scud.samplers import trajectory
+from scud.schedules import Cosine, Linear, MutualInformation
+from scud.typing import Conditioning
+from tests.theory.oracle import random_generator
+
+B = 6
+P0 = torch.tensor([0.3, 0.05, 0.2, 0.1, 0.25, 0.1], dtype=torch.float64)
+KINDS = ("scud", "scud uniform", "scud non-reversible", "classical", "masking")
+
+
+def make(kind: str) -> Diffusion:
+    if kind == "masking":
+        return Masking(B, p0=P0)
+    if kind == "classical":
+        return Classical(Gaussian(B, 0.2), Linear(), p0=P0)
+    process = {
+        "scud": Gaussian(B, 0.2),
+        "scud uniform": Uniform(B),
+        "scud non-reversible": Dense(random_generator(B, 1, reversible=False)),
+    }[kind]
+    return SCUD(process, MutualInformation(process, P0, 0.8), 0.8, p0=P0)
+
+
+def constant(logits: Tensor) -> scud.Denoiser:
+    def denoiser(x_t: Tensor, conditioning: Conditioning) -> Tensor:  # noqa: ARG001
+        return logits.expand(*x_t.shape, -1)
+
+    return denoiser
+
+
+@pytest.mark.parametrize("kind", ["scud", "scud uniform", "scud non-reversible", "classical"])
+def test_evidence_is_bayes(kind: str) -> None:
+    """Exact at nodes (every count up to 16), within 2% in all between them."""
+    model = make(kind)
+    assert isinstance(model, SCUD | Classical)
+    amounts = torch.tensor([0, 1, 2, 3, 16, 40] if kind != "classical" else [0, 1e-3, 0.21, 1.7, 5.0])
+    x_t = torch.arange(B).repeat(len(amounts), 1)
+    evidence = model.evidence.at(x_t, amounts.double().unsqueeze(1))
+    for row, amount in zip(evidence.probs(), amounts, strict=True):
+        dense = model.kernel.matrices(amount.double()[None])[0]
+        exact = (P0.unsqueeze(1) * dense / (P0 @ dense)).T
+        error = (row.double() - exact).abs().sum(-1).max()
+        assert float(error) < (1e-5 if amount in (0, 1, 2, 3, 16) and kind != "classical" else 2e-2)
+    weight = torch.randn(B, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    torch.testing.assert_close(evidence.embed(weight), evidence.probs() @ weight, rtol=1e-4, atol=1e-5)
+    (gradient,) = torch.autograd.grad(evidence.embed(weight).sum(), weight)
+    torch.testing.assert_close(gradient.sum(0), torch.full((3,), float(x_t.numel())), rtol=1e-4, atol=0)
+
+
+def test_masked_evidence() -> None:
+    model = make("masking")
+    noisy = Noisy(torch.tensor([[0, B, 5]]), torch.ones(1), torch.tensor([[0, 1, 0]]))
+    evidence = model.condition(noisy).evidence
+    assert evidence is not None
+    torch.testing.assert_close(evidence.probs()[0, 1], P0.float())
+    torch.testing.assert_close(evidence.probs()[0, 2], torch.eye(B)[5])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_never_counts(kind: str) -> None:
+    """Whatever states stand at padded positions, terms and loss are those of the real positions alone."""
+    model = make(kind)
+    generator = torch.Generator().manual_seed(1)
+    x0 = torch.randint(B, (300, 7), generator=generator)
+    mask = torch.arange(7) < 4
+    t = torch.full((300,), 0.5, dtype=torch.float64)
+    noisy = model.corrupt(x0, t, generator)
+    logits = torch.randn(300, 7, B, generator=generator)
+    values = model.integrand(logits, x0, noisy, mask.expand(300, 7))
+    assert float(values[:, 4:].abs().max()) == 0
+    whole = model.integrand(logits, x0, noisy)
+    torch.testing.assert_close(values[:, :4], whole[:, :4])
+    bound = model.elbo(constant(P0.log()), x0, mask.expand(300, 7), generator=generator)
+    torch.testing.assert_close(bound.prior.double(), model.prior_nats[x0[:, :4]].sum(1), rtol=1e-5, atol=1e-9)
+    loss = model.loss(constant(P0.log()), x0, mask.expand(300, 7), generator=generator)
+    assert 0 < float(loss) < 10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_sharp_logits_stay_finite(kind: str, dtype: torch.dtype) -> None:
+    """Right and wrong logits of size 1e4, at times down to 1e-6 and up to t_max: finite values and gradients."""
+    model = make(kind)
+    generator = torch.Generator().manual_seed(2)
+    x0 = torch.randint(B, (400, 5), generator=generator)
+    t = torch.logspace(-6, math.log10(0.999), 400, dtype=torch.float64)
+    noisy = model.corrupt(x0, t, generator)
+    for size in (1e4, -1e4):
+        logits = (size * torch.nn.functional.one_hot(x0, B)).to(dtype).requires_grad_()
+        values = model.integrand(logits, x0, noisy)
+        (gradient,) = torch.autograd.grad(values.sum(), logits)
+        assert bool(torch.isfinite(values).all())
+        assert bool(torch.isfinite(gradient).all())
+        assert float(values.min()) >= 0
+        if size > 0:
+            assert float(values.max()) < 0.2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float32_agrees_with_float64(kind: str) -> None:
+    model = make(kind)
+    generator = torch.Generator().manual_seed(3)
+    x0 = torch.randint(B, (2000, 3), generator=generator)
+    noisy = model.corrupt(x0, torch.rand(2000, dtype=torch.float64, generator=generator) * 0.99, generator)
+    logits = 3 * torch.randn(2000, 3, B, dtype=torch.float64, generator=generator)
+    exact, single = model.integrand(logits, x0, noisy), model.integrand(logits.float(), x0, noisy)
+    torch.testing.assert_close(single.double(), exact, rtol=5e-3, atol=1e-4)
+    assert single.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_by_finite_differences(kind: str) -> None:
+    model = make(kind)
+    generator = torch.Generator().manual_seed(4)
+    x0 = torch.randint(B, (3, 4), generator=generator)
+    noisy = model.corrupt(x0, torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64), generator)
+    logits = torch.randn(3, 4, B, dtype=torch.float64, generator=generator, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: model.integrand(z, x0, noisy), (logits,))
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Cosine(), MutualInformation(Gaussian(B, 0.2), P0, 1.0)])
+def test_times_are_weighted_without_bias(schedule: Linear) -> None:
+    """The weighted mean of any function of t is its integral over [0, t_max]: a stratified sum is a quadrature."""
+    u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    t, weight = draw_times(u, schedule, 0.99)
+    assert float(t.max()) <= 0.99
+    for function, exact in ((torch.ones_like(t), 0.99), (t**2, 0.99**3 / 3), (t**-0.3, 0.99**0.7 / 0.7)):
+        assert float((weight * function).mean()) == pytest.approx(exact, rel=2e-4)
+    assert float((weight**2 / t).mean()) < 50, "the second moment of a 1/t integrand is finite"
+
+
+@settings(max_examples=30, deadline=None)
+@given(steps=st.integers(1, 300), kind=st.sampled_from(KINDS))
+def test_grid(steps: int, kind: str) -> None:
+    model = make(kind)
+    grid = model.grid(steps)
+    assert grid.shape == (steps + 1,)
+    assert float(grid[0]) == model.t_max
+    assert float(grid[-1]) == 0
+    assert bool((grid.diff() < 0).all())
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), kind=st.sampled_from(KINDS), steps=st.integers(1, 6))
+def test_known_positions_never_change(seed: int, kind: str, steps: int) -> None:
+    model = make(kind)
+    generator = torch.Generator().manual_seed(seed)
+    known, mask = torch.randint(B, (4, 5), generator=generator), torch.rand(4, 5, generator=generator) < 0.5
+    for noisy in trajectory(
+        model, constant(P0.log()), (4, 5), steps, known=known, known_mask=mask, generator=generator
+    ):
+        assert torch.equal(noisy.x_t[mask], known[mask])
+
+
+def test_same_seed_same_sample() -> None:
+    for kind in KINDS:
+        model = make(kind)
+        draws = [
+            model.sample(constant(P0.log()), (8, 3), 5, generator=torch.Generator().manual_seed(5)) for _ in range(2)
+        ]
+        assert torch.equal(*draws)
+
+
+PROCESS = Gaussian(B, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: SCUD(PROCESS, MutualInformation(PROCESS, P0, 0.5), 1.0, p0=P0),
+            "gamma must be the schedule's gamma 0.5",
+        ),
+        (lambda: SCUD(PROCESS, MutualInformation(PROCESS, P0, 1.0), 1.0, p0=P0.flip(0)), "p0 must be the schedule's"),
+        (lambda: Classical(PROCESS, MutualInformation(PROCESS, P0, 1.0), p0=P0), "conditioned on time"),
+        (lambda: Masking(B, MutualInformation(PROCESS, P0, 1.0), p0=P0), "use Linear"),
+        (lambda: SCUD(PROCESS, Linear(), 0.0, p0=P0), "gamma must lie in"),
+        (lambda: SCUD(PROCESS, Linear(), 1.0, p0=P0, t_max=1.0), "t_max must lie in"),
+        (lambda: SCUD(PROCESS, Linear(), 1.0, p0=P0[:4]), r"p0 must have shape \[6\]"),
+        (lambda: make("scud").loss(constant(P0), torch.tensor([[0, B]])), "x0 must hold states in 0..5, got 6"),
+        (lambda: make("scud").loss(constant(P0), torch.zeros(0, 3).long()), "at least one state"),
+        (lambda: make("scud").loss(constant(P0[:3]), torch.tensor([[0, 1]])), "return logits of shape"),
+        (lambda: make("scud").sample(constant(P0), (2, 2), 0), "steps must be at least 1"),
+        (lambda: make("scud").sample(constant(P0), (2, 2), known=torch.zeros(2, 2).long()), "be given together"),
+        (
+            lambda: make("scud").sample(
+                constant(P0), (2, 2), known=torch.full((2, 2), 9), known_mask=torch.ones(2, 2).bool()
+            ),
+            "known must hold states",
+        ),
+    ],
+)
+def test_what_is_refused(build: object, message: str) -> None:
+    assert callable(build)
+    with pytest.raises(UserError, match=message):
+        build()
+
+
+def test_float_states_are_a_type_error() -> None:
+    with pytest.raises(TypeError, match="integer states"):
+        make("scud").loss(constant(P0), torch.zeros(2, 2))
