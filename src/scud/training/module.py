@@ -17,6 +17,9 @@ from scud.training.settings import TrainingConfig
 from scud.training.stream import Portion, Stream
 from scud.typing import Batch
 
+BETAS = (0.9, 0.99)
+"""Of AdamW. Gradients of a bound are heavy-tailed in t: a second moment of shorter memory recovers sooner from a spike."""
+
 
 class DiffusionTraining(pl.LightningModule):
     """Trains `network` to denoise for `model`, and averages its weights.
@@ -65,7 +68,11 @@ class DiffusionTraining(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         settings = self.settings
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            self.network.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            betas=BETAS,
+            fused=True,
         )
         if self.start is not None:
             optimizer.load_state_dict(self.start.optimizer)
