@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from scud.errors import UserError, fail
-from scud.training.files import replacing
+from scud.files import replacing
 from scud.training.settings import Section, TrainingConfig
 
 

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from scud.diffusion import SCUD, Classical, Diffusion, Elbo, Masking
 from scud.errors import UserError, check_choice, fail
+from scud.files import replacing
 from scud.networks import NETWORKS
 from scud.processes import PROCESSES, Process
 from scud.schedules import Cosine, Linear, MutualInformation, Schedule
-from scud.training.files import RunFolder, replacing
+from scud.training.files import RunFolder
 
 Spec = dict[str, Any]
 Built = TypeVar("Built")

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from scud.errors import UserError
+from scud.files import replacing
 from scud.training import checkpoint, metrics
 from scud.training.checkpoint import Checkpoint
 from scud.training.ema import Ema
-from scud.training.files import replacing
 from scud.training.metrics import Metrics
 from scud.training.seeds import Use, derive
 from scud.training.settings import TrainingConfig

@@ -52,7 +52,8 @@ def main(arguments: Sequence[str]) -> None:
     from scud.config import read_config
     from scud.evaluation import evaluate
     from scud.experiment import load_data
-    from scud.training.files import RunFolder, replacing
+    from scud.files import replacing
+    from scud.training.files import RunFolder
 
     files = RunFolder(options.run)
     run = runs.load(options.run, options.device)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FRAMES = 30
 """Moments shown in the animation."""
 
+ANIMATED = 16
+"""Images shown in the animation: the first ones."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -66,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = options.out or RunFolder(options.run).samples
     folder.mkdir(parents=True, exist_ok=True)
     plots.save_image(plots.sample_grid(frames[-1], run.model.num_states), folder / "samples.png")
-    animation = plots.denoising_animation(np.stack(frames), run.model.num_states)
+    animation = plots.denoising_animation(np.stack(frames)[:, :ANIMATED], run.model.num_states)
     plots.save_animation(animation, folder / "denoising.gif", seconds=3)
     print(f"wrote {folder}: samples.png and denoising.gif, {options.num} images by {options.steps} steps")
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from scud.diffusion.times import draw_times
 from scud.errors import check_distribution, check_in_interval, check_states, fail
-from scud.numerics import stratified_uniform
+from scud.numerics import draw_categorical, stratified_uniform
 from scud.schedules import MutualInformation, Schedule
 from scud.typing import Conditioning, Denoiser
 
@@ -94,10 +94,6 @@ class Diffusion(nn.Module, ABC):
         """
 
     @abstractmethod
-    def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
-        """Draw a state at t_max from the factorised prior, `shape` = (batch, *dims)."""
-
-    @abstractmethod
     def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
         """Draw the state at an earlier time u given the one now and a prediction of x0. At u = 0 all noise is undone."""
 
@@ -112,6 +108,11 @@ class Diffusion(nn.Module, ABC):
     @abstractmethod
     def spec(self) -> dict[str, Any]:
         """The registered `kind` and scalar arguments: enough, with process, schedule and p0, to build the model again."""
+
+    def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
+        """Draw a state at t_max from the factorised prior, `shape` = (batch, *dims): noise on draws from p0."""
+        t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
+        return self.corrupt(draw_categorical(self.p0.expand(*shape, -1), generator), t, generator)
 
     def elbo(
         self,

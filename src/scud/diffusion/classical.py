@@ -73,10 +73,6 @@ class Classical(KernelDiffusion):
         values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
         return spread(self.schedule.beta(noisy.t.double()), values).to(values.dtype) * values
 
-    def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
-        t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
-        return self.corrupt(numerics.draw_categorical(self.p0.expand(*shape, -1), generator), t, generator)
-
     def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
         now = self.amounts(noisy).reshape(-1)
         end = noisy.t.clamp_max(u)

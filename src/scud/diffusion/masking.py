@@ -66,10 +66,6 @@ class Masking(Diffusion):
         weight = self.schedule.beta(t) / self.schedule.tau(t).expm1()
         return spread(weight, values).to(values.dtype) * values
 
-    def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
-        t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
-        return self.corrupt(numerics.draw_categorical(self.p0.expand(*shape, -1), generator), t, generator)
-
     def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
         s, end = counts_of(noisy), torch.full_like(noisy.t, u)
         # Masked at t, a position was masked after u with probability (alpha(u) - alpha(t)) / (1 - alpha(t)).

@@ -92,11 +92,6 @@ class SCUD(KernelDiffusion):
         blocks = active_blocks(self.kernel, past, is_active(s > 0, mask))
         return numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
 
-    def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
-        t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
-        p0 = self.p0.expand(*shape, -1)
-        return self.corrupt(numerics.draw_categorical(p0, generator), t, generator)
-
     def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
         s, end = counts_of(noisy), torch.full_like(noisy.t, u)
         share = (1 - self.schedule.tau(end) / self.schedule.tau(noisy.t)).clamp(0, 1)

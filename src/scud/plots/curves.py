@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from scud.errors import fail
-from scud.plots.files import replacing
+from scud.plots.files import picture_file
 
 
 def training_curves(steps: ArrayLike, train: ArrayLike, valid_steps: ArrayLike, valid: ArrayLike, unit: str) -> Figure:
@@ -42,7 +42,7 @@ def training_curves(steps: ArrayLike, train: ArrayLike, valid_steps: ArrayLike, 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write `figure` as a PNG file, 120 dots per inch."""
-    with replacing(path, ".png") as file:
+    with picture_file(path, ".png") as file:
         figure.savefig(file, format="png", dpi=120)
 
 

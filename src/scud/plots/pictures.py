@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scud.errors import fail
-from scud.plots.files import replacing
+from scud.plots.files import picture_file
 
 _TILE = 64
 _MARGIN = 4
@@ -69,7 +69,7 @@ def denoising_animation(frames: NDArray[np.integer[Any]], num_states: int) -> li
 
 def save_image(image: Image.Image, path: str | Path) -> None:
     """Write `image` as a PNG file."""
-    with replacing(path, ".png") as file:
+    with picture_file(path, ".png") as file:
         image.save(file, format="PNG")
 
 
@@ -84,5 +84,5 @@ def save_animation(frames: Sequence[Image.Image], path: str | Path, seconds: flo
         raise fail("seconds", "be positive", seconds, "choose the length of the animation, such as 3")
     each = max(_SHORTEST_MS, 10 * round(100 * seconds / len(frames)))
     durations = [each] * (len(frames) - 1) + [_HOLD_MS]
-    with replacing(path, ".gif") as file:
+    with picture_file(path, ".gif") as file:
         frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)

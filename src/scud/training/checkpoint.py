@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from scud.errors import fail
-from scud.training.files import replacing
+from scud.files import replacing
 
 
 @dataclass(frozen=True)

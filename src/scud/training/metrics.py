@@ -4,7 +4,7 @@ import csv
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from scud.training.files import replacing
+from scud.files import replacing
 
 
 @dataclass(frozen=True)
