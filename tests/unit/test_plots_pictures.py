@@ -1,7 +1,6 @@
 """Pictures: exact pixel values, the geometry of the grid, animations read back, and writing that loses nothing."""
 
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -129,8 +128,8 @@ def test_a_failed_write_leaves_the_old_file_whole_and_nothing_else(
     save_image(grid, path)
     before = path.read_bytes()
 
-    def half_written(_image: Image.Image, file: BinaryIO, **_: object) -> None:
-        file.write(b"half")
+    def half_written(_image: Image.Image, file: Path, **_: object) -> None:
+        file.write_bytes(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", half_written)

@@ -40,11 +40,11 @@ class KernelDiffusion(Diffusion):
         return Conditioning(t=noisy.t.float(), s=noisy.s, mask=mask, label=label, evidence=evidence)
 
     def grid(self, steps: int) -> Tensor:
-        even = self._even_in_information()
-        t_max = torch.tensor(self.t_max, dtype=torch.float64)
-        last = even.inverse(self.schedule.tau(t_max))
-        inner = self.schedule.inverse(even.tau(last * torch.arange(steps - 1, 0, -1, dtype=torch.float64) / steps))
-        return torch.cat([t_max[None], inner, torch.zeros(1, dtype=torch.float64)])
+        even = self._even_in_information().to(self.p0.device)
+        ends = torch.tensor([self.t_max, 0.0], dtype=torch.float64, device=self.p0.device)
+        share = torch.arange(steps - 1, 0, -1, dtype=torch.float64, device=self.p0.device) / steps
+        inner = self.schedule.inverse(even.tau(even.inverse(self.schedule.tau(ends[:1])) * share))
+        return torch.cat([ends[:1], inner, ends[1:]])
 
     def _even_in_information(self) -> Schedule:
         if not hasattr(self, "_information"):

@@ -79,10 +79,10 @@ class Masking(Diffusion):
         return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, counts_of(noisy).masked_fill(known, 0))
 
     def grid(self, steps: int) -> Tensor:
-        t_max = torch.tensor(self.t_max, dtype=torch.float64)
-        masked = -(-self.schedule.tau(t_max)).expm1() * torch.arange(steps - 1, 0, -1, dtype=torch.float64) / steps
-        inner = self.schedule.inverse(-(-masked).log1p())
-        return torch.cat([t_max[None], inner, torch.zeros(1, dtype=torch.float64)])
+        ends = torch.tensor([self.t_max, 0.0], dtype=torch.float64, device=self.p0.device)
+        share = torch.arange(steps - 1, 0, -1, dtype=torch.float64, device=self.p0.device) / steps
+        masked = -(-self.schedule.tau(ends[:1])).expm1() * share
+        return torch.cat([ends[:1], self.schedule.inverse(-(-masked).log1p()), ends[1:]])
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "masking", "t_max": self.t_max}

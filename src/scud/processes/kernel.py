@@ -25,6 +25,10 @@ EXACT = (1e-15, 1e-30)
 """Floor for products of probabilities that never cancel, in float32 and float64 (see `Operator.law`)."""
 
 
+RUN = 1024
+"""Rows of equal amounts from which a block of their own, with one dense product, is cheaper than a mixed one."""
+
+
 class Operator(ABC):
     """M(a_n) for every row n of one block.
 
@@ -141,7 +145,7 @@ class Kernel(nn.Module, ABC):
         ordered, order = amounts.sort()
         values, lengths = torch.unique_consecutive(ordered, return_counts=True)
         ends = lengths.cumsum(0)
-        alone = (lengths >= size) | (values == 0)
+        alone = (lengths >= max(RUN, 2 * self.num_states)) | (values == 0)
         cuts = torch.cat([ends[alone] - lengths[alone], ends[alone]]).tolist()
         cuts = sorted({0, *cuts, amounts.shape[0]})
         return [block for start, end in pairwise(cuts) for block in order[start:end].chunk(-(-(end - start) // size))]
