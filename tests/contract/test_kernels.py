@@ -13,12 +13,20 @@ from torch import Tensor
 from scud.processes import Dense, Gaussian, Kernel, Process, Uniform
 from tests.theory.oracle import random_generator
 
+
+def birth_death(size: int, up: float, down: float) -> Tensor:
+    """Reversible, with a stationary law that falls by up / down per state."""
+    Q = up * torch.diag(torch.ones(size - 1), 1) + down * torch.diag(torch.ones(size - 1), -1)
+    return Q - Q.sum(1).diag()
+
+
 MAKERS = {
     "uniform": lambda: Uniform(5),
     "gaussian": lambda: Gaussian(9, 0.2),
     "gaussian normalized": lambda: Gaussian(9, 0.2, normalized=True),
     "reversible": lambda: Dense(random_generator(6, 1, reversible=True)),
     "non-reversible": lambda: Dense(random_generator(6, 2, reversible=False)),
+    "birth-death": lambda: Dense(birth_death(24, 0.1, 1.0)),
     "transient": lambda: Dense(torch.tensor([[-1.0, 1.0, 0.0], [0.5, -0.5, 0.0], [0.2, 0.3, -0.5]])),
 }
 COUNTS = torch.tensor([0, 1, 2, 3, 5, 17, 200], dtype=torch.float64)

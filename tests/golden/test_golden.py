@@ -9,8 +9,7 @@ from torch import Tensor
 
 from scud import SCUD, Classical, Masking, Noisy
 from scud.processes import Dense, Gaussian, Kernel, Operator, Uniform
-from scud.processes.kernel import DenseOperator
-from scud.processes.spectral import SPECTRAL
+from scud.processes.kernel import CANCELLING, DenseOperator
 from scud.schedules import Linear, MutualInformation
 from scud.schedules.information import EventInformation
 
@@ -48,7 +47,7 @@ class StoredGenerator(Kernel):
         return torch.linalg.matrix_exp(amounts[:, None, None] * self.generator)
 
     def general_operator(self, amounts: Tensor) -> Operator:
-        return DenseOperator(self.matrices(amounts[:1])[0], SPECTRAL)
+        return DenseOperator(self.matrices(amounts[:1])[0], CANCELLING)
 
     operator = general_operator
 

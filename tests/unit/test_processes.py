@@ -75,7 +75,7 @@ def test_gaussian(num_states: int, bandwidth: float, normalized: bool) -> None:
     process = Gaussian(num_states, bandwidth, normalized)
     Q = process.generator()
     assert process.max_rate == pytest.approx(1.0)
-    assert process.reversible
+    assert process.spectral
     ratio = Q[0, 1] / Q[0, -1] if num_states > 2 else None
     if ratio is not None and float(Q[0, -1]) > 1e-200:
         exponent = ((num_states - 1) ** 2 - 1) / (2 * (bandwidth * num_states) ** 2)

@@ -2,9 +2,12 @@
 
 e_b = p0_b M(a)[b, x_t] / (p0 M(a))[x_t], embedded as e @ E = [M(a)ᵀ (p0 ∘ E)][x_t] / (p0 M(a))[x_t]. The products are
 taken once per step for the few amounts that serve as nodes (every count up to 16, then 12% apart), not once per position;
-between nodes the embedding is interpolated linearly in the amount. It is an input of the network, the same in training,
+between nodes the embedding is interpolated linearly in the amount. Odd counts are interpolated between odd nodes and even
+ones between even nodes: a kernel that rarely stays where it is alternates. It is an input of the network, the same in training,
 evaluation and sampling, so the interpolation costs the bound nothing.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -20,25 +23,29 @@ class EvidenceTable(nn.Module):
     Args:
         kernel: M(a).
         p0: training marginal [B] float64.
-        start: amounts up to this are told apart one by one (events: 16), or one node stands for them (time).
+        start: the first node of the geometric grid; even for counts, which are told apart one by one up to it.
         end: the largest amount that matters; larger ones are read as this one.
         counts: whether amounts are whole numbers.
     """
 
     nodes: Tensor
+    amounts: Tensor
     p0: Tensor
     totals: Tensor
 
     def __init__(self, kernel: Kernel, p0: Tensor, start: float, end: float, counts: bool) -> None:
         super().__init__()
-        self.kernel = kernel
-        steps = max(int(torch.tensor(end / start).log() / torch.tensor(SPACING).log()) + 2, 2)
+        self.kernel, self.counts = kernel, counts
+        steps = max(math.ceil(math.log(end / start) / math.log(SPACING)) + 1, 2)
         beyond = start * SPACING ** torch.arange(steps, dtype=torch.float64)
-        below = torch.arange(start if counts else 1, dtype=torch.float64)
-        nodes = torch.cat([below, torch.unique(beyond.round()) if counts else beyond])
+        nodes = torch.cat([torch.zeros(1, dtype=torch.float64), beyond])
+        if counts:
+            nodes = torch.cat([torch.arange(0, start, 2, dtype=torch.float64), torch.unique((beyond / 2).round() * 2)])
+        amounts = torch.cat([nodes, nodes + 1]) if counts else nodes
         self.register_buffer("nodes", nodes, persistent=False)
+        self.register_buffer("amounts", amounts, persistent=False)
         self.register_buffer("p0", p0, persistent=False)
-        totals = torch.cat([p0 @ kernel.matrices(node.unsqueeze(0)) for node in nodes])
+        totals = torch.cat([p0 @ kernel.matrices(amount.unsqueeze(0)) for amount in amounts])
         self.register_buffer("totals", totals.clamp_min(torch.finfo(torch.float64).tiny), persistent=False)
 
     def at(self, x_t: Tensor, amounts: Tensor) -> "KernelEvidence":
@@ -50,18 +57,21 @@ class KernelEvidence:
     """Implements `scud.typing.Evidence` for one noised batch."""
 
     def __init__(self, table: EvidenceTable, x_t: Tensor, amounts: Tensor) -> None:
-        self.table, self.x_t, self.amounts = table, x_t, amounts.clamp_max(table.nodes[-1])
+        self.table, self.x_t, self.amounts = table, x_t, amounts
 
     def embed(self, weight: Tensor) -> Tensor:
-        nodes = self.table.nodes
-        right = torch.searchsorted(nodes, self.amounts.contiguous())
+        table, nodes = self.table, self.table.nodes
+        odd = self.amounts % 2 if table.counts else torch.zeros_like(self.amounts)
+        even = (self.amounts - odd).clamp_max(nodes[-1])
+        right = torch.searchsorted(nodes, even)
         left = (right - 1).clamp_min(0)
         width = (nodes[right] - nodes[left]).clamp_min(torch.finfo(torch.float64).tiny)
-        share = ((self.amounts - nodes[left]) / width).to(weight.dtype).unsqueeze(-1)
-        used, place = torch.unique(torch.stack([left, right]), return_inverse=True)
-        scaled = self.table.p0.to(weight.dtype).unsqueeze(1) * weight
-        sums = self.table.kernel.transport(scaled, nodes[used])
-        rows = (sums / self.table.totals[used].to(weight.dtype).unsqueeze(-1)).flatten(0, 1)
+        share = ((even - nodes[left]) / width).to(weight.dtype).unsqueeze(-1)
+        ends = torch.stack([left, right]) + len(nodes) * odd.long()
+        used, place = torch.unique(ends, return_inverse=True)
+        scaled = table.p0.to(weight.dtype).unsqueeze(1) * weight
+        sums = table.kernel.transport(scaled, table.amounts[used])
+        rows = (sums / table.totals[used].to(weight.dtype).unsqueeze(-1)).flatten(0, 1)
         low, high = (nn.functional.embedding(at * weight.shape[0] + self.x_t, rows) for at in place)
         return torch.lerp(low, high, share)
 

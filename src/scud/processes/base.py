@@ -20,6 +20,9 @@ from scud.processes.kernel import Kernel
 from scud.processes.powers import PowersKernel
 from scud.processes.spectral import SpectralKernel, reversible_basis
 
+UNBALANCED = 1e-8
+"""Ratio of stationary probabilities below which the spectral basis, whose condition is its root, loses too many digits."""
+
 NEAR_PERIODIC = 0.999
 """An eigenvalue of K with negative real part and modulus above this forgets too slowly to be called noise."""
 
@@ -75,7 +78,7 @@ class Process(ABC):
 class MatrixProcess(Process):
     """A process given by its dense generator: checks it, and picks the algebra for it.
 
-    Reversible generators get a real spectral basis, others binary powers.
+    Reversible generators get a real spectral basis, unless pi spans many orders of magnitude; others get binary powers.
 
     Args:
         generator: Q [B, B]; off-diagonal entries >= 0, rows summing to 0, one recurrent class.
@@ -86,13 +89,13 @@ class MatrixProcess(Process):
 
     def __init__(self, generator: Tensor) -> None:
         self._generator = check_generator(generator)
-        self.num_states = generator.shape[0]
+        self.num_states = self._generator.shape[0]
         self.exit_rates = -self._generator.diagonal()
         self.stationary = stationary_law(self._generator)
         flow = self.stationary.unsqueeze(1) * self._generator
-        positive = float(self.stationary.min()) > 0
-        self.reversible = positive and bool((flow - flow.T).abs().max() <= 1e-12 * flow.abs().max())
-        if self.reversible:
+        balanced = float(self.stationary.min() / self.stationary.max()) > UNBALANCED
+        self.spectral = balanced and bool((flow - flow.T).abs().max() <= 1e-12 * flow.abs().max())
+        if self.spectral:
             self._basis = reversible_basis(self._generator, self.stationary)
             self._eigenvalues = self._basis[0].to(torch.complex128)
         else:
@@ -104,13 +107,13 @@ class MatrixProcess(Process):
     def events(self, gamma: float) -> Kernel:
         rate = self.rate(gamma)
         check_forgets(self._eigenvalues / rate + 1, gamma)
-        if self.reversible:
+        if self.spectral:
             values, basis, inverse = self._basis
             return SpectralKernel(1 + values / rate, basis, inverse)
         return PowersKernel(torch.eye(self.num_states, dtype=torch.float64) + self._generator / rate, self.stationary)
 
     def time(self) -> Kernel:
-        if self.reversible:
+        if self.spectral:
             values, basis, inverse = self._basis
             return SpectralKernel(values.exp(), basis, inverse)
         step = torch.eye(self.num_states, dtype=torch.float64) + self._generator / self.max_rate

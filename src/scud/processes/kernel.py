@@ -22,7 +22,10 @@ BLOCK_ELEMENTS = 2**19
 
 
 EXACT = (1e-15, 1e-30)
-"""Floor for products of probabilities that never cancel, in float32 and float64 (see `Operator.law`)."""
+"""`Operator.rounding` of products in which nothing cancels, in float32 and float64."""
+
+CANCELLING = (1e-6, 1e-13)
+"""`Operator.rounding` of sums with terms of both signs."""
 
 
 RUN = 1024

@@ -1,7 +1,8 @@
 """Rank-one kernels: one event forgets everything with probability 1 - c, so M(a) = c(a) I + (1 - c(a)) 1 piᵀ.
 
-Q = rho (1 piᵀ - I). Counting events at rate r: K = c I + (1 - c) 1 piᵀ with c = 1 - rho / r, and c(n) = c^n; c is
-negative where an event always changes the state. In time: c(tau) = exp(-rho tau).
+Q = rho (1 piᵀ - I). Counting events at rate r: K = c I + (1 - c) 1 piᵀ with c = 1 - rho / r, and c(n) = c^n; in time,
+c(tau) = exp(-rho tau). c is negative where an event rarely leaves the state as it is; M(a) is then applied as a sum over
+the state itself and the others, of terms of one sign.
 """
 
 import torch
@@ -12,9 +13,9 @@ from scud.processes.kernel import Kernel, Operator
 
 
 class RankOneOperator(Operator):
-    def __init__(self, kept: Tensor, stationary: Tensor) -> None:
+    def __init__(self, kept: Tensor, stationary: Tensor, alternating: bool) -> None:
         self.kept = kept.unsqueeze(-1)
-        self.stationary = stationary
+        self.stationary, self.alternating = stationary, alternating
 
     def rows(self, index: Tensor) -> Tensor:
         one_hot = nn.functional.one_hot(index, self.stationary.shape[0])
@@ -26,6 +27,10 @@ class RankOneOperator(Operator):
 
     def apply(self, vectors: Tensor) -> Tensor:
         kept = self.kept.to(vectors.dtype)
+        if self.alternating:
+            stays = (self.kept + (1 - self.kept) * self.stationary).clamp_min(0).to(vectors.dtype)
+            moves = ((1 - self.kept) * self.stationary).to(vectors.dtype)
+            return stays * vectors + moves * sum_of_others(vectors)
         return kept * vectors + ((1 - kept) * vectors.sum(-1, keepdim=True)) * self.stationary.to(vectors.dtype)
 
     def draw(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -37,6 +42,13 @@ class RankOneOperator(Operator):
         target = target + torch.where(target >= before[index], share, 0.0)
         moved = torch.searchsorted(before, target, right=True) - 1
         return torch.where(stays, index, moved)
+
+
+def sum_of_others(vectors: Tensor) -> Tensor:
+    """Σ_{b ≠ y} v_b for every y of vectors [N, B] >= 0, without cancellation: the largest entry is never subtracted."""
+    largest = nn.functional.one_hot(vectors.argmax(-1), vectors.shape[-1]).bool()
+    rest = vectors.masked_fill(largest, 0).sum(-1, keepdim=True)
+    return torch.where(largest, rest, vectors.sum(-1, keepdim=True) - vectors)
 
 
 class RankOneKernel(Kernel):
@@ -57,11 +69,11 @@ class RankOneKernel(Kernel):
     def matrices(self, amounts: Tensor) -> Tensor:
         states = torch.arange(self.num_states, device=amounts.device)
         kept = self._kept(amounts).repeat_interleave(self.num_states)
-        rows = RankOneOperator(kept, self.stationary).rows(states.repeat(amounts.shape[0]))
+        rows = RankOneOperator(kept, self.stationary, self.base < 0).rows(states.repeat(amounts.shape[0]))
         return rows.reshape(-1, self.num_states, self.num_states)
 
     def operator(self, amounts: Tensor) -> Operator:
         return self.general_operator(amounts)  # the closed form is cheaper than any dense product
 
     def general_operator(self, amounts: Tensor) -> Operator:
-        return RankOneOperator(self._kept(amounts), self.stationary)
+        return RankOneOperator(self._kept(amounts), self.stationary, self.base < 0)

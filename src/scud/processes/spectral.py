@@ -8,20 +8,16 @@ f = exp(q) (time). Modes are kept in order of |f|: for large amounts only the fi
 import torch
 from torch import Tensor
 
-from scud.processes.kernel import Kernel, Operator
+from scud.processes.kernel import CANCELLING, Kernel, Operator
 
 NEGLIGIBLE = 1e-12
 """A mode whose weight falls below this is left out of a product."""
 
 
-SPECTRAL = (1e-6, 1e-13)
-"""Sums over modes cancel: their rounding, in float32 and float64, is hidden under this much uniform mass."""
-
-
 class SpectralOperator(Operator):
     """Products with V_r diag(w_n) V⁻¹_r, r the modes that matter for the smallest amount in the block."""
 
-    rounding = SPECTRAL
+    rounding = CANCELLING
 
     def __init__(self, weights: Tensor, level: Tensor, basis: Tensor, inverse: Tensor) -> None:
         self.weights, self.level = weights, level
@@ -50,7 +46,7 @@ class SpectralKernel(Kernel):
     factor: Tensor
     basis: Tensor
     inverse: Tensor
-    rounding = SPECTRAL
+    rounding = CANCELLING
 
     def __init__(self, factor: Tensor, basis: Tensor, inverse: Tensor) -> None:
         super().__init__(inverse[0])
