@@ -10,15 +10,15 @@ BIN := .venv/bin
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/scud train digits --out runs/digits --overwrite
-	$(BIN)/scud evaluate runs/digits --repeats 40
-	$(BIN)/scud sample runs/digits --num 64
+	$(BIN)/scud train digits --out runs/demo --overwrite
+	$(BIN)/scud evaluate runs/demo --repeats 40
+	$(BIN)/scud sample runs/demo --num 64
 
 # The same path end to end in under a minute: too few steps for good samples.
 demo-short: .venv/installed
-	$(BIN)/scud train digits --out runs/digits-short --overwrite --training.steps 60
-	$(BIN)/scud evaluate runs/digits-short --repeats 2
-	$(BIN)/scud sample runs/digits-short --num 16 --steps 16
+	$(BIN)/scud train digits --out runs/demo-short --overwrite --training.steps 60
+	$(BIN)/scud evaluate runs/demo-short --repeats 2
+	$(BIN)/scud sample runs/demo-short --num 16 --steps 16
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2
@@ -33,4 +33,4 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.overhead --threads 1
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv

@@ -66,6 +66,8 @@ def check_distribution(argument: str, probs: Tensor, num_states: int) -> None:
     """Raise unless `probs` is a strictly positive probability vector of shape [num_states]."""
     import torch
 
+    if not isinstance(probs, torch.Tensor):
+        raise TypeError(f"{argument} must be a tensor [B], got {type(probs).__name__}; convert it with torch.as_tensor")
     if tuple(probs.shape) != (num_states,):
         raise fail(argument, f"have shape [{num_states}]", f"{list(probs.shape)}", "give one probability per state")
     if not bool(torch.isfinite(probs).all()) or float(probs.min()) <= 0:

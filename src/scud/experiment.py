@@ -3,7 +3,6 @@
 Nothing is written before everything that can be checked has been: data read, model and network built, checkpoint read.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +82,8 @@ def read_generator(path: Path | None, num_states: int) -> Tensor:
     remedy = "write it with numpy.save(path, rates)"
     try:
         rates = np.load(path, allow_pickle=False)
+        if np.iscomplexobj(rates):
+            raise TypeError("complex numbers")
         generator = torch.from_numpy(np.asarray(rates, dtype=np.float64))
     except (OSError, EOFError, ValueError, TypeError) as error:
         raise fail("process.generator", "be a .npy file of numbers", f"{path} ({error})", remedy) from error
@@ -121,7 +122,9 @@ def train(
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
     check_folder(files, config, resume=resume, overwrite=overwrite)
     prepared = prepare(config)
-    start = checkpoint.read(files.last) if resume and files.last.exists() else None
+    # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
+    saved = files.last.exists() or files.model.exists()
+    start = checkpoint.read(files.last) if resume and saved else None
     if start is not None:
         check_checkpoint(prepared.network, start, files.last)
     elif config.init_from is not None:
@@ -172,24 +175,29 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
         if changed:
             remedy = "resume with the folder's own config.yaml, or use --init-from for a new run from its weights"
             raise fail("a resumed run", "keep its options", f"another {', '.join(changed)}", remedy)
-    elif not overwrite:
+    elif overwrite:
+        read_config(files.config)  # a folder whose config.yaml is not a run's is somebody else's
+    else:
         remedy = "add --resume to continue it, --overwrite to replace it, or choose another --out"
         raise fail("out", "not hold a run already", files.path, remedy)
 
 
 def check_checkpoint(network: nn.Module, start: checkpoint.Checkpoint, path: Path) -> None:
-    """Raise `UserError` unless the checkpoint's weights fit the network."""
+    """Raise `UserError` unless the checkpoint's weights fit the network and its optimiser is whole."""
+    if set(start.optimizer) != {"state", "param_groups"}:
+        remedy = "if best.ckpt beside it is sound, copy it over this file; or start again with --overwrite"
+        raise fail("checkpoint", "hold the optimiser's state", path, remedy)
     for weights in (start.network, start.average):
         runs.load_weights(network, weights, str(path))
 
 
 def clear(files: RunFolder) -> None:
     """Remove what an earlier run wrote, and nothing else."""
-    for folder in (files.checkpoints, files.model, files.samples):
-        if folder.is_dir():
-            shutil.rmtree(folder)
-    for file in (files.metrics, files.curves, *files.path.glob("evaluation-*.json"), files.config):
+    for file in files.written():
         file.unlink(missing_ok=True)
+    for folder in (files.checkpoints, files.model, files.samples):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def draw_curves(files: RunFolder, rows: list[metrics.Metrics]) -> None:

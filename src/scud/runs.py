@@ -165,11 +165,12 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> Run:
     config, tensors = _read(Path(folder), source / "config.json", source / "model.safetensors")
     try:
         parts = {part: _with_tensors(part, config[part], tensors) for part in _PARTS}
-        p0 = tensors["p0"]
-    except (KeyError, TypeError) as error:
-        raise _damaged(source, f"an entry is missing: {error}") from error
-    model = build_model(p0, parts["diffusion"], parts["schedule"], parts["process"])
-    network = build_network(parts["network"])
+        model = build_model(tensors["p0"], parts["diffusion"], parts["schedule"], parts["process"])
+        network = build_network(parts["network"])
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(source, f"an entry is missing or of the wrong kind: {error}") from error
     weights = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
     load_weights(network, weights, str(source))
     network.eval().requires_grad_(False)

@@ -28,7 +28,7 @@ from tests.theory.oracle import (
 )
 
 TOLERANCE = 2e-6
-SIZES = [(4, 2), (3, 3)]
+SIZES = [(4, 2), (5, 2), (3, 3)]
 
 
 def kl(p: Tensor, q: Tensor) -> Tensor:

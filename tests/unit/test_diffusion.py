@@ -221,9 +221,18 @@ PROCESS = Gaussian(B, 0.2)
             "gamma must be the schedule's gamma 0.5",
         ),
         (lambda: SCUD(PROCESS, MutualInformation(PROCESS, P0, 1.0), 1.0, p0=P0.flip(0)), "p0 must be the schedule's"),
-        (lambda: Classical(PROCESS, MutualInformation(PROCESS, P0, 1.0), p0=P0), "conditioned on time"),
+        (
+            lambda: Classical(PROCESS, MutualInformation(PROCESS, P0, 1.0), p0=P0),
+            "gamma must be the schedule's gamma 1",
+        ),
         (lambda: Masking(B, MutualInformation(PROCESS, P0, 1.0), p0=P0), "use Linear"),
+        (lambda: SCUD(PROCESS, MutualInformation(Uniform(B), P0, 1.0), 1.0, p0=P0), "process must be the schedule's"),
         (lambda: SCUD(PROCESS, Linear(), 0.0, p0=P0), "gamma must lie in"),
+        (lambda: make("scud").corrupt(torch.tensor([[9]]), torch.zeros(1)), "x0 must hold states"),
+        (lambda: make("scud").corrupt(torch.tensor([[1]]), torch.ones(1)), r"t must lie in \[0, 1\)"),
+        (lambda: make("scud").corrupt(torch.tensor([[1]]), torch.tensor([math.nan])), r"t must lie in"),
+        (lambda: make("scud").sample(constant(P0[:3]), (2, 2), 3), "return logits of shape"),
+        (lambda: make("scud").sample(constant(P0 * math.nan), (2, 2), 3), "return numbers"),
         (lambda: SCUD(PROCESS, Linear(), 1.0, p0=P0, t_max=1.0), "t_max must lie in"),
         (lambda: SCUD(PROCESS, Linear(), 1.0, p0=P0[:4]), r"p0 must have shape \[6\]"),
         (lambda: make("scud").loss(constant(P0), torch.tensor([[0, B]])), "x0 must hold states in 0..5, got 6"),
@@ -243,6 +252,19 @@ def test_what_is_refused(build: object, message: str) -> None:
     assert callable(build)
     with pytest.raises(UserError, match=message):
         build()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_integers_will_do(kind: str, dtype: torch.dtype) -> None:
+    model, x0 = make(kind), torch.tensor([[0, 3, 5], [1, 2, 4]])
+    bounds = [model.elbo(constant(P0.log()), x, generator=torch.Generator().manual_seed(0)) for x in (x0, x0.to(dtype))]
+    assert torch.equal(bounds[0].total, bounds[1].total)
+
+
+def test_p0_must_be_a_tensor() -> None:
+    with pytest.raises(TypeError, match=r"torch\.as_tensor"):
+        Masking(B, p0=P0.numpy())  # type: ignore[arg-type]
 
 
 def test_float_states_are_a_type_error() -> None:

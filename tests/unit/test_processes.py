@@ -63,7 +63,7 @@ def test_periodic_kernels_are_refused(process: Process) -> None:
     process.time()
 
 
-@pytest.mark.parametrize(("num_states", "bandwidth"), [(1, 0.1), (4, 0.0), (4, -1.0), (4, float("inf"))])
+@pytest.mark.parametrize(("num_states", "bandwidth"), [(1, 0.1), (4, 0.0), (4, -1.0), (4, float("inf")), (4, 1e-170)])
 def test_bad_gaussians_are_refused(num_states: int, bandwidth: float) -> None:
     with pytest.raises(UserError, match="must be"):
         Gaussian(num_states, bandwidth)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from scud.cli.options import Split, parse
+from scud.cli.options import Split, check_seed, parse
 from scud.errors import fail
 
 
@@ -43,6 +44,7 @@ class Evaluate:
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = parse(Evaluate, "evaluate", arguments)
+    check_seed(options.seed)
 
     from rich.console import Console
     from rich.progress import Progress
@@ -78,13 +80,16 @@ def main(arguments: Sequence[str]) -> None:
         table.add_row(name, f"{result.term_bits_per_dim(nats):.4f}", f"{nats:.3f}")
     table.add_row("bound", f"{result.bits_per_dim:.4f} ± {result.bits_per_dim_error:.4f}", f"{result.total:.3f}")
     Console().print(table)
+    # JSON has no NaN: a single example has no standard error.
+    known = math.isfinite(result.standard_error)
     target = files.path / f"evaluation-{options.split}.json"
     figures = {
         "split": options.split,
         "seed": options.seed,
         "bits_per_dim": result.bits_per_dim,
-        "bits_per_dim_error": result.bits_per_dim_error,
         **dataclasses.asdict(result),
+        "bits_per_dim_error": result.bits_per_dim_error if known else None,
+        "standard_error": result.standard_error if known else None,
     }
     with replacing(target) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

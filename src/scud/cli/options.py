@@ -5,9 +5,19 @@ from typing import Literal, TypeVar
 
 import tyro
 
+from scud.errors import check_in_interval
+
 Options = TypeVar("Options")
 
 Split = Literal["train", "valid", "test"]
+
+
+LARGEST_SEED = 2**63 - 1
+
+
+def check_seed(seed: int) -> None:
+    """Raise `UserError` unless `seed` is one."""
+    check_in_interval("seed", seed, 0, LARGEST_SEED, "any smaller number will do")
 
 
 def parse(options: type[Options], command: str, arguments: Sequence[str], default: Options | None = None) -> Options:

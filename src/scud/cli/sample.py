@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from scud.cli.options import parse
+from scud.cli.options import check_seed, parse
 from scud.errors import fail
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Sample:
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = parse(Sample, "sample", arguments)
+    check_seed(options.seed)
     if options.num < 1:
         raise fail("num", "be at least 1", options.num, "64 is the default")
 

@@ -45,7 +45,8 @@ def main(arguments: Sequence[str]) -> None:
     default = Train(name or "digits", RECIPES["digits"]() if name is None else find_config(name))
     options = parse(Train, "train", arguments, default)
     if name is None:
-        raise fail("the first argument", "name a recipe or a config.yaml", "none", f"choose from {', '.join(RECIPES)}")
+        remedy = f"write `scud train RECIPE` first and options after it; choose from {', '.join(RECIPES)}"
+        raise fail("the first argument", "name a recipe or a config.yaml", "none", remedy)
     folder = options.out or default_folder(name)
 
     from scud import experiment  # loads PyTorch, which `scud train --help` does not need

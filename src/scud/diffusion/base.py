@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from scud.diffusion.times import draw_times
 from scud.errors import check_distribution, check_in_interval, check_states, fail
 from scud.numerics import draw_categorical, stratified_uniform
-from scud.schedules import MutualInformation, Schedule
+from scud.schedules import Schedule
 from scud.typing import Conditioning, Denoiser
 
 
@@ -75,12 +75,10 @@ class Diffusion(nn.Module, ABC):
         self.num_states, self.schedule, self.t_max = num_states, schedule, t_max
         p0 = p0.detach().double().cpu()
         self.register_buffer("p0", p0 / p0.sum(), persistent=False)
-        if isinstance(schedule, MutualInformation) and not torch.allclose(schedule.p0, self.p0, rtol=1e-6):
-            raise fail("p0", "be the schedule's own p0", "another one", "build both from the same training marginal")
 
     @abstractmethod
-    def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
-        """Draw the noised state of clean states x0 [batch, *dims] at times t [batch]."""
+    def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy:
+        """`corrupt` without its checks: x0 int64, t float64."""
 
     @abstractmethod
     def condition(self, noisy: Noisy, mask: Tensor | None = None, label: Tensor | None = None) -> Conditioning:
@@ -109,10 +107,21 @@ class Diffusion(nn.Module, ABC):
     def spec(self) -> dict[str, Any]:
         """The registered `kind` and scalar arguments: enough, with process, schedule and p0, to build the model again."""
 
+    def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
+        """Draw the noised state of clean states x0 [batch, *dims], integers below B, at times t [batch] in [0, 1).
+
+        Raises:
+            UserError: a state outside 0..B-1, or a time outside [0, 1).
+        """
+        check_states("x0", x0, self.num_states)
+        if not bool(((t >= 0) & (t < 1)).all()):
+            raise fail("t", "lie in [0, 1)", f"a range of {float(t.min()):g} to {float(t.max()):g}", "0 is data")
+        return self.noise(x0.long(), t.double(), generator)
+
     def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
         """Draw a state at t_max from the factorised prior, `shape` = (batch, *dims): noise on draws from p0."""
         t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
-        return self.corrupt(draw_categorical(self.p0.expand(*shape, -1), generator), t, generator)
+        return self.noise(draw_categorical(self.p0.expand(*shape, -1), generator), t, generator)
 
     def elbo(
         self,
@@ -142,14 +151,13 @@ class Diffusion(nn.Module, ABC):
             UserError: x0 is empty or holds a state outside 0..B-1.
         """
         check_states("x0", x0, self.num_states)
+        x0 = x0.long()
         if u is None:
             u = stratified_uniform(x0.shape[0], generator, x0.device)
         t, weight = draw_times(u, self.schedule, self.t_max)
-        noisy = self.corrupt(x0, t, generator)
+        noisy = self.noise(x0, t, generator)
         logits = denoiser(noisy.x_t, self.condition(noisy, mask, label))
-        expected = (*x0.shape, self.num_states)
-        if logits.shape != expected:
-            raise fail("denoiser", f"return logits of shape {list(expected)}", list(logits.shape), "put states last")
+        self.check_logits(logits, x0)
         diffusion = per_example(self.integrand(logits, x0, noisy, mask))
         prior = self.prior_nats[x0] if mask is None else self.prior_nats[x0] * mask
         return Elbo(diffusion * weight.to(diffusion.dtype), per_example(prior).to(diffusion.dtype))
@@ -167,6 +175,12 @@ class Diffusion(nn.Module, ABC):
         """What training minimises: the bound's diffusion term in nats per real position, a scalar. Arguments as in `elbo`."""
         positions = x0.numel() if mask is None else mask.sum()
         return self.elbo(denoiser, x0, mask, label=label, generator=generator, u=u).diffusion.sum() / positions
+
+    def check_logits(self, logits: Tensor, x: Tensor) -> None:
+        """Raise `UserError` unless a denoiser's logits fit states x [batch, *dims]."""
+        expected = [*x.shape, self.num_states]
+        if list(logits.shape) != expected:
+            raise fail("denoiser", f"return logits of shape {expected}", list(logits.shape), "put states last")
 
     def sample(
         self,

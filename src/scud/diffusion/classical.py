@@ -16,8 +16,7 @@ from torch import Tensor
 from scud import numerics
 from scud.diffusion.base import Noisy, spread
 from scud.diffusion.evidence import EvidenceTable
-from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, is_active
-from scud.errors import fail
+from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
 from scud.processes import Process
 from scud.schedules import MutualInformation, Schedule
 from scud.schedules.information import divergences
@@ -40,8 +39,7 @@ class Classical(KernelDiffusion):
 
     def __init__(self, process: Process, schedule: Schedule, *, p0: Tensor, t_max: float = 0.999) -> None:
         super().__init__(process.num_states, schedule, p0, t_max)
-        if isinstance(schedule, MutualInformation) and schedule.gamma != 0:
-            raise fail("schedule", "be conditioned on time (gamma = 0)", f"gamma {schedule.gamma:g}", "give it gamma=0")
+        check_schedule(schedule, process, self.p0, 0.0)
         self.process = process
         self.kernel = process.time()
         generator = process.generator()
@@ -51,8 +49,8 @@ class Classical(KernelDiffusion):
         self.evidence = EvidenceTable(self.kernel, self.p0, start, float(most) + start, counts=False)
         self.register_buffer("prior_nats", divergences(self.kernel, self.p0, most)[0], persistent=False)
 
-    def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
-        tau = spread(self.schedule.tau(t.double()), x0).expand(x0.shape)
+    def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy:
+        tau = spread(self.schedule.tau(t), x0).expand(x0.shape)
         return Noisy(self.kernel.draw(x0, tau, generator), t)
 
     def amounts(self, noisy: Noisy) -> Tensor:

@@ -16,8 +16,10 @@ from torch import Tensor
 from scud import numerics
 from scud.diffusion.base import Diffusion, Noisy
 from scud.diffusion.evidence import EvidenceTable
+from scud.errors import fail
+from scud.processes import Process
 from scud.processes.kernel import Kernel
-from scud.schedules import Schedule
+from scud.schedules import MutualInformation, Schedule
 from scud.typing import Conditioning
 
 
@@ -73,3 +75,16 @@ def active_blocks(kernel: Kernel, amounts: Tensor, active: Tensor) -> list[Tenso
 def is_active(noised: Tensor, mask: Tensor | None) -> Tensor:
     """Which positions count, flattened: noised [batch, *dims] and real."""
     return (noised if mask is None else noised & mask).reshape(-1)
+
+
+def check_schedule(schedule: Schedule, process: Process, p0: Tensor, gamma: float) -> None:
+    """Raise `UserError` if a mutual-information schedule was built for another process, p0 [B] or gamma (0: classical)."""
+    if not isinstance(schedule, MutualInformation):
+        return
+    if schedule.gamma != gamma:
+        remedy = "give schedule and model the same gamma; 0 is the classical model's"
+        raise fail("gamma", f"be the schedule's gamma {schedule.gamma:g}", f"{gamma:g}", remedy)
+    if schedule.process is not process and not torch.equal(schedule.process.generator(), process.generator()):
+        raise fail("process", "be the schedule's own process", "another one", "build the schedule from this process")
+    if not torch.allclose(schedule.p0, p0, rtol=1e-6):
+        raise fail("p0", "be the schedule's own p0", "another one", "build both from the same training marginal")

@@ -46,8 +46,8 @@ class Masking(Diffusion):
         alpha = (-self.schedule.tau(torch.tensor(t_max, dtype=torch.float64))).exp()
         self.register_buffer("prior_nats", -alpha * self.p0.log(), persistent=False)
 
-    def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
-        share = -(-self.schedule.tau(t.double())).expm1()
+    def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy:
+        share = -(-self.schedule.tau(t)).expm1()
         masked = numerics.draw_uniform(x0, generator) < spread(share, x0)
         return Noisy(x0.masked_fill(masked, self.num_states), t, masked.long())
 

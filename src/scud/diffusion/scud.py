@@ -16,8 +16,7 @@ from torch import Tensor
 from scud import numerics
 from scud.diffusion.base import Noisy, spread
 from scud.diffusion.evidence import EvidenceTable
-from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, is_active
-from scud.errors import fail
+from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
 from scud.processes import Process
 from scud.schedules import MutualInformation, Schedule
 from scud.schedules.information import divergences, poisson_rule
@@ -43,8 +42,7 @@ class SCUD(KernelDiffusion):
         self, process: Process, schedule: Schedule, gamma: float = 1.0, *, p0: Tensor, t_max: float = 0.999
     ) -> None:
         super().__init__(process.num_states, schedule, p0, t_max)
-        if isinstance(schedule, MutualInformation) and schedule.gamma != gamma:
-            raise fail("gamma", f"be the schedule's gamma {schedule.gamma:g}", f"{gamma:g}", "give both the same gamma")
+        check_schedule(schedule, process, self.p0, gamma)
         self.process, self.gamma = process, gamma
         self.kernel = process.events(gamma)
         self.rate = process.rate(gamma)
@@ -56,8 +54,8 @@ class SCUD(KernelDiffusion):
         prior = weights[held] @ divergences(self.kernel, self.p0, counts[held])
         self.register_buffer("prior_nats", prior, persistent=False)
 
-    def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
-        mean = spread(self.rate * self.schedule.tau(t.double()), x0).expand(x0.shape)
+    def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy:
+        mean = spread(self.rate * self.schedule.tau(t), x0).expand(x0.shape)
         s = torch.poisson(mean, generator=generator)
         return Noisy(self.kernel.draw(x0, s, generator), t, s.long())
 

@@ -65,7 +65,7 @@ class UNet(nn.Module):
         num_states: B.
         dims: (channels, height, width); height and width divisible by 2 ** (levels - 1).
         width: channels of the features, a multiple of 8.
-        blocks: residual blocks per resolution on the way down; one more on the way up.
+        blocks: residual blocks per resolution on the way down, and on the way up.
         levels: resolutions, each half the one before.
         dropout: probability in every block, in training only.
         head: "categorical", or "logistic" for ordered states (see `heads`).
@@ -95,7 +95,9 @@ class UNet(nn.Module):
         channels, height, breadth = dims
         if height % 2 ** (levels - 1) or breadth % 2 ** (levels - 1):
             size = f"{height} x {breadth}"
-            raise fail("levels", "halve height and width evenly", f"{levels} for {size}", "use fewer levels, or pad")
+            raise fail(
+                "levels", "halve height and width evenly", f"{levels} for {size}", "use fewer levels, or pad the images"
+            )
         self._spec = {"width": width, "blocks": blocks, "levels": levels, "dropout": dropout, "head": head}
         self.num_states, self.dims, self.head = num_states, tuple(dims), head
         self.embedding = nn.Parameter(ordinal_features(num_states, max(width // 2, 8)))

@@ -140,7 +140,7 @@ def check_forgets(eigenvalues: Tensor, gamma: float) -> None:
             "gamma",
             f"give a jump kernel that forgets (eigenvalues of negative real part below {NEAR_PERIODIC} in modulus)",
             f"gamma {gamma:g}, where K has an eigenvalue of modulus {float(worst.abs().max()):.6g} and is (nearly) periodic",
-            f"lower gamma, for example to {gamma / 2:g}",
+            f"lower gamma, for example to {gamma / 2:g}, or use noise that reaches more states",
         )
 
 

@@ -11,6 +11,9 @@ import torch
 from scud.errors import fail
 from scud.processes.base import MatrixProcess, check_num_states
 
+NARROWEST = 1e-3
+"""The narrowest jump, in states: narrower ones are all to the nearest neighbour, as this one is."""
+
 
 class Gaussian(MatrixProcess):
     """Gaussian jumps on the line of states 0..B-1.
@@ -21,13 +24,17 @@ class Gaussian(MatrixProcess):
         normalized: divide each row by its exit rate, so that states at the ends jump as often as those inside.
 
     Raises:
-        UserError: bandwidth not positive, or so small that no state reaches another.
+        UserError: bandwidth not positive, not finite or far below the distance of two states.
     """
 
     def __init__(self, num_states: int, bandwidth: float = 0.05, normalized: bool = False) -> None:
         check_num_states(num_states)
         if not 0 < bandwidth < float("inf"):
             raise fail("bandwidth", "be positive and finite", bandwidth, "0.05 is the paper's for images")
+        if bandwidth * num_states < NARROWEST:
+            raise fail(
+                "bandwidth", f"be at least {NARROWEST:g} of one state", bandwidth, f"use {1 / num_states:.2g} or more"
+            )
         self.bandwidth, self.normalized = bandwidth, normalized
         states = torch.arange(num_states, dtype=torch.float64)
         distance = (states.unsqueeze(1) - states) / (bandwidth * num_states)

@@ -40,10 +40,13 @@ def trajectory(
             )
         if bool(known_mask.any()):
             check_states("known", known[known_mask], model.num_states)
-        noisy = model.keep(noisy, known, known_mask)
+        noisy = model.keep(noisy, known.long(), known_mask)
     yield noisy
     for u in model.grid(steps)[1:].tolist():
         logits = denoiser(noisy.x_t, model.condition(noisy, label=label))
+        model.check_logits(logits, noisy.x_t)
+        if bool(logits.isnan().any()):
+            raise fail("denoiser", "return numbers", f"NaN on the way to t = {u:g}", "check its weights and its input")
         noisy = model.reverse(noisy, logits, u, generator)
         yield noisy
 

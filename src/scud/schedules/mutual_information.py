@@ -42,7 +42,7 @@ class MutualInformation(Schedule):
         super().__init__()
         check_distribution("p0", p0, process.num_states)
         check_in_interval("gamma", gamma, 0, 1, "use the gamma of the model, or 0 for the classical model")
-        self.gamma, self.p0 = gamma, p0.detach().double().cpu()
+        self.process, self.gamma, self.p0 = process, gamma, p0.detach().double().cpu()
         self.p0 = self.p0 / self.p0.sum()
         if gamma == 0:
             amount, w, slope = time_curve(process.time(), process.generator(), self.p0)

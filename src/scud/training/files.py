@@ -49,3 +49,10 @@ class RunFolder:
     def curves(self) -> Path:
         """Training curves."""
         return self.path / "curves.png"
+
+    def written(self) -> list[Path]:
+        """Every file that commands write here, there or not."""
+        model = [self.model / "model.safetensors", self.model / "config.json"]
+        samples = [self.samples / "samples.png", self.samples / "denoising.gif"]
+        single = [self.config, self.metrics, self.curves, *self.path.glob("evaluation-*.json")]
+        return [self.last, self.best, *model, *samples, *single]
