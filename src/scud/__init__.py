@@ -33,8 +33,12 @@ _HOMES = {
     "scud.typing": ("Conditioning", "Denoiser"),
 }
 
+_MODULES = ("data", "diffusion", "evaluation", "networks", "plots", "processes", "samplers", "schedules")
+
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"scud.{name}")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)
@@ -42,4 +46,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, *_MODULES])

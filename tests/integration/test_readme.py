@@ -12,6 +12,16 @@ from scud.cli import COMMANDS
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
+def test_every_blank_is_filled() -> None:
+    assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", README.replace("SCUD_DATA", ""))
+
+
+def test_pictures_exist() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((Path(__file__).parents[2] / name).is_file() for name in pictures)
+
+
 def test_python_example() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     names: dict[str, object] = {}

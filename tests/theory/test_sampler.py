@@ -4,6 +4,7 @@ The law Σ_x Π_d prior(x_d) p(x0 | x, s), averaged over s, is enumerated; 200,0
 at a false-alarm rate of 1e-7. The step grid is fine enough that its own error stays below what this can see.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -114,28 +115,27 @@ def event_law(model: SCUD, ideal: IdealEvents, known: bool) -> Tensor:
     return law / law.sum()
 
 
-CASES = [(process, gamma, False) for process in PROCESSES for gamma in GAMMAS]
-CASES += [(process, gamma, True) for process, gamma in zip(PROCESSES, GAMMAS, strict=True)]
+EVERY = list(itertools.product(PROCESSES, SCHEDULES))
+INFILLED = [(process, SCHEDULES[turn % 3]) for turn, process in enumerate(PROCESSES)]
+EVENTS = [(*case, gamma, False) for case in EVERY for gamma in GAMMAS]
+EVENTS += [(*case, gamma, True) for case, gamma in zip(INFILLED, GAMMAS, strict=True)]
+TIMES = [(*case, False) for case in EVERY] + [(*case, True) for case in INFILLED]
 
 
-@pytest.mark.parametrize(("process_name", "gamma_name", "known"), CASES)
-def test_scud(process_name: str, gamma_name: str, known: bool) -> None:
+@pytest.mark.parametrize(("process_name", "schedule_name", "gamma_name", "known"), EVENTS)
+def test_scud(process_name: str, schedule_name: str, gamma_name: str, known: bool) -> None:
     process, gamma = make_process(process_name, NUM_STATES), make_gamma(gamma_name, NUM_STATES)
     joint = random_joint(NUM_STATES, 2, seed=21)
     p0 = average_marginal(joint)
-    # Every schedule meets every process and every gamma once over the list.
-    turn = PROCESSES.index(process_name) + GAMMAS.index(gamma_name) + known
-    schedule = make_schedule(SCHEDULES[turn % 3], process, p0, gamma)
+    schedule = make_schedule(schedule_name, process, p0, gamma)
     model = SCUD(process, schedule, gamma, p0=p0, t_max=time_at(schedule, 4.0 / process.rate(gamma)))
     ideal = IdealEvents(joint, powers(torch.eye(NUM_STATES) + process.generator() / process.rate(gamma), 24))
     law = event_law(model, ideal, known)
     check_law(sample(model, tabled(ideal), torch.tensor([KNOWN, 0]) if known else None), law)
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["free", "infill"])
-@pytest.mark.parametrize("process_name", PROCESSES)
-def test_classical(process_name: str, known: bool) -> None:
-    schedule_name = SCHEDULES[(PROCESSES.index(process_name) + known) % 3]
+@pytest.mark.parametrize(("process_name", "schedule_name", "known"), TIMES)
+def test_classical(process_name: str, schedule_name: str, known: bool) -> None:
     process = make_process(process_name, NUM_STATES)
     joint = random_joint(NUM_STATES, 2, seed=21)
     p0 = average_marginal(joint)
