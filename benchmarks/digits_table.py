@@ -8,16 +8,15 @@ printed when its three runs are done: mean over seeds ± standard error of that 
 
 import argparse
 import math
-import platform
 import statistics
 from pathlib import Path
 
 import torch
 
-import scud
+from benchmarks.runs import machine, train_once
 from scud.config import Config, DiffusionConfig, ProcessConfig
-from scud.evaluation import Evaluation, evaluate
-from scud.experiment import load_data, train
+from scud.evaluation import evaluate
+from scud.experiment import load_data
 from scud.recipes import RECIPES
 
 ROWS = {
@@ -36,17 +35,6 @@ def configuration(kind: str, process: str, seed: int) -> Config:
     return recipe.model_copy(update={"seed": seed, "process": noise, "diffusion": diffusion})
 
 
-def run(config: Config, folder: Path, repeats: int) -> Evaluation:
-    """Train, unless it has been done, and evaluate on the test split."""
-    started, finished = (folder / "config.yaml").exists(), folder / "finished"
-    if not finished.exists():
-        train(config, folder, resume=started, device="cpu", progress=False)
-        finished.touch()
-    trained = scud.load(folder)
-    test = load_data(config.data).split("test")
-    return evaluate(trained.model, trained.network, test, repeats=repeats)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/digits-table"), help="where runs are kept")
@@ -56,7 +44,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}", flush=True)
+    print(machine(), flush=True)
     print(
         "| model | bits/dim, mean ± s.e. over seeds | each seed | s.e. of one evaluation |\n|---|---|---|---|",
         flush=True,
@@ -64,10 +52,11 @@ def main() -> None:
     for name in options.rows:
         kind, process = ROWS[name]
         folders = [options.folder / f"{kind}-{process}-{seed}" for seed in options.seeds]
-        done = [
-            run(configuration(kind, process, seed), folder, options.repeats)
-            for seed, folder in zip(options.seeds, folders, strict=True)
-        ]
+        done = []
+        for seed, folder in zip(options.seeds, folders, strict=True):
+            trained = train_once(configuration(kind, process, seed), folder)
+            test = load_data(RECIPES["digits"]().data).split("test")
+            done.append(evaluate(trained.model, trained.network, test, repeats=options.repeats))
         bits = [result.bits_per_dim for result in done]
         error = statistics.stdev(bits) / math.sqrt(len(bits)) if len(bits) > 1 else math.nan
         each = ", ".join(f"{value:.3f}" for value in bits)

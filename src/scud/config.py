@@ -23,33 +23,56 @@ def _absolute(path: Path | None) -> Path | None:
 class DataConfig(Section):
     """What is modelled."""
 
-    kind: Literal["digits", "images"] = Field(
+    kind: Literal["digits", "images", "sequences"] = Field(
         default="digits",
-        description="digits: the 8x8 digits that ship with scikit-learn; images: any .npz file of them.",
+        description="digits: the 8x8 digits that ship with scikit-learn; images: any .npz file of them; sequences: FASTA.",
     )
     train: Path | None = Field(
         default=None,
-        description="images: an .npz file with x_train and perhaps x_valid, x_test: uint8, [N, H, W] or [N, H, W, C].",
+        description="images: an .npz file with x_train and perhaps x_valid, x_test: uint8, [N, H, W] or [N, H, W, C]. "
+        "sequences: a FASTA file, plain or gzipped, or a UniRef50 folder as published for CARP and EvoDiff.",
+    )
+    valid: Path | None = Field(default=None, description="sequences: a FASTA file for validation.")
+    test: Path | None = Field(default=None, description="sequences: a FASTA file for the final test.")
+    valid_share: float = Field(
+        default=0.05, gt=0, lt=1, description="sequences: share held out by hash for validation where no file is given."
+    )
+    alphabet: str = Field(
+        default="protein", description="sequences: protein, dna, rna, or the letters themselves, such as HP."
+    )
+    min_length: int = Field(default=1, ge=1, description="sequences: shorter ones are left out.")
+    max_length: int = Field(default=1024, ge=1, description="sequences: what to do with longer ones is up to `long`.")
+    long: Literal["cut", "drop"] = Field(
+        default="cut", description="sequences longer than max_length are cut into the fewest equal parts, or left out."
     )
     num_states: int = Field(
         default=256, ge=2, le=256, description="images: levels that the 256 pixel values are evenly quantised to."
     )
 
-    _resolve = field_validator("train")(_absolute)
+    _resolve = field_validator("train", "valid", "test")(_absolute)
 
 
 class ProcessConfig(Section):
     """What noise; masking has its own."""
 
-    kind: Literal["gaussian", "uniform", "dense"] = Field(
+    kind: Literal["gaussian", "uniform", "blosum62", "dense"] = Field(
         default="gaussian",
-        description="gaussian: near states are likelier; uniform: all are alike; dense: rates from a file.",
+        description="gaussian: near states are likelier; uniform: all are alike; blosum62: amino acids change as in "
+        "evolution; dense: rates from a file.",
     )
     bandwidth: float = Field(
         default=0.1, gt=0, description="gaussian: standard deviation of a jump as a fraction of the number of states."
     )
     normalized: bool = Field(
-        default=False, description="gaussian: let the states at the ends jump as often as those inside."
+        default=False,
+        description="gaussian, blosum62: let all states jump equally often, those at the ends or conserved ones too.",
+    )
+    matrix: str = Field(default="BLOSUM62", description="blosum62: another of Biopython's log-odds matrices, by name.")
+    frequencies: Literal["swissprot", "training"] = Field(
+        default="swissprot", description="blosum62: background frequencies, of Swiss-Prot or of the training data."
+    )
+    sharpness: float = Field(
+        default=1.0, gt=0, description="blosum62: power of the substitution law; below 1 letters become more alike."
     )
     generator: Path | None = Field(
         default=None, description="dense: a .npy file of rates [B, B], off-diagonal >= 0, rows that sum to 0."
@@ -88,14 +111,23 @@ class DiffusionConfig(Section):
 class NetworkConfig(Section):
     """The denoiser."""
 
-    kind: Literal["unet"] = Field(default="unet", description="unet: a U-Net for images.")
+    kind: Literal["unet", "bytenet"] = Field(
+        default="unet", description="unet: a U-Net for images; bytenet: dilated convolutions for sequences."
+    )
+    preset: Literal["1M", "3M", "10M", "40M", "80M", "600M"] | None = Field(
+        default=None, description="bytenet: width, layers and hidden by approximate number of parameters."
+    )
     width: int = Field(default=64, ge=8, multiple_of=8, description="Channels of the features.")
-    blocks: int = Field(default=2, ge=1, description="Residual blocks per resolution on the way down.")
-    levels: int = Field(default=2, ge=1, description="Resolutions, each half the one before.")
+    layers: int = Field(default=16, ge=1, description="bytenet: residual blocks.")
+    hidden: int | None = Field(
+        default=None, ge=1, description="bytenet: channels inside a block; half the width by default."
+    )
+    blocks: int = Field(default=2, ge=1, description="unet: residual blocks per resolution on the way down.")
+    levels: int = Field(default=2, ge=1, description="unet: resolutions, each half the one before.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout in every block, in training only.")
     head: Literal["categorical", "logistic"] = Field(
         default="categorical",
-        description="categorical: a logit per state; logistic: location and scale, for ordered states.",
+        description="unet: categorical: a logit per state; logistic: location and scale, for ordered states.",
     )
 
 

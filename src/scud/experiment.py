@@ -11,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from scud import runs
-from scud.config import Config, DataConfig, ProcessConfig, differences, read_config, write_config
-from scud.data import Source, load_digits, load_images
+from scud.config import Config, DataConfig, NetworkConfig, ProcessConfig, differences, read_config, write_config
+from scud.data import Source, load_digits, load_images, load_sequences
 from scud.diffusion import Diffusion
 from scud.errors import fail
+from scud.networks.bytenet import PRESETS
+from scud.processes.blosum import AMINO_ACIDS
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
 from scud.training.seeds import Use, derive
+from scud.training.stream import plan
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,13 @@ def load_data(config: DataConfig) -> Source:
     if config.kind == "digits":
         return load_digits()
     if config.train is None:
-        raise fail("data.train", "name an .npz file with x_train", "nothing", "add --data.train FILE")
-    return load_images(config.train, config.num_states)
+        what = "an .npz file with x_train" if config.kind == "images" else "a FASTA file"
+        raise fail("data.train", f"name {what}", "nothing", "add --data.train FILE")
+    if config.kind == "images":
+        return load_images(config.train, config.num_states)
+    filters = {"min_length": config.min_length, "max_length": config.max_length, "long": config.long}
+    files = {"valid": config.valid, "test": config.test}
+    return load_sequences(config.train, config.alphabet, files=files, valid_share=config.valid_share, **filters)
 
 
 def prepare(config: Config) -> Prepared:
@@ -52,17 +60,41 @@ def prepare(config: Config) -> Prepared:
     diffusion: runs.Spec = {"kind": config.diffusion.kind, "t_max": config.diffusion.t_max}
     if config.diffusion.kind == "scud":
         diffusion["gamma"] = config.diffusion.gamma
-    noise = {} if config.diffusion.kind == "masking" else process_spec(config.process, source.num_states)
+    noise = {} if config.diffusion.kind == "masking" else process_spec(config.process, source)
     model = runs.build_model(source.marginal(), diffusion, {"kind": config.schedule.kind}, noise)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.seed, Use.INITIAL_WEIGHTS))
-        spec = {**config.network.model_dump(), "num_states": source.num_states, "dims": source.dims}
-        network = runs.build_network(spec)
+        network = runs.build_network(network_spec(config.network, source))
+    if config.training.infill_share and source.dims is not None:
+        raise fail("training.infill_share", "be 0 for images", config.training.infill_share, "it is for sequences")
     return Prepared(source, model, network)
 
 
-def process_spec(config: ProcessConfig, num_states: int) -> runs.Spec:
+def network_spec(config: NetworkConfig, source: Source) -> runs.Spec:
+    """What `scud.runs.build_network` makes the configured network of."""
+    shared = {"kind": config.kind, "num_states": source.num_states, "dropout": config.dropout}
+    if (config.kind == "unet") != (source.dims is not None):
+        remedy = "use unet for images and bytenet for sequences"
+        raise fail("network.kind", "suit the data", f"{config.kind} for {source.name}", remedy)
+    if config.kind == "unet":
+        size = {"width": config.width, "blocks": config.blocks, "levels": config.levels, "head": config.head}
+        return {**shared, **size, "dims": source.dims}
+    if config.preset is not None:
+        return {**shared, **PRESETS[config.preset]}
+    return {**shared, "width": config.width, "layers": config.layers, "hidden": config.hidden}
+
+
+def process_spec(config: ProcessConfig, source: Source) -> runs.Spec:
     """What `scud.runs.build_process` makes the configured process of."""
+    num_states = source.num_states
+    if config.kind == "blosum62":
+        if source.alphabet is None or source.alphabet.letters != AMINO_ACIDS:
+            found = source.name if source.alphabet is None else f"letters {source.alphabet.letters}"
+            remedy = "use --process.kind uniform, or dense with rates of your own"
+            raise fail("process.kind", "suit the data: blosum62 is for proteins", found, remedy)
+        frequencies = source.marginal() if config.frequencies == "training" else None
+        shape = {"sharpness": config.sharpness, "normalized": config.normalized, "matrix": config.matrix}
+        return {"kind": "blosum62", "frequencies": frequencies, **shape}
     if config.kind == "dense":
         return {"kind": "dense", "generator": read_generator(config.generator, num_states)}
     if config.kind == "gaussian":
@@ -122,6 +154,7 @@ def train(
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
     check_folder(files, config, resume=resume, overwrite=overwrite)
     prepared = prepare(config)
+    plan(prepared.source.split("train"), config.training, config.seed)
     # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
     saved = files.last.exists() or files.model.exists()
     start = checkpoint.read(files.last) if resume and saved else None
@@ -138,24 +171,33 @@ def train(
         clear(files)
     if not resume:
         write_config(files.config, config)
+    for line in prepared.source.report:
+        print(line)
     if start is None or start.step < config.training.steps:
         network, model = prepared.network.to(place), prepared.model.to(place)
-        splits = prepared.source.split("train"), prepared.source.split("valid")
+        source = prepared.source
+        splits, data = (source.split("train"), source.split("valid")), source.spec()
         fit(
             model,
             network,
             *splits,
             config.training,
             files,
-            lambda average: runs.save(files.path, model, average),
+            lambda average: runs.save(files.path, model, average, data),
             seed=config.seed,
             device=place,
             start=start,
+            unit=unit(config),
             progress=progress,
         )
     rows = metrics.read(files.metrics)
-    draw_curves(files, rows)
+    draw_curves(files, rows, unit(config))
     return rows[-1]
+
+
+def unit(config: Config) -> metrics.Unit:
+    """What the losses of a run are shown in."""
+    return "perplexity" if config.data.kind == "sequences" else "bits/dim"
 
 
 def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: bool) -> None:
@@ -200,11 +242,14 @@ def clear(files: RunFolder) -> None:
             folder.rmdir()
 
 
-def draw_curves(files: RunFolder, rows: list[metrics.Metrics]) -> None:
+def draw_curves(files: RunFolder, rows: list[metrics.Metrics], unit: metrics.Unit) -> None:
     """Draw the training curves."""
     from scud import plots
 
-    valid = [(row.step, row.valid_bits_per_dim) for row in rows if row.valid_bits_per_dim is not None]
-    steps, losses = [row.step for row in rows], [row.train_bits_per_dim for row in rows]
-    figure = plots.training_curves(steps, losses, [step for step, _ in valid], [bits for _, bits in valid], "bits/dim")
+    def shown(bits: float) -> float:
+        return metrics.in_unit(bits, unit)
+
+    valid = [(row.step, shown(row.valid_bits_per_dim)) for row in rows if row.valid_bits_per_dim is not None]
+    steps, losses = [row.step for row in rows], [shown(row.train_bits_per_dim) for row in rows]
+    figure = plots.training_curves(steps, losses, [step for step, _ in valid], [value for _, value in valid], unit)
     plots.save_figure(figure, files.curves)

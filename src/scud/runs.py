@@ -1,8 +1,8 @@
 """Saved models: writing one, and building it again from its two files.
 
 `FOLDER/model/` holds `model.safetensors` (the network's weights, p0, and tensors among the arguments, such as the
-rates of a `Dense` process) and `config.json` (the kind and arguments of process, schedule, diffusion and network).
-Neither can run code.
+rates of a `Dense` process) and `config.json` (the kind and arguments of process, schedule, diffusion and network, and
+what of the data is needed to use them: the letters and training lengths of sequences). Neither can run code.
 """
 
 import json
@@ -16,11 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from scud.data.alphabets import Alphabet, find_alphabet
 from scud.diffusion import SCUD, Classical, Diffusion, Elbo, Masking
 from scud.errors import UserError, check_choice, fail
 from scud.files import replacing
 from scud.networks import NETWORKS
 from scud.processes import PROCESSES, Process
+from scud.samplers import draw_lengths, sample_sequences
 from scud.schedules import Cosine, Linear, MutualInformation, Schedule
 from scud.training.files import RunFolder
 
@@ -41,11 +43,13 @@ class Run:
         model: the diffusion.
         network: its denoiser, in evaluation mode.
         config: kind and arguments of process, schedule, diffusion and network.
+        data: what it was trained on, as `scud.data.Source.spec` gives it.
     """
 
     model: Diffusion
     network: nn.Module
     config: dict[str, Any] = field(default_factory=dict)
+    data: Spec = field(default_factory=dict)
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -55,13 +59,55 @@ class Run:
             UserError: the network takes examples of any shape.
         """
         if "dims" not in self.config["network"]:
-            raise fail("network", "say the shape of an example", self.config["network"]["kind"], "use model.sample")
+            remedy = "use run.sample_sequences for sequences, or run.model.sample"
+            raise fail("network", "say the shape of an example", self.config["network"]["kind"], remedy)
         return tuple(self.config["network"]["dims"])
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """The letters of the sequences that it models.
+
+        Raises:
+            UserError: the run does not model sequences.
+        """
+        if "alphabet" not in self.data:
+            raise fail("run", "model sequences", f"a {self.config['network']['kind']} of images", "give another run")
+        return find_alphabet(self.data["alphabet"])
+
+    @property
+    def length_counts(self) -> Tensor:
+        """How many training sequences had each length, [longest + 1] int64."""
+        counts: Tensor = self.data["length_counts"]
+        return counts
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest sequence that it was trained on."""
+        return len(self.length_counts) - 1
 
     def sample(self, num: int, steps: int = 128, *, generator: torch.Generator | None = None, **options: Any) -> Tensor:
         """Draw examples [num, *dims], int64. Options as in `Diffusion.sample`: known, known_mask, label."""
         with torch.no_grad():
             return self.model.sample(self.network, (num, *self.dims), steps, generator=generator, **options)
+
+    def sample_sequences(
+        self,
+        num: int,
+        steps: int = 128,
+        *,
+        lengths: tuple[int, int] | None = None,
+        generator: torch.Generator | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> list[str]:
+        """Draw sequences; lengths from the training distribution, restricted to first..last where `lengths` gives these.
+
+        Raises:
+            UserError: the run does not model sequences, or the lengths are beyond what it was trained on.
+        """
+        alphabet = self.alphabet
+        drawn = draw_lengths(self.length_counts, num, lengths, generator)
+        states = sample_sequences(self.model, self.network, drawn, steps, generator=generator, progress=progress)
+        return [alphabet.decode(sequence.numpy()) for sequence in states]
 
     def elbo(self, x0: Tensor, mask: Tensor | None = None, **options: Any) -> Elbo:
         """The bound for x0 [batch, *dims], nats per example. Options as in `Diffusion.elbo`: label, generator, u."""
@@ -120,8 +166,8 @@ def build_network(spec: Spec) -> nn.Module:
     return _construct("network", NETWORKS[kind], **options)
 
 
-def save(folder: str | Path, model: Diffusion, network: nn.Module) -> None:
-    """Write `folder`/model/, from which `load` builds both again.
+def save(folder: str | Path, model: Diffusion, network: nn.Module, data: Spec | None = None) -> None:
+    """Write `folder`/model/, from which `load` builds both again; `data` is `scud.data.Source.spec()` of the training data.
 
     Raises:
         UserError: the network has no `spec()` of a registered kind.
@@ -136,6 +182,7 @@ def save(folder: str | Path, model: Diffusion, network: nn.Module) -> None:
         "schedule": model.schedule.spec(),
         "diffusion": model.spec(),
         "network": spec(),
+        "data": data or {},
     }
     tensors = {"p0": model.p0} | {f"network.{name}": value for name, value in network.state_dict().items()}
     config: dict[str, Any] = {"format": 1}
@@ -167,6 +214,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> Run:
         parts = {part: _with_tensors(part, config[part], tensors) for part in _PARTS}
         model = build_model(tensors["p0"], parts["diffusion"], parts["schedule"], parts["process"])
         network = build_network(parts["network"])
+        data = _with_tensors("data", config.get("data", {"tensors": []}), tensors)
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -174,7 +222,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> Run:
     weights = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
     load_weights(network, weights, str(source))
     network.eval().requires_grad_(False)
-    return Run(model.to(place), network.to(place), config)
+    return Run(model.to(place), network.to(place), config, data)
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:

@@ -7,6 +7,7 @@ Shapes are written [batch, *dims] for data (any number of dimensions: [batch, le
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -62,3 +63,8 @@ class Batch:
     x0: Tensor
     mask: Tensor | None = None
     label: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same examples on a device."""
+        mask, label = (None if part is None else part.to(device) for part in (self.mask, self.label))
+        return Batch(self.x0.to(device), mask, label)

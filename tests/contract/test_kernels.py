@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from torch import Tensor
 
-from scud.processes import Dense, Gaussian, Kernel, Process, Uniform
+from scud.processes import Blosum62, Dense, Gaussian, Kernel, Process, Uniform
 from tests.theory.oracle import random_generator
 
 
@@ -24,6 +24,8 @@ MAKERS = {
     "uniform": lambda: Uniform(5),
     "gaussian": lambda: Gaussian(9, 0.2),
     "gaussian normalized": lambda: Gaussian(9, 0.2, normalized=True),
+    "blosum62": lambda: Blosum62(),
+    "blosum62 not normalized": lambda: Blosum62(sharpness=0.7, normalized=False),
     "reversible": lambda: Dense(random_generator(6, 1, reversible=True)),
     "non-reversible": lambda: Dense(random_generator(6, 2, reversible=False)),
     "birth-death": lambda: Dense(birth_death(24, 0.1, 1.0)),

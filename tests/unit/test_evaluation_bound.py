@@ -41,6 +41,9 @@ class Masked:
     def __len__(self) -> int:
         return 40
 
+    def batches(self, size: int, tokens: int) -> tuple[Tensor, ...]:  # noqa: ARG002
+        return torch.arange(len(self)).split(size)
+
     def batch(self, index: Tensor) -> Batch:
         return Batch(self.x[index], self.mask[index])
 

@@ -1,6 +1,7 @@
 """Heads are finite everywhere, counts reach every output, and the U-Net reads all it is given."""
 
 import itertools
+from typing import TypeVar
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from scud.networks.heads import logistic_logits
 from scud.processes import Gaussian
 from scud.schedules import Linear
 from scud.typing import Conditioning
+
+Net = TypeVar("Net", bound=torch.nn.Module)
 
 DIMS = (2, 8, 4)
 B = 5
@@ -33,7 +36,7 @@ def models() -> dict[str, Diffusion]:
     }
 
 
-def awake(network: UNet) -> UNet:
+def awake(network: Net) -> Net:
     """The network with its zero-initialised layers filled, so that everything that is wired shows."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -5,34 +5,38 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scud.data import Examples
+from scud.data import Examples, SequenceSet
 from scud.errors import UserError
-from scud.training.stream import Portion, Stream, examples_of_step
+from scud.evaluation import ExampleSet
+from scud.training.settings import TrainingConfig
+from scud.training.stream import Portion, Shuffled, Stream, plan
+from tests.unit.sequences import write_sequences
 
 EXAMPLES = Examples(torch.arange(30, dtype=torch.uint8).reshape(30, 1), torch.arange(30))
 
 
+def stream(examples: ExampleSet, settings: TrainingConfig, first: int = 0, ranks: int = 1) -> list[Portion]:
+    return [part for rank in range(ranks) for part in Stream(examples, settings, 3, first, rank=rank, ranks=ranks)]
+
+
 def portions(batch_size: int, accumulate: int, ranks: int, first: int, end: int) -> list[Portion]:
-    return [
-        portion
-        for rank in range(ranks)
-        for portion in Stream(EXAMPLES, batch_size, accumulate, 3, first, end, rank=rank, ranks=ranks)
-    ]
+    settings = TrainingConfig(batch_size=batch_size, accumulate=accumulate, steps=end)
+    return stream(EXAMPLES, settings, first, ranks)
 
 
 @given(st.integers(1, 20), st.integers(1, 50), st.integers(0, 2**63 - 1))
 def test_steps_run_through_one_permutation_per_epoch(count: int, batch_size: int, seed: int) -> None:
     steps = 3 * count // batch_size + 1
-    order = torch.cat([examples_of_step(count, batch_size, seed, step) for step in range(steps)])
+    order = torch.cat([Shuffled(count, batch_size, seed).examples(step) for step in range(steps)])
     assert len(order) == steps * batch_size
     for epoch in range(len(order) // count):
         assert sorted(order[epoch * count : (epoch + 1) * count].tolist()) == list(range(count))
 
 
 def test_epochs_and_seeds_differ() -> None:
-    first, second = examples_of_step(30, 30, 0, 0), examples_of_step(30, 30, 0, 1)
+    first, second = Shuffled(30, 30, 0).examples(0), Shuffled(30, 30, 0).examples(1)
     assert first.tolist() != second.tolist()
-    assert first.tolist() != examples_of_step(30, 30, 1, 0).tolist()
+    assert first.tolist() != Shuffled(30, 30, 1).examples(0).tolist()
 
 
 @pytest.mark.parametrize(("accumulate", "ranks"), [(1, 1), (4, 1), (1, 3), (2, 3)])
@@ -63,4 +67,48 @@ def test_a_stream_can_start_anywhere() -> None:
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     with pytest.raises(UserError, match=r"batch_size must be divisible .* got 10; change"):
-        Stream(EXAMPLES, 10, 4, 0, 0, 1)
+        plan(EXAMPLES, TrainingConfig(batch_size=10, accumulate=4), 0)
+
+
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory: pytest.TempPathFactory) -> SequenceSet:
+    """83 proteins of 5 to 60 residues."""
+    return write_sequences(tmp_path_factory.mktemp("sequences"), 83, 5, 60)
+
+
+@pytest.mark.parametrize(("accumulate", "ranks"), [(1, 1), (3, 1), (2, 2)])
+def test_sequences_come_in_batches_of_like_length_within_the_budget(
+    sequences: SequenceSet, accumulate: int, ranks: int
+) -> None:
+    settings = TrainingConfig(batch_tokens=400, accumulate=accumulate, steps=40)
+    whole = stream(sequences, TrainingConfig(batch_tokens=400, steps=40))
+    parts = stream(sequences, settings, ranks=ranks)
+    assert all(part.batch.x0.numel() <= 400 for part in whole)
+    assert all(len(part.batch.x0) >= 1 for part in parts)
+    for step in range(40):
+        mine = [part for part in parts if part.step == step]
+        assert len(mine) == accumulate * ranks
+        masks = [part.batch.mask for part in mine]
+        counted = sum(int(mask.sum()) for mask in masks if mask is not None)
+        # Dividing each part's nats by `positions` and averaging over parts gives nats per position of the whole batch.
+        assert all(part.positions * len(mine) == counted for part in mine)
+        u = torch.cat([part.u for part in mine]).sort().values
+        torch.testing.assert_close(u.diff(), torch.full((len(u) - 1,), 1 / len(u), dtype=torch.float64))
+
+
+def test_a_stream_of_sequences_can_start_anywhere(sequences: SequenceSet) -> None:
+    settings = TrainingConfig(batch_tokens=300, infill_share=0.5, steps=30)
+    for ours, theirs in zip(stream(sequences, settings, 17), stream(sequences, settings)[17:], strict=True):
+        assert ours.batch.x0.equal(theirs.batch.x0)
+        assert ours.u.equal(theirs.u)
+        assert ours.known is not None
+        assert theirs.known is not None
+        assert ours.known.equal(theirs.known)
+
+
+def test_known_positions_do_not_count(sequences: SequenceSet) -> None:
+    for part in stream(sequences, TrainingConfig(batch_tokens=300, infill_share=1.0, steps=5)):
+        assert part.known is not None
+        assert part.batch.mask is not None
+        assert not bool((part.known & ~part.batch.mask).any())
+        assert part.positions == int((part.batch.mask & ~part.known).sum())

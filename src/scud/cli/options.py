@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 
 import tyro
 
-from scud.errors import check_in_interval
+from scud.errors import check_in_interval, fail
 
 Options = TypeVar("Options")
 
@@ -26,3 +26,15 @@ def parse(options: type[Options], command: str, arguments: Sequence[str], defaul
     if default is None:
         return tyro.cli(options, args=arguments, prog=f"scud {command}", config=settings)
     return tyro.cli(options, args=arguments, prog=f"scud {command}", config=settings, default=default)
+
+
+def parse_range(argument: str, text: str) -> tuple[int, int]:
+    """First and last number of a range "80-120", or of a single number "100".
+
+    Raises:
+        UserError: the text is neither.
+    """
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal()):
+        raise fail(argument, "be a number or a range of them", repr(text), "write it as 100 or 80-120")
+    return int(first), int(last or first)

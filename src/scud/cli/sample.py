@@ -1,4 +1,4 @@
-"""scud sample: pictures of new examples."""
+"""scud sample: new examples, as pictures or as FASTA."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from scud.cli.options import check_seed, parse
+from scud.cli.options import check_seed, parse, parse_range
 from scud.errors import fail
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
+
+    from scud.runs import Run
 
 FRAMES = 30
 """Moments shown in the animation."""
@@ -23,19 +26,23 @@ ANIMATED = 16
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw new images: a grid of them (samples.png) and an animation of how they came to be (denoising.gif)."""
+    """Draw new examples: sequences to samples.fasta; or images, a grid of them (samples.png) and an animation of how they
+    came to be (denoising.gif)."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
 
     num: int = 64
-    """How many images."""
+    """How many examples."""
 
     steps: int = 128
     """Calls of the network; more are closer to the model's own law."""
 
+    length: str | None = None
+    """Sequences: a length or a range of them, such as 80-120; the lengths of the training data by default."""
+
     out: Path | None = None
-    """Folder for the pictures; RUN/samples by default."""
+    """Folder for what is drawn; RUN/samples by default."""
 
     seed: int = 0
     """Of all noise."""
@@ -50,24 +57,62 @@ def main(arguments: Sequence[str]) -> None:
     check_seed(options.seed)
     if options.num < 1:
         raise fail("num", "be at least 1", options.num, "64 is the default")
+    lengths = None if options.length is None else parse_range("length", options.length)
 
-    import numpy as np
     import torch
-    from rich.progress import track
 
-    from scud import plots, runs
-    from scud.samplers import trajectory
+    from scud import runs
     from scud.training.files import RunFolder
 
     run = runs.load(options.run, options.device)
+    if lengths is not None and not run.data:
+        raise fail("length", "be given for sequences only", options.length, "images have the size of those in training")
     generator = torch.Generator(run.model.p0.device).manual_seed(options.seed)
+    folder = options.out or RunFolder(options.run).samples
+    if run.data:
+        write_sequences(run, options, lengths, folder, generator)
+    else:
+        draw_pictures(run, options, folder, generator)
+
+
+def write_sequences(
+    run: "Run", options: Sample, lengths: tuple[int, int] | None, folder: Path, generator: "torch.Generator"
+) -> None:
+    """Draw sequences and write samples.fasta."""
+    from rich.progress import Progress
+
+    from scud.data.fasta import write_fasta
+
+    with Progress() as bar:
+        task = bar.add_task("sampling", total=1.0)
+        drawn = run.sample_sequences(
+            options.num,
+            options.steps,
+            lengths=lengths,
+            generator=generator,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "samples.fasta"
+    write_fasta(target, ((f"sample_{number}", text) for number, text in enumerate(drawn, 1)))
+    sizes = sorted(map(len, drawn))
+    print(f"wrote {target}: {len(drawn)} sequences of length {sizes[0]} to {sizes[-1]} by {options.steps} steps")
+
+
+def draw_pictures(run: "Run", options: Sample, folder: Path, generator: "torch.Generator") -> None:
+    """Draw images and write samples.png and denoising.gif."""
+    import numpy as np
+    from rich.progress import track
+
+    from scud import plots
+    from scud.samplers import trajectory
+
     states = trajectory(run.model, run.network, (options.num, *run.dims), options.steps, generator=generator)
     shown = set(np.linspace(0, options.steps, FRAMES).round().astype(int).tolist())
     frames = []
     for moment, noisy in enumerate(track(states, "sampling", options.steps + 1)):
         if moment in shown:
             frames.append(visible(noisy.x_t.cpu().numpy(), run.model.num_states))
-    folder = options.out or RunFolder(options.run).samples
     folder.mkdir(parents=True, exist_ok=True)
     plots.save_image(plots.sample_grid(frames[-1], run.model.num_states), folder / "samples.png")
     animation = plots.denoising_animation(np.stack(frames)[:, :ANIMATED], run.model.num_states)

@@ -22,7 +22,7 @@ class Train:
     """
 
     recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
-    """digits, images, or a saved config.yaml. The defaults shown are those of the recipe."""
+    """digits, images, proteins, or a saved config.yaml. The defaults shown are those of the recipe."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
 
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = options.out or default_folder(name)
 
     from scud import experiment  # loads PyTorch, which `scud train --help` does not need
+    from scud.training import metrics
 
     try:
         final = experiment.train(
@@ -58,7 +59,9 @@ def main(arguments: Sequence[str]) -> None:
     except KeyboardInterrupt:
         hint = f"; continue with: scud train {folder}/config.yaml --out {folder} --resume"
         raise KeyboardInterrupt(hint if (folder / "config.yaml").exists() else "") from None
-    print(f"wrote {folder}: {final.step} steps, validation {final.valid_bits_per_dim:.3f} bits/dim; model/, curves.png")
+    assert final.valid_bits_per_dim is not None, "training ends with a validation"
+    loss = metrics.describe(final.valid_bits_per_dim, experiment.unit(options.config))
+    print(f"wrote {folder}: {final.step} steps, validation {loss}; model/, curves.png")
 
 
 def find_config(name: str) -> Config:

@@ -1,15 +1,19 @@
-"""A set of examples, and a source of them: named splits that share a number of states and a shape.
+"""A set of examples, and a source of them: named splits that share a number of states, and a shape or an alphabet.
 
-What training and evaluation ask of a split is `len(split)` and `split.batch(index)`; what they ask of a source is
-`num_states`, `dims`, `split(name)` and `marginal()`. The order of examples is fixed; shuffling is the caller's.
+What training and evaluation ask of a split is `len(split)`, `split.batch(index)`, `split.batches(size, tokens)` and
+`split.state_counts()`; what they ask of a source is `num_states`, `dims`, `split(name)`, `marginal()` and `spec()`. The order
+of examples is fixed; shuffling is the caller's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from scud.data.alphabets import Alphabet
+from scud.data.store import SequenceSet
 from scud.errors import check_states, fail
 from scud.typing import Batch
 
@@ -33,6 +37,32 @@ class Examples:
         """The examples at `index` [batch]: x0 [batch, *dims] int64, label [batch] or None."""
         return Batch(x0=self.x[index].long(), label=None if self.label is None else self.label[index])
 
+    def batches(self, size: int, tokens: int) -> Iterable[Tensor]:  # noqa: ARG002
+        """All indices in order, `size` at a time."""
+        return torch.split(torch.arange(len(self)), size)
+
+    def state_counts(self) -> Tensor:
+        """How often every state occurs, up to the largest one: [at most B] int64."""
+        return torch.bincount(self.x.flatten())
+
+
+class Split(Protocol):
+    """The examples of a split."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor, /) -> Batch:
+        """The examples at `index` [batch]."""
+        ...
+
+    def batches(self, size: int, tokens: int, /) -> Iterable[Tensor]:
+        """All indices once, in batches of `size` examples, or of sequences that take up `tokens` positions."""
+        ...
+
+    def state_counts(self) -> Tensor:
+        """How often every state occurs, [at most B]."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -41,19 +71,25 @@ class Source:
     Attributes:
         name: what to call the data set in reports.
         num_states: number of states B; every example holds 0..B-1.
-        dims: shape of one example.
+        dims: shape of one example; None for sequences, which differ in length.
         splits: the examples of "train", of "valid" and, where there is one, of "test".
+        alphabet: which letters the states stand for, of sequences.
+        report: what was read, replaced and left out, a line each.
     """
 
     name: str
     num_states: int
-    dims: tuple[int, ...]
-    splits: Mapping[str, Examples]
+    dims: tuple[int, ...] | None
+    splits: Mapping[str, Split]
+    alphabet: Alphabet | None = None
+    report: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("train", "valid"):
             self.split(name)
         for name, examples in self.splits.items():
+            if not isinstance(examples, Examples):
+                continue  # a store of sequences was checked letter by letter when it was made
             shape = tuple(examples.x.shape[1:])
             if shape != self.dims:
                 raise fail(
@@ -61,7 +97,7 @@ class Source:
                 )
             check_states(f"split {name!r}", examples.x, self.num_states)
 
-    def split(self, name: str) -> Examples:
+    def split(self, name: str) -> Split:
         """The examples of the split called `name`."""
         if name not in self.splits:
             raise fail("split", f"be one of {', '.join(self.splits)}", repr(name), f"choose one that {self.name} has")
@@ -69,5 +105,14 @@ class Source:
 
     def marginal(self) -> Tensor:
         """p0 [B] float64: add-one counts of the states over the training split, normalised, so that none is zero."""
-        counts = torch.bincount(self.split("train").x.flatten(), minlength=self.num_states).double() + 1
+        counts = torch.ones(self.num_states, dtype=torch.float64)
+        found = self.split("train").state_counts()
+        counts[: len(found)] += found
         return counts / counts.sum()
+
+    def spec(self) -> dict[str, Any]:
+        """What of the data a trained model needs to be used: of sequences, letters and training lengths."""
+        train = self.split("train")
+        if self.alphabet is None or not isinstance(train, SequenceSet):
+            return {}
+        return {"alphabet": self.alphabet.letters, "length_counts": torch.as_tensor(train.length_counts)}

@@ -40,6 +40,19 @@ class Noisy:
 
 
 @dataclass(frozen=True)
+class Objective:
+    """What training may minimise, in nats per example: each [batch]. Both have the ideal denoiser as their minimum.
+
+    Attributes:
+        diffusion: an estimate of the bound's diffusion term.
+        reconstruction: the cross-entropy of x0 itself, weighted over t as masking weights it.
+    """
+
+    diffusion: Tensor
+    reconstruction: Tensor
+
+
+@dataclass(frozen=True)
 class Elbo:
     """One estimate of the bound on -log p(x0), by its terms, in nats per example: each [batch]."""
 
@@ -50,6 +63,17 @@ class Elbo:
     def total(self) -> Tensor:
         """diffusion + prior [batch]."""
         return self.diffusion + self.prior
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """One draw of time and noise and the denoiser's answer; `weight` is one over the density of the times."""
+
+    x0: Tensor
+    noisy: Noisy
+    logits: Tensor
+    weight: Tensor
+    counted: Tensor | None
 
 
 class Diffusion(nn.Module, ABC):
@@ -92,6 +116,13 @@ class Diffusion(nn.Module, ABC):
         """
 
     @abstractmethod
+    def reconstruction(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+        """w(t) times the cross-entropy of x0 given x_t, where there is noise: nats, [batch, *dims], as `integrand` is.
+
+        The predicted law of x0 at a position is softmax(logits) times what x_t says there, normalised.
+        """
+
+    @abstractmethod
     def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
         """Draw the state at an earlier time u given the one now and a prediction of x0. At u = 0 all noise is undone."""
 
@@ -129,16 +160,20 @@ class Diffusion(nn.Module, ABC):
         x0: Tensor,
         mask: Tensor | None = None,
         *,
+        known: Tensor | None = None,
         label: Tensor | None = None,
         generator: torch.Generator | None = None,
         u: Tensor | None = None,
     ) -> Elbo:
         """One unbiased estimate of the bound for every example, from one draw of t and of the noised state.
 
+        With `known`, of the bound on -log p(x0 elsewhere | x0 at known positions): these have no noise, and do not count.
+
         Args:
             denoiser: (x_t [batch, *dims], Conditioning) -> logits [batch, *dims, B].
             x0: clean states [batch, *dims], integers below B.
             mask: [batch, *dims], True at real positions; all are when None.
+            known: [batch, *dims], True where x0 is given, as in infilling; nowhere when None.
             label: [batch], passed on to the denoiser.
             generator: source of all noise.
             u: [batch] in [0, 1), which quantiles of t to use; a stratified sample of the batch by default. Pass a
@@ -150,17 +185,51 @@ class Diffusion(nn.Module, ABC):
         Raises:
             UserError: x0 is empty or holds a state outside 0..B-1.
         """
+        drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
+        diffusion = per_example(self.integrand(drawn.logits, drawn.x0, drawn.noisy, drawn.counted))
+        prior = self.prior_nats[drawn.x0] if drawn.counted is None else self.prior_nats[drawn.x0] * drawn.counted
+        return Elbo(diffusion * drawn.weight.to(diffusion.dtype), per_example(prior).to(diffusion.dtype))
+
+    def objective(
+        self,
+        denoiser: Denoiser,
+        x0: Tensor,
+        mask: Tensor | None = None,
+        *,
+        known: Tensor | None = None,
+        label: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        u: Tensor | None = None,
+    ) -> Objective:
+        """The two terms that training mixes, from one draw and one call of the denoiser. Arguments and errors as in `elbo`."""
+        drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
+        terms = (
+            per_example(term(drawn.logits, drawn.x0, drawn.noisy, drawn.counted))
+            for term in (self.integrand, self.reconstruction)
+        )
+        return Objective(*(values * drawn.weight.to(values.dtype) for values in terms))
+
+    def _draw(
+        self,
+        denoiser: Denoiser,
+        x0: Tensor,
+        mask: Tensor | None,
+        known: Tensor | None,
+        label: Tensor | None,
+        generator: torch.Generator | None,
+        u: Tensor | None,
+    ) -> _Drawn:
         check_states("x0", x0, self.num_states)
         x0 = x0.long()
         if u is None:
             u = stratified_uniform(x0.shape[0], generator, x0.device)
         t, weight = draw_times(u, self.schedule, self.t_max)
         noisy = self.noise(x0, t, generator)
+        if known is not None:
+            noisy = self.keep(noisy, x0, known)
         logits = denoiser(noisy.x_t, self.condition(noisy, mask, label))
         self.check_logits(logits, x0)
-        diffusion = per_example(self.integrand(logits, x0, noisy, mask))
-        prior = self.prior_nats[x0] if mask is None else self.prior_nats[x0] * mask
-        return Elbo(diffusion * weight.to(diffusion.dtype), per_example(prior).to(diffusion.dtype))
+        return _Drawn(x0, noisy, logits, weight, counted_positions(mask, known))
 
     def loss(
         self,
@@ -168,13 +237,19 @@ class Diffusion(nn.Module, ABC):
         x0: Tensor,
         mask: Tensor | None = None,
         *,
+        known: Tensor | None = None,
         label: Tensor | None = None,
         generator: torch.Generator | None = None,
         u: Tensor | None = None,
     ) -> Tensor:
-        """What training minimises: the bound's diffusion term in nats per real position, a scalar. Arguments as in `elbo`."""
-        positions = x0.numel() if mask is None else mask.sum()
-        return self.elbo(denoiser, x0, mask, label=label, generator=generator, u=u).diffusion.sum() / positions
+        """What training minimises: the bound's diffusion term in nats per position that counts, a scalar.
+
+        Arguments as in `elbo`.
+        """
+        counted = counted_positions(mask, known)
+        positions = x0.numel() if counted is None else counted.sum().clamp_min(1)
+        elbo = self.elbo(denoiser, x0, mask, known=known, label=label, generator=generator, u=u)
+        return elbo.diffusion.sum() / positions
 
     def check_logits(self, logits: Tensor, x: Tensor) -> None:
         """Raise `UserError` unless a denoiser's logits fit states x [batch, *dims]."""
@@ -190,15 +265,22 @@ class Diffusion(nn.Module, ABC):
         *,
         known: Tensor | None = None,
         known_mask: Tensor | None = None,
+        mask: Tensor | None = None,
         label: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw clean states, `shape` = (batch, *dims), with `steps` calls of the denoiser: see `scud.samplers.sample`."""
         from scud.samplers import sample
 
-        return sample(
-            self, denoiser, shape, steps, known=known, known_mask=known_mask, label=label, generator=generator
-        )
+        options = {"known": known, "known_mask": known_mask, "mask": mask, "label": label}
+        return sample(self, denoiser, shape, steps, **options, generator=generator)
+
+
+def counted_positions(mask: Tensor | None, known: Tensor | None) -> Tensor | None:
+    """The positions that a bound counts: real and not known, [batch, *dims]; None where all are."""
+    if known is None:
+        return mask
+    return ~known if mask is None else mask & ~known
 
 
 def per_example(values: Tensor) -> Tensor:

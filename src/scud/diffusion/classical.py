@@ -40,7 +40,7 @@ class Classical(KernelDiffusion):
     def __init__(self, process: Process, schedule: Schedule, *, p0: Tensor, t_max: float = 0.999) -> None:
         super().__init__(process.num_states, schedule, p0, t_max)
         check_schedule(schedule, process, self.p0, 0.0)
-        self.process = process
+        self.process, self.rate = process, process.max_rate
         self.kernel = process.time()
         generator = process.generator()
         self.register_buffer("jump_rates", (generator - generator.diagonal().diag()).T.contiguous(), persistent=False)

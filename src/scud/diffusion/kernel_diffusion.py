@@ -12,9 +12,10 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from scud import numerics
-from scud.diffusion.base import Diffusion, Noisy
+from scud.diffusion.base import Diffusion, Noisy, spread
 from scud.diffusion.evidence import EvidenceTable
 from scud.errors import fail
 from scud.processes import Process
@@ -23,11 +24,19 @@ from scud.schedules import MutualInformation, Schedule
 from scud.typing import Conditioning
 
 
+SMALLEST = 1e-30
+"""What is taken for 0 before a logarithm."""
+
+EARLIEST = 1e-12
+"""The time at which known positions are weighted; they have no noise, so any finite weight will do."""
+
+
 class KernelDiffusion(Diffusion):
     """A diffusion model on a kernel: sampling, evidence and step grid; subclasses say what an amount of noise is."""
 
     kernel: Kernel
     evidence: EvidenceTable
+    rate: float
 
     @abstractmethod
     def amounts(self, noisy: Noisy) -> Tensor:
@@ -40,6 +49,22 @@ class KernelDiffusion(Diffusion):
     def condition(self, noisy: Noisy, mask: Tensor | None = None, label: Tensor | None = None) -> Conditioning:
         evidence = self.evidence.at(noisy.x_t, self.amounts(noisy))
         return Conditioning(t=noisy.t.float(), s=noisy.s, mask=mask, label=label, evidence=evidence)
+
+    def reconstruction(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+        clean, seen, amounts = x0.reshape(-1), noisy.x_t.reshape(-1), self.amounts(noisy).reshape(-1)
+
+        def rowwise(rows: Tensor, index: Tensor) -> Tensor:
+            columns = self.kernel.operator(amounts[index]).columns(seen[index])
+            rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+            return F.cross_entropy(
+                rows + columns.clamp_min(SMALLEST).log().to(rows.dtype), clean[index], reduction="none"
+            )
+
+        blocks = active_blocks(self.kernel, amounts, is_active(amounts.reshape(x0.shape) > 0, mask))
+        values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
+        t = noisy.t.double().clamp_min(EARLIEST)
+        weight = self.rate * self.schedule.beta(t) / (self.rate * self.schedule.tau(t)).expm1()
+        return spread(weight, values).to(values.dtype) * values
 
     def grid(self, steps: int) -> Tensor:
         even = self._even_in_information().to(self.p0.device)

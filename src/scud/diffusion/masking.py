@@ -66,6 +66,9 @@ class Masking(Diffusion):
         weight = self.schedule.beta(t) / self.schedule.tau(t).expm1()
         return spread(weight, values).to(values.dtype) * values
 
+    def reconstruction(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+        return self.integrand(logits, x0, noisy, mask)  # one event forgets everything: the two are the same
+
     def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
         s, end = counts_of(noisy), torch.full_like(noisy.t, u)
         # Masked at t, a position was masked after u with probability (alpha(u) - alpha(t)) / (1 - alpha(t)).

@@ -11,7 +11,7 @@ the ratio of total nats to total positions.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from scud.diffusion import Diffusion
+from scud.diffusion.base import counted_positions
 from scud.errors import fail
 from scud.typing import Batch
 
@@ -32,6 +33,10 @@ class ExampleSet(Protocol):
         """The examples at index [batch]."""
         ...
 
+    def batches(self, size: int, tokens: int, /) -> Iterable[Tensor]:
+        """All indices once, in batches: of `size` examples, or of sequences that take up `tokens` positions."""
+        ...
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -40,7 +45,7 @@ class Evaluation:
     Attributes:
         examples: how many.
         repeats: draws of time and noise per example.
-        positions: real positions of all examples together.
+        positions: positions that count, of all examples together: real and not given.
         diffusion: the bound's diffusion term, nats per example.
         prior: its prior term, nats per example.
         standard_error: of `nats_per_position`.
@@ -48,7 +53,7 @@ class Evaluation:
 
     examples: int
     repeats: int
-    positions: int
+    positions: float
     diffusion: float
     prior: float
     standard_error: float
@@ -73,6 +78,17 @@ class Evaluation:
         """Standard error of `bits_per_dim`."""
         return self.standard_error / math.log(2)
 
+    @property
+    def perplexity(self) -> float:
+        """exp(`nats_per_position`)."""
+        return math.exp(self.nats_per_position)
+
+    @property
+    def perplexity_interval(self) -> tuple[float, float]:
+        """95% interval of `perplexity`: that of `nats_per_position`, ± 1.96 standard errors, mapped through exp."""
+        reach = 1.96 * self.standard_error
+        return math.exp(self.nats_per_position - reach), math.exp(self.nats_per_position + reach)
+
     def term_bits_per_dim(self, nats_per_example: float) -> float:
         """One of the terms in bits per real position."""
         return nats_per_example * self.examples / self.positions / math.log(2)
@@ -86,6 +102,8 @@ def evaluate(
     *,
     repeats: int = 4,
     batch_size: int = 256,
+    batch_tokens: int = 32_768,
+    known: Callable[[Batch, torch.Generator], Tensor] | None = None,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Evaluation:
@@ -97,7 +115,9 @@ def evaluate(
         examples: what to evaluate on.
         repeats: draws of time and noise per example.
         batch_size: examples at once.
-        seed: of all noise; the same seed and batch_size give the same figures.
+        batch_tokens: for sequences, positions at once instead, padding included.
+        known: draws which positions of a batch are given, [batch, *dims] bool; the bound is then on the others given these.
+        seed: of all noise; the same seed and batches give the same figures.
         progress: called with the share done, in (0, 1], after each batch.
 
     Raises:
@@ -112,30 +132,32 @@ def evaluate(
     generator = torch.Generator(device).manual_seed(seed)
     u = stratified_quantiles(count, repeats, seed)
     diffusion = torch.zeros(count, dtype=torch.float64)
-    prior, positions = torch.zeros_like(diffusion), torch.zeros(count, dtype=torch.int64)
+    prior, positions, done = torch.zeros_like(diffusion), torch.zeros(count, dtype=torch.int64), 0
     was_training = network.training
     network.eval()
     try:
         for draw in range(repeats):
-            for index in torch.split(torch.arange(count), batch_size):
-                batch = examples.batch(index)
-                x0 = batch.x0.to(device)
-                mask, label = (None if part is None else part.to(device) for part in (batch.mask, batch.label))
-                elbo = model.elbo(network, x0, mask, label=label, generator=generator, u=u[draw, index].to(device))
+            for index in examples.batches(batch_size, batch_tokens):
+                batch = examples.batch(index).to(device)
+                given = None if known is None else known(batch, generator)
+                options = {"known": given, "label": batch.label, "u": u[draw, index].to(device)}
+                elbo = model.elbo(network, batch.x0, batch.mask, **options, generator=generator)
                 diffusion[index] += elbo.diffusion.double().cpu() / repeats
-                prior[index] = elbo.prior.double().cpu()
-                positions[index] = x0[0].numel() if mask is None else mask.flatten(1).sum(1).cpu()
+                prior[index] += elbo.prior.double().cpu() / repeats
+                counted = counted_positions(batch.mask, given)
+                positions[index] += batch.x0[0].numel() if counted is None else counted.flatten(1).sum(1).cpu()
+                done += len(index)
                 if progress is not None:
-                    progress((draw + (int(index[-1]) + 1) / count) / repeats)
+                    progress(done / (count * repeats))
     finally:
         network.train(was_training)
     return Evaluation(
         examples=count,
         repeats=repeats,
-        positions=int(positions.sum()),
+        positions=int(positions.sum()) / repeats,
         diffusion=float(diffusion.mean()),
         prior=float(prior.mean()),
-        standard_error=ratio_error(diffusion + prior, positions),
+        standard_error=ratio_error(diffusion + prior, positions / repeats),
     )
 
 

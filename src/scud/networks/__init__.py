@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from torch import nn
 
+from scud.networks.bytenet import ByteNet
 from scud.networks.unet import UNet
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"unet": UNet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"bytenet": ByteNet, "unet": UNet}
 """Networks by the `kind` of their spec."""
 
-__all__ = ["NETWORKS", "UNet"]
+__all__ = ["NETWORKS", "ByteNet", "UNet"]

@@ -3,12 +3,18 @@
 from collections.abc import Callable
 
 from scud.processes.base import Process
+from scud.processes.blosum import Blosum62
 from scud.processes.dense import Dense
 from scud.processes.gaussian import Gaussian
 from scud.processes.kernel import Kernel, Operator
 from scud.processes.uniform import Uniform
 
-PROCESSES: dict[str, Callable[..., Process]] = {"uniform": Uniform, "gaussian": Gaussian, "dense": Dense}
+PROCESSES: dict[str, Callable[..., Process]] = {
+    "uniform": Uniform,
+    "gaussian": Gaussian,
+    "blosum62": Blosum62,
+    "dense": Dense,
+}
 """Processes by the `kind` of their spec."""
 
-__all__ = ["PROCESSES", "Dense", "Gaussian", "Kernel", "Operator", "Process", "Uniform"]
+__all__ = ["PROCESSES", "Blosum62", "Dense", "Gaussian", "Kernel", "Operator", "Process", "Uniform"]

@@ -23,6 +23,7 @@ def trajectory(
     *,
     known: Tensor | None = None,
     known_mask: Tensor | None = None,
+    mask: Tensor | None = None,
     label: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Noisy]:
@@ -43,7 +44,7 @@ def trajectory(
         noisy = model.keep(noisy, known.long(), known_mask)
     yield noisy
     for u in model.grid(steps)[1:].tolist():
-        logits = denoiser(noisy.x_t, model.condition(noisy, label=label))
+        logits = denoiser(noisy.x_t, model.condition(noisy, mask, label))
         model.check_logits(logits, noisy.x_t)
         if bool(logits.isnan().any()):
             raise fail("denoiser", "return numbers", f"NaN on the way to t = {u:g}", "check its weights and its input")
@@ -59,6 +60,7 @@ def sample(
     *,
     known: Tensor | None = None,
     known_mask: Tensor | None = None,
+    mask: Tensor | None = None,
     label: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -71,6 +73,8 @@ def sample(
         steps: calls of the denoiser; the grid is even in information.
         known: clean states [batch, *dims], used where known_mask is True.
         known_mask: [batch, *dims] bool: positions to keep.
+        mask: [batch, *dims] bool, True at real positions, for examples of different length; what is drawn elsewhere means
+            nothing. All are real when None.
         label: [batch], passed on to the denoiser.
         generator: source of all noise, on the model's device.
 
@@ -80,8 +84,7 @@ def sample(
     Raises:
         UserError: steps < 1; known states of another shape or outside 0..B-1; only one of known and known_mask.
     """
-    states = trajectory(
-        model, denoiser, shape, steps, known=known, known_mask=known_mask, label=label, generator=generator
-    )
+    options = {"known": known, "known_mask": known_mask, "mask": mask, "label": label}
+    states = trajectory(model, denoiser, shape, steps, **options, generator=generator)
     (last,) = deque(states, maxlen=1)
     return last.x_t

@@ -78,10 +78,16 @@ class Journal(pl.Callback):
 
     def _validate(self, module: DiffusionTraining) -> float:
         """The bound on the validation split, nats per position, always with the same noise."""
-        settings, seed = module.settings, derive(module.seed, Use.VALIDATION)
-        size = max(settings.batch_size // settings.accumulate, 1)
-        network, repeats = module.ema.network, settings.validation_repeats
-        result = evaluate(module.model, network, self.valid, repeats=repeats, batch_size=size, seed=seed)
+        settings, network = module.settings, module.ema.network
+        result = evaluate(
+            module.model,
+            network,
+            self.valid,
+            repeats=settings.validation_repeats,
+            batch_size=max(settings.batch_size // settings.accumulate, 1),
+            batch_tokens=max(settings.batch_tokens // settings.accumulate, 1),
+            seed=derive(module.seed, Use.VALIDATION),
+        )
         return result.nats_per_position
 
     def _record(self, module: DiffusionTraining, valid: float | None) -> None:
@@ -107,9 +113,10 @@ class Journal(pl.Callback):
 
 
 class Bar:
-    """A progress bar with the loss in bits/dim."""
+    """A progress bar with the loss in a unit of `metrics`."""
 
-    def __init__(self, first: int, steps: int) -> None:
+    def __init__(self, first: int, steps: int, unit: metrics.Unit) -> None:
+        self.unit = unit
         self.progress = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -124,5 +131,6 @@ class Bar:
     def __call__(self, step: int, train: float, valid: float) -> None:
         """Show a step's loss, smoothed, and the last validation's."""
         self.smooth = train if math.isnan(self.smooth) else 0.95 * self.smooth + 0.05 * train
-        text = f"{self.smooth:.3f} bits/dim" + ("" if math.isnan(valid) else f", validation {valid:.3f}")
+        text = metrics.describe(self.smooth, self.unit)
+        text += "" if math.isnan(valid) else f", validation {metrics.in_unit(valid, self.unit):.3f}"
         self.progress.update(self.task, completed=step, text=text)

@@ -32,6 +32,7 @@ def fit(
     seed: int,
     device: torch.device,
     start: Checkpoint | None = None,
+    unit: metrics.Unit = "bits/dim",
     progress: bool = True,
 ) -> None:
     """Train up to `settings.steps`, writing metrics, checkpoints and the averaged network as it goes.
@@ -46,6 +47,7 @@ def fit(
         seed: what all randomness derives from. The global random state is left as it was.
         device: where to compute.
         start: a checkpoint of the same run, which continues bit for bit on a CPU.
+        unit: what the progress bar shows the loss in.
         progress: whether to show a progress bar.
 
     Raises:
@@ -54,7 +56,7 @@ def fit(
     """
     folder.checkpoints.mkdir(exist_ok=True)
     metrics.keep_until(folder.metrics, 0 if start is None else start.step)
-    bar = Bar(0 if start is None else start.step, settings.steps)
+    bar = Bar(0 if start is None else start.step, settings.steps, unit)
     bar.progress.disable = not progress
     journal = Journal(folder, valid, save_model, bar)
     gpus = [device.index or 0] if device.type == "cuda" else []

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 from scud.files import replacing
 
@@ -26,6 +27,21 @@ class Metrics:
     learning_rate: float
     gradient_norm: float
     seconds: float
+
+
+Unit = Literal["bits/dim", "perplexity"]
+"""What people are shown: bits per position, or two to that power."""
+
+
+def in_unit(bits: float, unit: Unit) -> float:
+    """Bits per position in a unit."""
+    return bits if unit == "bits/dim" else 2.0**bits
+
+
+def describe(bits: float, unit: Unit) -> str:
+    """Bits per position as text: "1.692 bits/dim", or "perplexity 6.13"."""
+    value = f"{in_unit(bits, unit):.3f}"
+    return f"{value} bits/dim" if unit == "bits/dim" else f"perplexity {value}"
 
 
 COLUMNS = [field.name for field in fields(Metrics)]

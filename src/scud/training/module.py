@@ -1,6 +1,7 @@
 """One optimiser step after another: the Lightning module around a diffusion model and its network."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,7 +16,6 @@ from scud.training.ema import Ema
 from scud.training.seeds import Use, derive, seeded
 from scud.training.settings import TrainingConfig
 from scud.training.stream import Portion, Stream
-from scud.typing import Batch
 
 BETAS = (0.9, 0.99)
 """Of AdamW. Gradients of a bound are heavy-tailed in t: a second moment of shorter memory recovers sooner from a spike."""
@@ -60,10 +60,8 @@ class DiffusionTraining(pl.LightningModule):
             self.ema.network.load_state_dict(start.average)
 
     def train_dataloader(self) -> Stream:
-        settings, trainer = self.settings, self.trainer
-        size, parts, end = settings.batch_size, settings.accumulate, settings.steps
-        rank, ranks = trainer.global_rank, trainer.world_size
-        return Stream(self.examples, size, parts, self.seed, self.step, end, rank=rank, ranks=ranks)
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        return Stream(self.examples, self.settings, self.seed, self.step, rank=rank, ranks=ranks)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         settings = self.settings
@@ -79,19 +77,23 @@ class DiffusionTraining(pl.LightningModule):
         return optimizer
 
     def transfer_batch_to_device(self, batch: Portion, device: torch.device, dataloader_idx: int) -> Portion:
-        x0, mask, label = (
-            None if part is None else part.to(device) for part in (batch.batch.x0, batch.batch.mask, batch.batch.label)
-        )
-        assert x0 is not None
-        return Portion(batch.step, batch.part, batch.last, Batch(x0, mask, label), batch.u.to(device))
+        known = None if batch.known is None else batch.known.to(device)
+        return replace(batch, batch=batch.batch.to(device), u=batch.u.to(device), known=known)
 
     def training_step(self, portion: Portion, batch_idx: int) -> Tensor:
         place = (portion.step, portion.part)
         torch.manual_seed(derive(self.seed, Use.DROPOUT, *place))
         noise = seeded(self.seed, Use.NOISE, *place, device=self.device)
         batch = portion.batch
-        loss = self.model.loss(self.network, batch.x0, batch.mask, label=batch.label, generator=noise, u=portion.u)
-        self.losses.append(loss.detach())
+        given = {"known": portion.known, "label": batch.label, "u": portion.u}
+        share = self.settings.reconstruction
+        if share:
+            terms = self.model.objective(self.network, batch.x0, batch.mask, **given, generator=noise)
+            diffusion, mixed = terms.diffusion, torch.lerp(terms.diffusion, terms.reconstruction, share)
+        else:
+            diffusion = mixed = self.model.elbo(self.network, batch.x0, batch.mask, **given, generator=noise).diffusion
+        loss = mixed.sum() / portion.positions
+        self.losses.append(diffusion.detach().sum() / portion.positions)
         if portion.last:
             mean = self.trainer.strategy.reduce(torch.stack(self.losses).mean(), reduce_op="mean")
             self.loss, self.losses = float(mean), []

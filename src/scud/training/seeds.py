@@ -15,6 +15,7 @@ class Use(IntEnum):
     NOISE = 3
     DROPOUT = 4
     VALIDATION = 5
+    KNOWN = 6
 
 
 def derive(seed: int, use: Use, *path: int) -> int:

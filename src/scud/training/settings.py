@@ -1,10 +1,10 @@
 """Typed settings: the base of every section of a configuration, and the section that training reads."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scud.errors import UserError, fail
+from scud.errors import UserError
 
 
 class Section(BaseModel):
@@ -43,9 +43,28 @@ class TrainingConfig(Section):
     """How the network is trained."""
 
     steps: int = Field(default=1500, ge=1, description="Optimiser steps.")
-    batch_size: int = Field(default=64, ge=1, description="Examples per step, over all accumulation steps together.")
+    batch_size: int = Field(
+        default=64, ge=1, description="Images: examples per step, over all accumulation steps together."
+    )
+    batch_tokens: int = Field(
+        default=4096,
+        ge=1,
+        description="Sequences: positions per step, padding included, instead of batch_size; a batch holds like lengths.",
+    )
+    infill_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Sequences: share of examples in which a random part is kept clean, as the surroundings of a gap are.",
+    )
+    reconstruction: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the cross-entropy of x0 itself in the loss, the rest being the bound; both have one minimum.",
+    )
     accumulate: int = Field(
-        default=1, ge=1, description="Parts a batch is split into to save memory; divides batch_size."
+        default=1, ge=1, description="Parts a batch is split into to save memory; divides batch_size of images."
     )
     learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate of AdamW.")
     warmup: int = Field(default=100, ge=0, description="Steps over which the learning rate rises linearly to its peak.")
@@ -68,10 +87,3 @@ class TrainingConfig(Section):
     validation_repeats: int = Field(
         default=4, ge=1, description="Draws of noise per validation example, always the same ones."
     )
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        if self.batch_size % self.accumulate:
-            rule = f"be divisible by training.accumulate, {self.accumulate}"
-            raise fail("training.batch_size", rule, self.batch_size, "change either")
-        return self

@@ -1,20 +1,23 @@
 """Batches of training examples as a function of (seed, step).
 
-Step i takes positions [i b, (i + 1) b) of the concatenation of one permutation of the examples per epoch, and one
-systematic sample of times, u [b]. Ranks and accumulation steps each take every n-th of both: together they see exactly
-the batch.
+A plan says which examples a step takes; the stream adds one systematic sample of times, u [batch], and which positions are
+kept clean. Ranks and accumulation steps each take every n-th example: together they see exactly the batch.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from scud.data import LikeLengths, SequenceSet
 from scud.errors import fail
 from scud.evaluation import ExampleSet
 from scud.numerics import stratified_uniform
-from scud.training.seeds import Use, seeded
+from scud.training.infilling import draw_known
+from scud.training.seeds import Use, derive, seeded
+from scud.training.settings import TrainingConfig
 from scud.typing import Batch
 
 
@@ -28,6 +31,9 @@ class Portion:
         last: whether the optimiser steps after it.
         batch: the examples.
         u: [batch] in [0, 1), the quantiles of t they are noised at.
+        known: [batch, *dims], True where an example is kept clean, or None.
+        positions: the whole batch's positions that count, over the number of parts: what a part's nats are divided by, so
+            that the mean over parts is nats per position of the whole batch.
     """
 
     step: int
@@ -35,56 +41,103 @@ class Portion:
     last: bool
     batch: Batch
     u: Tensor
+    known: Tensor | None
+    positions: float
 
 
-class Stream:
-    """Portions of the steps first, …, end - 1 for one rank, in order.
+class Plan(Protocol):
+    """Which examples every step takes."""
 
-    Args:
-        examples: the training split.
-        batch_size: examples per step over all ranks and accumulation steps.
-        accumulate: accumulation steps.
-        seed: what order and times derive from.
-        first, end: which steps.
-        rank, ranks: this process, and how many there are.
+    def examples(self, step: int) -> Tensor:
+        """Indices [batch] int64, at least one per part; a function of the step alone."""
+        ...
+
+
+class Shuffled:
+    """Batches of equal size: step i takes positions [i b, (i + 1) b) of the concatenation of one permutation per epoch."""
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+
+    def examples(self, step: int) -> Tensor:
+        start = step * self.batch_size
+        epochs = range(start // self.count, (start + self.batch_size - 1) // self.count + 1)
+        orders = [torch.randperm(self.count, generator=seeded(self.seed, Use.ORDER, epoch)) for epoch in epochs]
+        offset = start - epochs[0] * self.count
+        return torch.cat(orders)[offset : offset + self.batch_size]
+
+
+class ByTokens:
+    """Batches of sequences of like length within a budget of positions, padding included (see `scud.data.buckets`)."""
+
+    def __init__(self, sequences: SequenceSet, tokens: int, parts: int, seed: int) -> None:
+        self.sequences = sequences
+        self.plan = LikeLengths(sequences.length_counts, tokens, derive(seed, Use.ORDER), multiple=parts)
+
+    def examples(self, step: int) -> Tensor:
+        return self.sequences.by_length(self.plan.ranks(step))
+
+
+def plan(examples: ExampleSet, settings: TrainingConfig, seed: int, ranks: int = 1) -> Plan:
+    """The plan of a training run on `ranks` devices.
 
     Raises:
         UserError: batch_size is not divisible by accumulate * ranks.
+    """
+    parts = settings.accumulate * ranks
+    if isinstance(examples, SequenceSet):
+        return ByTokens(examples, settings.batch_tokens, parts, seed)
+    if settings.batch_size % parts:
+        rule = f"be divisible by accumulation steps times devices ({settings.accumulate} x {ranks})"
+        remedy = "change training.batch_size or training.accumulate"
+        raise fail("training.batch_size", rule, settings.batch_size, remedy)
+    return Shuffled(len(examples), settings.batch_size, seed)
+
+
+class Stream:
+    """Portions of the steps first, …, settings.steps - 1 for one rank, in order.
+
+    Args:
+        examples: the training split.
+        settings: batch, accumulation and infilling.
+        seed: what order, times and known positions derive from.
+        first: the step to begin with.
+        rank, ranks: this process, and how many there are.
+
+    Raises:
+        UserError: as in `plan`.
     """
 
     def __init__(
         self,
         examples: ExampleSet,
-        batch_size: int,
-        accumulate: int,
+        settings: TrainingConfig,
         seed: int,
         first: int,
-        end: int,
         *,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        if batch_size % (accumulate * ranks):
-            rule = f"be divisible by accumulation steps times devices ({accumulate} x {ranks})"
-            raise fail("training.batch_size", rule, batch_size, "change training.batch_size or training.accumulate")
-        self.examples, self.batch_size, self.accumulate, self.seed = examples, batch_size, accumulate, seed
-        self.first, self.end, self.rank, self.ranks = first, end, rank, ranks
+        self.plan = plan(examples, settings, seed, ranks)
+        self.examples, self.settings, self.seed = examples, settings, seed
+        self.first, self.rank, self.ranks = first, rank, ranks
 
     def __iter__(self) -> Iterator[Portion]:
-        parts = self.accumulate * self.ranks
-        for step in range(self.first, self.end):
-            index = examples_of_step(len(self.examples), self.batch_size, self.seed, step)
-            u = stratified_uniform(self.batch_size, seeded(self.seed, Use.TIMES, step))
-            for micro in range(self.accumulate):
-                part = self.rank * self.accumulate + micro
-                batch = self.examples.batch(index[part::parts])
-                yield Portion(step, part, micro == self.accumulate - 1, batch, u[part::parts])
-
-
-def examples_of_step(count: int, batch_size: int, seed: int, step: int) -> Tensor:
-    """Which of `count` examples step `step` takes: [batch_size] int64."""
-    start = step * batch_size
-    epochs = range(start // count, (start + batch_size - 1) // count + 1)
-    order = torch.cat([torch.randperm(count, generator=seeded(seed, Use.ORDER, epoch)) for epoch in epochs])
-    offset = start - epochs[0] * count
-    return order[offset : offset + batch_size]
+        accumulate = self.settings.accumulate
+        parts = accumulate * self.ranks
+        for step in range(self.first, self.settings.steps):
+            batch = self.examples.batch(self.plan.examples(step))
+            u = stratified_uniform(len(batch.x0), seeded(self.seed, Use.TIMES, step))
+            known, counted = None, batch.mask
+            if self.settings.infill_share:
+                real = torch.ones_like(batch.x0, dtype=torch.bool) if batch.mask is None else batch.mask
+                known = draw_known(real, self.settings.infill_share, seeded(self.seed, Use.KNOWN, step))
+                counted = real & ~known
+            positions = (batch.x0.numel() if counted is None else int(counted.sum())) / parts
+            for micro in range(accumulate):
+                part = self.rank * accumulate + micro
+                mine = slice(part, None, parts)
+                label, mask = (None if held is None else held[mine] for held in (batch.label, batch.mask))
+                share = Batch(batch.x0[mine], mask, label)
+                kept = None if known is None else known[mine]
+                yield Portion(step, part, micro == accumulate - 1, share, u[mine], kept, positions)

@@ -1,0 +1,160 @@
+"""The models on proteins: same ByteNet and steps, validation perplexity per residue, two seeds each.
+
+    python -m benchmarks.proteins_table globins FOLDER_OF_DATA [--out runs/globins-table] [--steps 1200] [--workers 2]
+    python -m benchmarks.proteins_table proteins FOLDER_OF_DATA [--out runs/proteins-table] [--steps 1200] [--workers 2]
+
+FOLDER_OF_DATA holds NAME_train.fasta and NAME_valid.fasta, perhaps with .gz. Each run is kept in its own folder; one that is
+finished is not trained again, one that was cut short is resumed. When a run ends its row is written to OUT/rows.csv. A figure
+is the mean of several evaluations with seeds of their own; their spread gives the error of evaluation, that of the noise
+alone. The 95% interval of a single evaluation also covers which sequences are in the set. `--from FOLDER` starts each run
+from the weights of the run of the same name in another table.
+"""
+
+import argparse
+import csv
+import math
+import multiprocessing
+import statistics
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.runs import machine, train_once
+from scud.config import Config, DiffusionConfig, ProcessConfig
+from scud.evaluation import evaluate
+from scud.experiment import load_data
+from scud.recipes import RECIPES
+
+ROWS = {
+    "SCUD, BLOSUM62": ("scud", "blosum62"),
+    "SCUD, uniform": ("scud", "uniform"),
+    "masking": ("masking", "uniform"),
+    "classical, BLOSUM62": ("classical", "blosum62"),
+}
+
+EVALUATIONS = 4
+
+
+@dataclass(frozen=True)
+class Table:
+    """One set of data and its runs."""
+
+    name: str
+    data: Path
+    out: Path
+    steps: int
+    start: Path | None
+    repeats: int
+    options: dict[str, dict[str, object]]
+
+
+def find(folder: Path, name: str) -> Path:
+    """NAME.fasta or NAME.fasta.gz in a folder."""
+    plain = folder / f"{name}.fasta"
+    return plain if plain.exists() else folder / f"{name}.fasta.gz"
+
+
+def folder_name(row: str, seed: int) -> str:
+    """The folder of a run."""
+    kind, process = ROWS[row]
+    return f"{kind}-{process}-{seed}" if kind != "masking" else f"masking-{seed}"
+
+
+def configuration(table: Table, row: str, seed: int) -> Config:
+    """The proteins recipe with the data of the table, another model, noise and seed."""
+    recipe, (kind, process) = RECIPES["proteins"](), ROWS[row]
+    files = {"train": find(table.data, f"{table.name}_train"), "valid": find(table.data, f"{table.name}_valid")}
+    training = {"steps": table.steps, "validate_every": table.steps, **table.options.get("training", {})}
+    parts = {
+        "data": type(recipe.data)(**{**recipe.data.model_dump(), **files}),
+        "process": ProcessConfig(
+            **{**recipe.process.model_dump(), "kind": process, **table.options.get("process", {})}
+        ),
+        "diffusion": DiffusionConfig(**{**recipe.diffusion.model_dump(), "kind": kind}),
+        "network": type(recipe.network)(**{**recipe.network.model_dump(), **table.options.get("network", {})}),
+        "training": type(recipe.training)(**{**recipe.training.model_dump(), **training}),
+    }
+    start = None if table.start is None else (table.start / folder_name(row, seed)).resolve()
+    return recipe.model_copy(update={"seed": seed, "init_from": start, **parts})
+
+
+def one(table: Table, work: tuple[str, int]) -> None:
+    """Train and evaluate one run, and write its row."""
+    row, seed = work
+    torch.set_num_threads(1)
+    config = configuration(table, row, seed)
+    trained = train_once(config, table.out / folder_name(row, seed))
+    valid = load_data(config.data).split("valid")
+    results = [
+        evaluate(trained.model, trained.network, valid, repeats=table.repeats, seed=s) for s in range(EVALUATIONS)
+    ]
+    nats = [result.nats_per_position for result in results]
+    mean, error = statistics.mean(nats), statistics.stdev(nats) / math.sqrt(EVALUATIONS)
+    reach = 1.96 * math.sqrt(results[0].standard_error ** 2)
+    low, high = math.exp(mean - reach), math.exp(mean + reach)
+    values = [
+        row,
+        seed,
+        f"{math.exp(mean):.4f}",
+        f"{math.exp(mean) * error:.4f}",
+        f"{low:.3f}",
+        f"{high:.3f}",
+        f"{mean:.5f}",
+    ]
+    with (table.out / "rows.csv").open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerow(values)
+    print(f"{table.name}: {', '.join(map(str, values))}", flush=True)
+
+
+def show(path: Path, seeds: list[int]) -> None:
+    """Print the rows that are done, as Markdown."""
+    with path.open(newline="", encoding="utf-8") as file:
+        done = {(row[0], int(row[1])): row[2:] for row in csv.reader(file)}
+    print(
+        "| model | perplexity, mean of seeds | each seed ± error of evaluation | 95% interval over sequences (first seed) |"
+    )
+    print("|---|---|---|---|")
+    for row in ROWS:
+        runs = [done[row, seed] for seed in seeds if (row, seed) in done]
+        if runs:
+            each = ", ".join(f"{float(run[0]):.3f} ± {float(run[1]):.3f}" for run in runs)
+            mean = statistics.mean(float(run[0]) for run in runs)
+            print(f"| {row} | {mean:.3f} | {each} | {float(runs[0][2]):.2f} to {float(runs[0][3]):.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=["globins", "proteins"], help="which data")
+    parser.add_argument("data", type=Path, help="folder of the data")
+    parser.add_argument("--out", type=Path, default=None, help="where runs are kept; runs/NAME-table by default")
+    parser.add_argument("--from", dest="start", type=Path, default=None, help="folder of another table, to start from")
+    parser.add_argument("--steps", type=int, default=1200, help="optimiser steps of each run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows")
+    parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
+    parser.add_argument("--repeats", type=int, default=16, help="draws per sequence in each of the evaluations")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="SECTION.OPTION=VALUE", help="other options of the recipe"
+    )
+    options = parser.parse_args()
+    chosen: dict[str, dict[str, object]] = {}
+    for text in options.set:
+        section, _, rest = text.partition(".")
+        option, _, value = rest.partition("=")
+        chosen.setdefault(section, {})[option] = None if value == "none" else value
+    out = options.out or Path("runs") / f"{options.name}-table"
+    out.mkdir(parents=True, exist_ok=True)
+    table = Table(options.name, options.data, out, options.steps, options.start, options.repeats, chosen)
+    work = [(row, seed) for seed in options.seeds for row in options.rows]
+    torch.set_num_threads(1)
+    print(machine(), flush=True)
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        for _ in pool.imap_unordered(partial(one, table), work, chunksize=1):
+            pass
+    show(out / "rows.csv", options.seeds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""What the tables share: runs that are trained once, resumed when they were cut short, and loaded when they are finished."""
+
+import platform
+from pathlib import Path
+
+import torch
+
+from scud.config import Config
+from scud.experiment import train
+from scud.runs import Run, load
+
+
+def train_once(config: Config, folder: Path) -> Run:
+    """Train into a folder unless that has been done, and load the result."""
+    started, finished = (folder / "config.yaml").exists(), folder / "finished"
+    if not finished.exists():
+        train(config, folder, resume=started, device="cpu", progress=False)
+        finished.touch()
+    return load(folder)
+
+
+def machine() -> str:
+    """What the numbers were made on."""
+    parts = [platform.machine(), f"Python {platform.python_version()}", f"torch {torch.__version__}"]
+    return ", ".join([*parts, f"{torch.get_num_threads()} thread(s) a run"])

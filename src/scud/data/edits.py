@@ -1,0 +1,172 @@
+"""Edits of sequences: variants such as A24G:L30V, ranges of positions such as 10-25,40, and files of variants.
+
+Positions are counted from 1 where people write them, and from 0 in arrays.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scud.data.alphabets import Alphabet
+from scud.errors import UserError, fail
+
+COLUMNS = ("mutation", "mutant", "mutations", "variant")
+"""Headers of the column that holds variants, the first one found is read."""
+
+_MUTATION = re.compile(r"(\D)([0-9]+)(\D)")
+_RANGE = re.compile(r"([0-9]+)(?:\s*-\s*([0-9]+))?")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """The letter `to` in place of the letter `wild` at a position counted from 1."""
+
+    wild: str
+    position: int
+    to: str
+
+    def __str__(self) -> str:
+        return f"{self.wild}{self.position}{self.to}"
+
+
+def parse_variant(text: str) -> tuple[Mutation, ...]:
+    """The mutations of a variant, joined by colons: A24G:L30V.
+
+    Raises:
+        UserError: a part that is not a letter, a position and a letter.
+    """
+    mutations = []
+    for part in text.strip().split(":"):
+        found = _MUTATION.fullmatch(part.strip())
+        if found is None:
+            remedy = "write A24G for G in place of A at position 24, and join several mutations with colons"
+            raise fail("mutation", "be a letter, a position and a letter", repr(text), remedy)
+        mutations.append(Mutation(found[1], int(found[2]), found[3]))
+    return tuple(mutations)
+
+
+def apply_variant(
+    codes: NDArray[np.uint8], variant: str | Sequence[Mutation], alphabet: Alphabet, name: str = "sequence"
+) -> NDArray[np.uint8]:
+    """The sequence codes [length] with the mutations of a variant: a new array [length].
+
+    Args:
+        codes: states 0..B-1, or B where unknown.
+        variant: mutations, or the text of them.
+        alphabet: what letters stand for.
+        name: whose codes they are, for the message.
+
+    Raises:
+        UserError: a position outside the sequence or given twice, a wild-type letter that does not stand there, a letter
+            that is none of the alphabet's, or a text that is not a variant.
+    """
+    mutations = parse_variant(variant) if isinstance(variant, str) else tuple(variant)
+    result, seen = codes.copy(), set[int]()
+    for mutation in mutations:
+        argument = f"mutation {mutation}"
+        if not 1 <= mutation.position <= len(codes):
+            rule = f"have a position in 1..{len(codes)}, the length of {name}"
+            raise fail(argument, rule, mutation.position, "count positions from 1, in the wild-type sequence as given")
+        if mutation.position in seen:
+            text = ":".join(map(str, mutations))
+            raise fail(argument, "have a position of its own", f"position twice in {text}", "keep one of the two")
+        seen.add(mutation.position)
+        wild, to = (state_of(letter, argument, alphabet) for letter in (mutation.wild, mutation.to))
+        here = int(codes[mutation.position - 1])
+        if here != wild:
+            rule = f"have the letter of {name} at position {mutation.position}, {alphabet.decode(codes)[mutation.position - 1]}"
+            raise fail(argument, rule, mutation.wild, "check which sequence and numbering the mutations refer to")
+        result[mutation.position - 1] = to
+    return result
+
+
+def state_of(letter: str, argument: str, alphabet: Alphabet) -> int:
+    """The state that a letter stands for.
+
+    Raises:
+        UserError: it stands for none; `argument` says where it was read.
+    """
+    byte = letter.encode("latin-1", "replace")
+    state = int(alphabet.codes[byte[0]])
+    if state >= alphabet.num_states:
+        remedy = "only letters of known states can be compared"
+        raise fail(argument, f"have letters of {alphabet.letters} only", repr(letter), remedy)
+    return state
+
+
+def parse_positions(text: str, length: int) -> NDArray[np.int64]:
+    """Positions counted from 0, sorted, each once, of a text such as 10-25,40 that counts from 1 and includes both ends.
+
+    Raises:
+        UserError: not numbers and ranges, a range that runs backwards, or a position outside 1..length.
+    """
+    parts = []
+    for part in text.split(","):
+        found = _RANGE.fullmatch(part.strip())
+        if found is None:
+            raise fail("positions", "be numbers and ranges", repr(text), "write them like 10-25,40")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise fail("positions", "have ranges that run forwards", part.strip(), f"write {last}-{first}")
+        if first < 1 or last > length:
+            outside = first if first < 1 else last
+            raise fail("positions", f"lie in 1..{length}, the sequence's length", outside, "count positions from 1")
+        parts.append(np.arange(first - 1, last))
+    return np.unique(np.concatenate(parts)).astype(np.int64)
+
+
+def read_mutations(path: str | Path) -> list[str]:
+    """The variants in a CSV file, as texts, in the order of its lines; blank lines are skipped.
+
+    The column is called mutation or mutant (or mutations, variant); a file of one column needs no header.
+
+    Raises:
+        UserError: no such file, not text, no variant in it, no such column, or, naming the line, something else in it.
+    """
+    lines = [(number, row) for number, row in _read_rows(Path(path)) if any(cell.strip() for cell in row)]
+    if not lines:
+        raise fail(
+            "mutations", "hold at least one variant", f"the empty file {path}", "write one a line, like A24G:L30V"
+        )
+    header = [cell.strip().lower() for cell in lines[0][1]]
+    column = next((header.index(name) for name in COLUMNS if name in header), None)
+    if column is None:
+        if len(header) > 1:
+            remedy = "call the column that holds them mutation"
+            raise fail("mutations", f"have a column called {' or '.join(COLUMNS[:2])}", f"{header} in {path}", remedy)
+        column = 0
+        lines = lines if _MUTATION.fullmatch(header[0].split(":")[0].strip()) else lines[1:]
+    else:
+        lines = lines[1:]
+    if not lines:
+        raise fail("mutations", "hold at least one variant", f"only a header in {path}", "write one a line below it")
+    return [_variant(path, number, row, column) for number, row in lines]
+
+
+def _variant(path: str | Path, number: int, row: list[str], column: int) -> str:
+    """The text of the variant in one row, checked."""
+    text = row[column].strip() if column < len(row) else ""
+    try:
+        parse_variant(text)
+    except UserError as error:
+        raise UserError(f"{path}, line {number}: {error}") from None
+    return text
+
+
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV file, each with the number of its (last) line."""
+    if not path.is_file():
+        raise fail("mutations", "name a file that exists", path, "check the spelling")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it has zero bytes")
+        reader = csv.reader(text.splitlines(), strict=True)
+        return [(reader.line_num, row) for row in reader]
+    except (ValueError, csv.Error) as error:
+        raise fail("mutations", "be a CSV file in UTF-8", f"{path} ({error})", "save the table as CSV") from None

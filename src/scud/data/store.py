@@ -1,0 +1,237 @@
+"""Sequences on disk, read through memory maps.
+
+A FASTA file is read once. What `scud.data.ingest` makes of it is kept in a folder of the cache that is named by a hash of the
+file's content, the options and the alphabet: the same file under another name is not read again, a changed one is. The folder
+is written beside its final place and renamed when it is complete, so an error or an interruption leaves nothing.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scud.data.alphabets import Alphabet
+from scud.data.buckets import in_order
+from scud.data.fasta import check_file, read_blocks
+from scud.data.ingest import SPLITS, Assign, StoreOptions, Tally, hash_split, ingest
+from scud.data.uniref import folder_files, given_splits
+from scud.errors import UserError, fail
+from scud.typing import Batch
+
+__all__ = ["SequenceSet", "StoreOptions", "build_stores", "default_cache"]
+
+FORMAT = 1
+"""Raised whenever the same file would give another store."""
+
+
+class SequenceSet:
+    """The examples of one split, on disk; it is pickled as the name of its folder.
+
+    Args:
+        folder: a split's folder within a store.
+
+    Raises:
+        UserError: the folder is not a complete store.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+            self._residues = np.asarray(np.memmap(self.folder / "residues.bin", dtype=np.uint8, mode="r"))
+            self._offsets = np.asarray(np.load(self.folder / "offsets.npy", mmap_mode="r"))
+            self._by_length = np.asarray(np.load(self.folder / "by_length.npy", mmap_mode="r"))
+            self.length_counts: NDArray[np.int64] = np.load(self.folder / "length_counts.npy")
+            complete = len(self._residues) == self._offsets[-1] == self.summary["residues"]
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(self.folder, f"an error ({error})") from error
+        if not complete:
+            raise _damaged(self.folder, "a file that was cut short")
+
+    def __reduce__(self) -> tuple[type["SequenceSet"], tuple[Path]]:
+        return type(self), (self.folder,)
+
+    def __len__(self) -> int:
+        """Number of examples N."""
+        return len(self._by_length)
+
+    @property
+    def num_states(self) -> int:
+        """B; it is also the code of an unknown residue."""
+        return len(self.summary["letters"])
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest example."""
+        return len(self.length_counts) - 1
+
+    def by_length(self, rank: Tensor) -> Tensor:
+        """The examples of these ranks in the order of length, shortest first: any shape, int64."""
+        return torch.from_numpy(self._by_length[rank.cpu().numpy()].astype(np.int64))
+
+    def lengths(self, index: Tensor) -> Tensor:
+        """Lengths of the examples `index`: any shape, int64; unknown residues count."""
+        i = index.cpu().numpy()
+        return torch.from_numpy(self._offsets[i + 1] - self._offsets[i])
+
+    def batch(self, index: Tensor) -> Batch:
+        """The examples `index` [n]: x0 [n, L] int64 and mask [n, L], L the longest of them.
+
+        Padding and unknown residues are not real: the mask is False there, and x0 is 0.
+        """
+        i = index.cpu().numpy()
+        start = self._offsets[i]
+        lengths = self._offsets[i + 1] - start
+        column = np.arange(lengths.max(initial=0))
+        real = column < lengths[:, None]
+        x0 = self._residues[np.where(real, start[:, None] + column, 0)].astype(np.int64)
+        real &= x0 < self.num_states
+        x0[~real] = 0
+        return Batch(x0=torch.from_numpy(x0), mask=torch.from_numpy(real))
+
+    def batches(self, size: int, tokens: int) -> Iterator[Tensor]:  # noqa: ARG002
+        """All examples once, like lengths together, each batch padded to at most `tokens` positions."""
+        return (self.by_length(ranks) for ranks in in_order(self.length_counts, tokens))
+
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """The residues of all examples, one after another, B where unknown."""
+        return self._residues
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each example begins in `codes`, and where the last one ends: [N + 1]."""
+        return self._offsets
+
+    def sequence(self, i: int) -> NDArray[np.uint8]:
+        """Codes [length] of one example, B where unknown."""
+        return self._residues[self._offsets[i] : self._offsets[i + 1]].copy()
+
+    def state_counts(self) -> Tensor:
+        """How often each state occurs, [B] int64; unknown residues are left out."""
+        return torch.tensor(self.summary["state_counts"], dtype=torch.int64)
+
+    def report(self) -> list[str]:
+        """What was read, dropped, cut and replaced in the whole file, and what this split holds; a line each."""
+        tally, options = Tally(**self.summary["read"]), StoreOptions(**self.summary["options"])
+        replaced: dict[str, str] = self.summary["replaced"]
+        changed = [f"{letter} as {replaced.get(letter, 'unknown')} {n:,}x" for letter, n in tally.letters.items()]
+        shortest, mean = int(np.flatnonzero(self.length_counts)[0]), self.summary["residues"] / len(self)
+        lines = [f"read {tally.records:,} sequences of {tally.residues:,} residues", *_losses(tally, options)]
+        if tally.cut:
+            lines.append(f"cut {tally.cut:,} longer than {options.max_length} into {tally.parts:,} examples")
+        if changed:
+            lines.append(f"read {', '.join(changed)}")
+        if tally.folded:
+            lines.append(f"read {tally.folded:,} lower-case letters as upper case")
+        span = f"of length {shortest} to {self.longest}, {mean:.0f} on average"
+        return [*lines, f"{self.summary['split']}: {len(self):,} examples {span}"]
+
+
+def default_cache() -> Path:
+    """$SCUD_CACHE, or $XDG_CACHE_HOME/scud, or ~/.cache/scud."""
+    if os.environ.get("SCUD_CACHE"):
+        return Path(os.environ["SCUD_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scud"
+
+
+def build_stores(
+    path: str | Path, alphabet: Alphabet, options: StoreOptions | None = None, cache: str | Path | None = None
+) -> dict[str, SequenceSet]:
+    """The sequences of a file by split, read into the cache unless they are there.
+
+    Args:
+        path: a FASTA file, plain or gzip, or a folder as `scud.data.uniref` describes, whose own splits are taken.
+        alphabet: what letters stand for.
+        options: which sequences are kept, and the share held out.
+        cache: folder of stores; `default_cache()` if it is None.
+
+    Returns:
+        "train", and those of "valid" and "test" that have examples.
+
+    Raises:
+        UserError: the input is wrong, nothing is left for training, or the cache cannot be written.
+    """
+    path, options = Path(path), options or StoreOptions()
+    cache = default_cache() if cache is None else Path(cache)
+    folder = cache / "sequences" / _key(path, alphabet, options)
+    if not folder.is_dir():
+        try:
+            with _new_folder(folder) as temporary:
+                _read_into(temporary, path, alphabet, options)
+        except OSError as error:
+            remedy = "name another folder in the environment variable SCUD_CACHE"
+            raise fail("the cache", "be a folder with room to write", f"{cache} ({error.strerror})", remedy) from error
+    return {name: SequenceSet(folder / name) for name in SPLITS if (folder / name).is_dir()}
+
+
+def _read_into(folder: Path, path: Path, alphabet: Alphabet, options: StoreOptions) -> None:
+    """Write the stores of a file's splits."""
+    by_hash = hash_split(options.valid_share, alphabet.num_states)
+    source: AbstractContextManager[Assign] = given_splits(path) if path.is_dir() else nullcontext(by_hash)
+    text = folder_files(path)[0] if path.is_dir() else path
+    with source as assign:
+        tally, examples = ingest(folder, read_blocks(text, alphabet), assign, alphabet, options)
+    if not examples["train"]:
+        held = sum(examples.values())
+        losses = [f"read {tally.records:,}", *_losses(tally, options), *([f"held out {held:,}"] if held else [])]
+        remedy = "widen min_length and max_length, lower valid_share, or give more sequences"
+        raise fail(str(path), "leave sequences to train on", f"none: {', '.join(losses)}", remedy)
+
+
+def _losses(tally: Tally, options: StoreOptions) -> list[str]:
+    """What was left out, and why."""
+    reasons = {
+        f"shorter than {options.min_length}": tally.short,
+        f"longer than {options.max_length}": tally.long,
+        "without a known residue": tally.blank,
+        "that are in no split": tally.unused,
+    }
+    return [f"dropped {count:,} {reason}" for reason, count in reasons.items() if count]
+
+
+def _key(path: Path, alphabet: Alphabet, options: StoreOptions) -> str:
+    """What a store is named by."""
+    digests = []
+    if not path.is_dir():
+        check_file(path)
+    for file in folder_files(path) if path.is_dir() else [path]:
+        try:
+            with file.open("rb") as stream:
+                digests.append(hashlib.file_digest(stream, hashlib.blake2b).hexdigest())
+        except OSError as error:
+            raise fail(str(file), "be readable", f"an error ({error.strerror})", "check its permissions") from error
+    letters = [alphabet.letters, alphabet.unknown, sorted(alphabet.replaced.items())]
+    content = json.dumps([FORMAT, digests, asdict(options), letters])
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its place if the block ends without an error."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # if it is, another process has just read the same file
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _damaged(folder: Path, value: str) -> UserError:
+    remedy = f"delete {folder.parent} and run again"
+    return fail(f"the store {folder}", "be complete", value, remedy)

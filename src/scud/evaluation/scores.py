@@ -1,0 +1,243 @@
+"""Scores of sequences: how likely a model finds them, and how much likelier a variant than its wild type.
+
+`score` estimates the bound's negative, a lower bound on log p(x) in nats: L(x) = -prior(x) - ∫ Σ_d h_d(t) dt, 0 < t < t_max.
+`score_variants` estimates D = L(variant) - L(wild type). A difference of two bounds is no bound: it is an estimate of the log
+ratio of probabilities, of either sign. `scud.evaluation.paired` says how it is drawn.
+
+Draws come in G = 8 independent groups. The times of a group are one systematic sample of the mixture in
+`scud.diffusion.times`; noise is independent from draw to draw. With means m_g of the groups, the estimate is their mean m and
+its standard error sqrt( Σ_g (m_g - m)² / (G (G - 1)) ), of G - 1 = 7 degrees of freedom.
+
+Noise depends on the seed, the number of draws and the length alone: apart from rounding, no score depends on what else is
+scored with it. Positions of unknown state (code B) are treated as padding.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scud.diffusion import Diffusion, Noisy
+from scud.diffusion.base import per_example
+from scud.errors import fail
+from scud.evaluation.paired import GROUPS, Comparison, Draws, calls, group_means
+from scud.typing import Denoiser
+
+Codes = NDArray[np.uint8]
+Progress = Callable[[float], None]
+
+HELD = 64
+"""Noised sequences kept in memory, in multiples of a batch."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Lower bounds on log-likelihoods, each [N].
+
+    Attributes:
+        log_likelihood: nats per sequence.
+        standard_error: of it, nats.
+        positions: positions of known state.
+    """
+
+    log_likelihood: NDArray[np.float64]
+    standard_error: NDArray[np.float64]
+    positions: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Estimates of log p(variant) - log p(wild type), each [N]: positive where the variant is likelier.
+
+    Attributes:
+        difference: of the two bounds, nats.
+        standard_error: of it, nats.
+    """
+
+    difference: NDArray[np.float64]
+    standard_error: NDArray[np.float64]
+
+
+@torch.no_grad()
+def score(
+    model: Diffusion,
+    network: Denoiser,
+    sequences: Sequence[Codes],
+    *,
+    repeats: int = 64,
+    tokens: int = 16384,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Scores:
+    """Lower bounds on log p; sequences of equal length share the noise, so that their errors are alike.
+
+    Args:
+        model: the diffusion; its device is where the computation runs.
+        network: the denoiser, on the same device; dropout is off, and its mode is restored afterwards.
+        sequences: states 0..B-1 of each, [length]; B where unknown.
+        repeats: draws of time and noise for each, rounded up to a multiple of 8.
+        tokens: positions at once, padding included.
+        seed: of all noise.
+        progress: called with the share done, in (0, 1], after each batch.
+
+    Raises:
+        UserError: no sequences, one without a known state or with a state above B, repeats or tokens below 1, or a
+            network that returns NaN.
+    """
+    check_numbers(repeats, tokens)
+    if not sequences:
+        raise fail("sequences", "hold at least one sequence", "none", "give some")
+    pairs = [known_states(f"sequence {i}", codes, model) for i, codes in enumerate(sequences, 1)]
+    order = sorted(range(len(pairs)), key=lambda i: -len(sequences[i]))
+    means = torch.zeros(len(pairs), GROUPS, dtype=torch.float64)
+    done = 0
+    with evaluating(network):
+        while done < len(order):
+            size = max(tokens // (len(sequences[order[done]]) * repeats), 1)
+            index = order[done : done + size]
+            nats = group_means(bounds(model, network, [pairs[i] for i in index], repeats, tokens, seed))
+            means[index] = nats.cpu()
+            done += len(index)
+            if progress is not None:
+                progress(done / len(order))
+    value, error = summary(-means)
+    return Scores(value, error, np.array([int(known.sum()) for _, known in pairs]))
+
+
+@torch.no_grad()
+def score_variants(
+    model: Diffusion,
+    network: Denoiser,
+    wild: Codes,
+    variants: Sequence[Codes],
+    *,
+    repeats: int = 64,
+    tokens: int = 16384,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Differences:
+    """Differences of bounds, variant minus wild type: estimates, and not bounds, of the log ratio of probabilities.
+
+    Args:
+        wild: states of the wild type [length], B where unknown.
+        variants: states of each variant [length]: substitutions of known states by known states. One equal to the wild
+            type has difference 0 and standard error 0.
+        model, network, repeats, tokens, seed, progress: as in `score`.
+
+    Raises:
+        UserError: no variants, one that differs in length or where states are unknown, and as `score` says.
+    """
+    check_numbers(repeats, tokens)
+    if not variants:
+        raise fail("variants", "hold at least one variant", "none", "give some")
+    states, known = known_states("wild", wild, model)
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for i, codes in enumerate(variants):
+        groups[mutated_positions(f"variant {i + 1}", wild, codes, model.num_states)].append(i)
+    means = torch.zeros(len(variants), GROUPS, dtype=torch.float64)
+    done = len(groups.pop((), []))
+    with evaluating(network):
+        comparison = Comparison.of(model, network, states, known, repeats, tokens, seed)
+        size = max(HELD * tokens // (len(wild) * repeats), 1)
+        for positions, members in groups.items():
+            place = torch.tensor(positions)
+            for start in range(0, len(members), size):
+                part = members[start : start + size]
+                mutated = torch.as_tensor(np.stack([variants[i] for i in part])[:, list(positions)]).long()
+                means[part] = comparison.differences(place.to(states.device), mutated.to(states.device)).cpu()
+                done += len(part)
+                if progress is not None:
+                    progress(done / len(variants))
+    return Differences(*summary(-means))
+
+
+def bounds(
+    model: Diffusion,
+    network: Denoiser,
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    repeats: int,
+    tokens: int,
+    seed: int,
+) -> Tensor:
+    """One estimate of the bound per draw, for (states, known) of each sequence, [L] both: -> [n, R] float64."""
+    longest = max(len(states) for states, _ in pairs)
+    draws = [Draws.of(model, states, repeats, seed) for states, _ in pairs]
+    rows = len(draws[0].weight)
+
+    def padded(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([F.pad(part.expand(rows, -1), (0, longest - part.shape[-1])) for part in parts])
+
+    counts = [draw.noisy.s for draw in draws if draw.noisy.s is not None]
+    t = torch.cat([draw.noisy.t for draw in draws])
+    noisy = Noisy(padded([draw.noisy.x_t for draw in draws]), t, padded(counts) if counts else None)
+    x0, mask = (padded([pair[part] for pair in pairs]) for part in (0, 1))
+    nats = torch.zeros(len(t), dtype=torch.float64, device=t.device)
+    for part, some, logits in calls(model, network, noisy, mask, tokens):
+        nats[part] = per_example(model.integrand(logits, x0[part], some, mask[part])).double()
+    prior = torch.stack([(model.prior_nats[states] * known).sum() for states, known in pairs])
+    return nats.reshape(-1, rows) * torch.stack([draw.weight for draw in draws]) + prior.unsqueeze(1)
+
+
+def summary(means: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean over groups and its standard error, [n] both, of means [n, GROUPS]; raises `UserError` where one is NaN."""
+    if bool(means.isnan().any()):
+        raise fail("denoiser", "return numbers", "NaN", "check its weights and its input")
+    return means.mean(1).numpy(), (means.std(1) / GROUPS**0.5).numpy()
+
+
+@contextmanager
+def evaluating(network: Denoiser) -> Iterator[None]:
+    """Dropout off within the block; a denoiser that is no module has none."""
+    if not isinstance(network, nn.Module):
+        yield
+        return
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
+def known_states(name: str, codes: Codes, model: Diffusion) -> tuple[Tensor, Tensor]:
+    """States of a sequence, 0 where unknown, and which are known, [length] both, on the model's device.
+
+    Raises:
+        UserError: a code above B, or no known state.
+    """
+    states = torch.as_tensor(np.asarray(codes).astype(np.int64), device=model.p0.device)
+    if states.ndim != 1 or len(states) == 0:
+        raise fail(name, "be a sequence of one state or more", f"shape {list(states.shape)}", "pass codes [length]")
+    if int(states.max()) > model.num_states or int(states.min()) < 0:
+        rule = f"hold states in 0..{model.num_states}"
+        raise fail(name, rule, int(states.max()), "encode it with the run's alphabet")
+    known = states < model.num_states
+    if not bool(known.any()):
+        raise fail(name, "have a letter that is known", "unknown letters only", "leave it out")
+    return states.masked_fill(~known, 0), known
+
+
+def mutated_positions(name: str, wild: Codes, variant: Codes, num_states: int) -> tuple[int, ...]:
+    """Positions, from 0, at which a variant differs from the wild type; raises `UserError` for more than substitutions."""
+    if wild.shape != variant.shape:
+        rule, remedy = f"have the wild type's length {len(wild)}", "only substitutions can be compared"
+        raise fail(name, rule, len(variant), remedy)
+    changed = np.flatnonzero(wild != variant)
+    outside = changed[(wild[changed] >= num_states) | (variant[changed] >= num_states)]
+    if len(outside):
+        rule = "replace known letters by known ones"
+        raise fail(name, rule, f"an unknown one at position {outside[0] + 1}", "leave this variant out")
+    return tuple(changed.tolist())
+
+
+def check_numbers(repeats: int, tokens: int) -> None:
+    """Raise `UserError` unless both are positive."""
+    for name, value in (("repeats", repeats), ("tokens", tokens)):
+        if value < 1:
+            raise fail(name, "be at least 1", value, "64 repeats and 16384 tokens are the defaults")
