@@ -15,17 +15,22 @@ import csv
 import math
 import multiprocessing
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from benchmarks.runs import machine, train_once
 from scud.config import Config, DiffusionConfig, ProcessConfig
+from scud.data import SequenceSet
+from scud.data.buckets import in_order
 from scud.evaluation import evaluate
 from scud.experiment import load_data
 from scud.recipes import RECIPES
+from scud.typing import Batch
 
 ROWS = {
     "SCUD, BLOSUM62": ("scud", "blosum62"),
@@ -47,7 +52,27 @@ class Table:
     steps: int
     start: Path | None
     repeats: int
+    sequences: int
     options: dict[str, dict[str, object]]
+
+
+class Part:
+    """About `most` of the sequences of a set: every n-th in the order of length."""
+
+    def __init__(self, whole: SequenceSet, most: int) -> None:
+        every = max(len(whole) // most, 1)
+        self.whole, self.index = whole, whole.by_length(torch.arange(0, len(whole), every))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batch(self, index: Tensor) -> Batch:
+        return self.whole.batch(self.index[index])
+
+    def batches(self, size: int, tokens: int) -> Iterator[Tensor]:  # noqa: ARG002
+        lengths = self.whole.lengths(self.index)
+        counts = torch.bincount(lengths).numpy()
+        return in_order(counts, tokens)  # the index is in order of length: ranks are places in it
 
 
 def find(folder: Path, name: str) -> Path:
@@ -86,13 +111,15 @@ def one(table: Table, work: tuple[str, int]) -> None:
     torch.set_num_threads(1)
     config = configuration(table, row, seed)
     trained = train_once(config, table.out / folder_name(row, seed))
-    valid = load_data(config.data).split("valid")
+    held = load_data(config.data).split("valid")
+    assert isinstance(held, SequenceSet), "proteins are sequences"
+    valid = Part(held, table.sequences)
     results = [
         evaluate(trained.model, trained.network, valid, repeats=table.repeats, seed=s) for s in range(EVALUATIONS)
     ]
     nats = [result.nats_per_position for result in results]
     mean, error = statistics.mean(nats), statistics.stdev(nats) / math.sqrt(EVALUATIONS)
-    reach = 1.96 * math.sqrt(results[0].standard_error ** 2)
+    reach = 1.96 * results[0].standard_error
     low, high = math.exp(mean - reach), math.exp(mean + reach)
     values = [
         row,
@@ -135,6 +162,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows")
     parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
     parser.add_argument("--repeats", type=int, default=16, help="draws per sequence in each of the evaluations")
+    parser.add_argument("--sequences", type=int, default=2000, help="validation sequences used, spread over lengths")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="SECTION.OPTION=VALUE", help="other options of the recipe"
     )
@@ -146,7 +174,8 @@ def main() -> None:
         chosen.setdefault(section, {})[option] = None if value == "none" else value
     out = options.out or Path("runs") / f"{options.name}-table"
     out.mkdir(parents=True, exist_ok=True)
-    table = Table(options.name, options.data, out, options.steps, options.start, options.repeats, chosen)
+    amount = (options.repeats, options.sequences)
+    table = Table(options.name, options.data, out, options.steps, options.start, *amount, chosen)
     work = [(row, seed) for seed in options.seeds for row in options.rows]
     torch.set_num_threads(1)
     print(machine(), flush=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from scud.cli import main
+from tests.unit.sequences import random_fasta
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,27 @@ def tiny(images: Path) -> list[str]:
         "training.validation-repeats": 1,
     }
     return [f"--{name}={value}" for name, value in options.items()]
+
+
+@pytest.fixture
+def small() -> list[str]:
+    """Options that make training a matter of a second."""
+    options = {
+        "data.valid-share": 0.2,
+        "network.preset": "None",
+        "network.width": 16,
+        "network.layers": 2,
+        "training.steps": 6,
+        "training.batch-tokens": 300,
+        "training.warmup": 2,
+        "training.validate-every": 3,
+        "training.validation-repeats": 1,
+    }
+    return [f"--{name}={value}" for name, value in options.items()]
+
+
+@pytest.fixture
+def proteins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """60 random proteins of 8 to 40 residues; stores go to a cache beside them."""
+    monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
+    return random_fasta(tmp_path / "proteins.fasta", 60, 8, 40)

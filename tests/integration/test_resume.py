@@ -46,21 +46,27 @@ def crash() -> None:
     raise RuntimeError("power cut")
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize(("recipe", "accumulate"), [("images", 1), ("images", 3), ("proteins", 2)])
 def test_interrupted_runs_continue_bit_for_bit(
     scud: Command,
-    tiny: list[str],
+    request: pytest.FixtureRequest,
     tmp_path: Path,
     stop_after: Callable[[int, Callable[[], None]], None],
+    recipe: str,
     accumulate: int,
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    options = [*tiny, f"--training.accumulate={accumulate}"]
-    assert scud("train", "images", *options, "--out", whole).status == 0
+    options = [f"--training.accumulate={accumulate}", "--training.steps=12", "--training.validate-every=4"]
+    if recipe == "images":
+        options = [*request.getfixturevalue("tiny"), *options]
+    else:
+        data = f"--data.train={request.getfixturevalue('proteins')}"
+        options = [*request.getfixturevalue("small"), *options, data, "--training.infill-share=0.5"]
+    assert scud("train", recipe, *options, "--out", whole).status == 0
     assert len(rows(whole)) == 12
 
     stop_after(3, lambda: signal.raise_signal(signal.SIGINT))
-    stopped = scud("train", "images", *options, "--out", broken)
+    stopped = scud("train", recipe, *options, "--out", broken)
     assert stopped.status == 130
     assert f"scud train {broken}/config.yaml --out {broken} --resume" in stopped.err
     assert [row.step for row in rows(broken)] == [1, 2, 3]
@@ -74,7 +80,7 @@ def test_interrupted_runs_continue_bit_for_bit(
         scud("train", broken / "config.yaml", "--out", broken, "--resume")
     assert rows(broken)[-1].step == 10
 
-    assert scud("train", "images", *options, "--out", broken, "--resume").status == 0
+    assert scud("train", recipe, *options, "--out", broken, "--resume").status == 0
     assert rows(broken) == rows(whole)
     assert same_model(broken, whole)
     final = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, broken)]

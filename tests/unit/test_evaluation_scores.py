@@ -20,7 +20,8 @@ from tests.theory.cases import make_process
 from tests.theory.oracle import IdealEvents, IdealMasking, IdealTime, average_marginal, powers, random_joint, states
 
 B, LENGTH = 3, 3
-JOINT = random_joint(B, LENGTH, seed=8)
+JOINT = random_joint(B, LENGTH, seed=8).sqrt()
+JOINT = JOINT / JOINT.sum()
 P0 = average_marginal(JOINT)
 ALL = states(B, LENGTH).numpy().astype(np.uint8)
 KINDS = ("masking", "scud", "scud, non-reversible", "classical")
@@ -45,12 +46,11 @@ def expected(kind: str) -> Tensor:
     if kind != "masking":
         return value
     x = states(B, LENGTH)
-    for pattern in states(2, LENGTH):
-        shown = pattern.nonzero().squeeze(1).tolist()
-        marginal = JOINT.sum([d for d in range(LENGTH) if d not in shown], keepdim=True).expand(JOINT.shape).flatten()
-        chance = 0.3 ** len(shown) * 0.7 ** (LENGTH - len(shown))
-        if shown:
-            value = value - chance * (marginal.log() - P0.log()[x[:, shown]].sum(1))
+    for pattern in states(2, LENGTH)[1:]:
+        shown, hidden = pattern.nonzero().flatten().tolist(), (1 - pattern).nonzero().flatten().tolist()
+        marginal = JOINT.sum(hidden, keepdim=True).expand(JOINT.shape) if hidden else JOINT
+        chance = 0.3 ** len(shown) * 0.7 ** len(hidden)
+        value = value - chance * (marginal.flatten().log() - P0.log()[x[:, shown]].sum(1))
     return value
 
 
@@ -87,7 +87,7 @@ def test_scores_with_the_ideal_denoiser(kind: str) -> None:
     result = score(model, denoiser, [ALL[i] for i in chosen], repeats=6400)
     error = result.log_likelihood - expected(kind)[chosen].numpy()
     assert (np.abs(error) < 5 * result.standard_error).all()
-    assert (result.standard_error < 0.1).all()
+    assert (result.standard_error < 0.15).all()
     np.testing.assert_array_equal(result.positions, LENGTH)
 
 
@@ -100,7 +100,7 @@ def test_differences_with_the_ideal_denoiser(kind: str) -> None:
     result = score_variants(model, denoiser, ALL[wild], [ALL[i] for i in chosen], repeats=6400)
     error = result.difference - exact
     assert (np.abs(error) <= 5 * result.standard_error).all()
-    assert (result.standard_error < 0.08).all()
+    assert (result.standard_error < 0.15).all()
     assert result.difference[-1] == result.standard_error[-1] == 0
 
 
@@ -125,15 +125,15 @@ class Profile:
 
 
 def test_where_positions_are_independent_masking_compares_them_by_hand() -> None:
-    """Nothing but the mutated position matters: 64 draws know its term as the times are known, within 2%."""
+    """Nothing but the mutated position matters, and its term has no noise at all where its times are uniform."""
     logits = torch.randn(40, 20, generator=torch.Generator().manual_seed(3))
     model, wild = Masking(20, p0=PROTEIN), random_sequence(40)
     variants = [mutate(wild, place, by=by) for place in (0, 20, 39) for by in (1, 5)]
     law = logits.log_softmax(-1).double().numpy()
     exact = [0.999 * (law[np.arange(40), variant] - law[np.arange(40), wild]).sum() for variant in variants]
     result = score_variants(model, Profile(logits), wild, variants)
-    np.testing.assert_allclose(result.difference, exact, rtol=0.03)
-    assert (result.standard_error < 0.03 * np.abs(exact)).all()
+    np.testing.assert_allclose(result.difference, exact, rtol=1e-5)
+    assert (result.standard_error < 1e-5).all()
 
 
 @pytest.mark.parametrize("model", protein_models())

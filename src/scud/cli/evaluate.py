@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.samples is not None:
         from scud.cli.quality import compare
 
-        compare(run, source, split, options.samples, files.path / "quality.csv", options.seed)
+        compare(run, source, split, options.samples, files.quality, options.seed)
         return
     if options.span is not None and not run.data:
         raise fail("span", "be given for sequences only", options.span, "leave it out")

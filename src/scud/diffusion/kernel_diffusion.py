@@ -6,6 +6,12 @@ With y the state before the last b of a units of noise (events for SCUD, effecti
     predicted: q(y | x_t, a; logits)  ∝ M(b)[y, x_t] (p M(a - b))[y],    p = softmax(logits)
 
 The first is the second with p one-hot at x0.
+
+Beside the bound, training may minimise the cross-entropy of x0 itself, all noise of a position undone at once: with the
+predicted posterior ∝ p_b M(a)[b, x_t], its minimum is the same ideal denoiser. Its weight is w(t) = v'(t) / v(t), v the share of
+information that noise has destroyed by t: 1 / t on the mutual-information schedule. Where one event forgets everything this
+*is* the bound's diffusion term (masking's). Where one event forgets nearly everything, as amino acids do, the bound learns
+from positions with exactly one event almost alone, this from all that have noise: its gradient has far less variance.
 """
 
 from abc import abstractmethod
@@ -36,7 +42,6 @@ class KernelDiffusion(Diffusion):
 
     kernel: Kernel
     evidence: EvidenceTable
-    rate: float
 
     @abstractmethod
     def amounts(self, noisy: Noisy) -> Tensor:
@@ -63,11 +68,13 @@ class KernelDiffusion(Diffusion):
         blocks = active_blocks(self.kernel, amounts, is_active(amounts.reshape(x0.shape) > 0, mask))
         values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
         t = noisy.t.double().clamp_min(EARLIEST)
-        weight = self.rate * self.schedule.beta(t) / (self.rate * self.schedule.tau(t)).expm1()
+        even = self._even_in_information()
+        lost = even.inverse(self.schedule.tau(t))
+        weight = self.schedule.beta(t) / (even.beta(lost) * lost)
         return spread(weight, values).to(values.dtype) * values
 
     def grid(self, steps: int) -> Tensor:
-        even = self._even_in_information().to(self.p0.device)
+        even = self._even_in_information()
         ends = torch.tensor([self.t_max, 0.0], dtype=torch.float64, device=self.p0.device)
         share = torch.arange(steps - 1, 0, -1, dtype=torch.float64, device=self.p0.device) / steps
         inner = self.schedule.inverse(even.tau(even.inverse(self.schedule.tau(ends[:1])) * share))
@@ -75,7 +82,7 @@ class KernelDiffusion(Diffusion):
 
     def _even_in_information(self) -> Schedule:
         if not hasattr(self, "_information"):
-            self._information = self.information_schedule()
+            self._information = self.information_schedule().to(self.p0.device)
         return self._information
 
     def draw_before(

@@ -17,7 +17,7 @@ from scud.networks.conditioning import NoiseLevel
 from scud.typing import Conditioning
 
 PRESETS = {
-    "1M": {"width": 256, "layers": 8, "hidden": 128},
+    "1M": {"width": 256, "layers": 6, "hidden": 128},
     "3M": {"width": 256, "layers": 16, "hidden": 128},
     "10M": {"width": 512, "layers": 16, "hidden": 256},
     "40M": {"width": 1024, "layers": 16, "hidden": 512},

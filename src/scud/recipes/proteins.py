@@ -14,7 +14,8 @@ def proteins() -> Config:
         network=NetworkConfig(kind="bytenet", preset="1M", dropout=0.1),
         training=TrainingConfig(
             steps=2000,
-            batch_tokens=4096,
+            batch_tokens=2048,
+            reconstruction=1.0,
             learning_rate=2e-3,
             warmup=100,
             weight_decay=0.01,

@@ -50,9 +50,26 @@ class RunFolder:
         """Training curves."""
         return self.path / "curves.png"
 
+    @property
+    def quality(self) -> Path:
+        """How samples compare with data."""
+        return self.path / "quality.csv"
+
+    @property
+    def scores(self) -> Path:
+        """Bounds of sequences, or differences of variants."""
+        return self.path / "scores.csv"
+
     def written(self) -> list[Path]:
         """Every file that commands write here, there or not."""
         model = [self.model / "model.safetensors", self.model / "config.json"]
-        samples = [self.samples / "samples.png", self.samples / "denoising.gif"]
-        single = [self.config, self.metrics, self.curves, *self.path.glob("evaluation-*.json")]
+        samples = [self.samples / name for name in ("samples.png", "denoising.gif", "samples.fasta", "infilled.fasta")]
+        single = [
+            self.config,
+            self.metrics,
+            self.curves,
+            self.quality,
+            self.scores,
+            *self.path.glob("evaluation-*.json"),
+        ]
         return [self.last, self.best, *model, *samples, *single]
