@@ -105,7 +105,29 @@ def small() -> list[str]:
 
 
 @pytest.fixture
-def proteins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """60 random proteins of 8 to 40 residues; stores go to a cache beside them."""
-    monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
+def proteins(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """60 random proteins of 8 to 40 residues; stores go to a cache of their own."""
+    monkeypatch.setenv("SCUD_CACHE", str(tmp_path_factory.mktemp("cache")))
     return random_fasta(tmp_path / "proteins.fasta", 60, 8, 40)
+
+
+Snapshot = dict[Path, bytes]
+
+
+def snapshot(folder: Path) -> Snapshot:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def refuse(scud: Command, run: Path) -> Callable[..., str]:
+    """Run a command that must fail as it should; what it said, on one line."""
+
+    def check(*arguments: object) -> str:
+        before = snapshot(run.parent.parent)
+        outcome = scud(*arguments)
+        assert outcome.status == 2, outcome
+        assert snapshot(run.parent.parent) == before
+        assert 0 < len(outcome.err) < 1500
+        return " ".join(outcome.err.replace("│", " ").split())
+
+    return check

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 import scud
 from scud.diffusion import SCUD, Classical, Diffusion, Masking
 from scud.errors import UserError
-from scud.networks import UNet
-from scud.processes import Dense, Gaussian, Uniform
+from scud.networks import ByteNet, UNet
+from scud.processes import Blosum62, Dense, Gaussian, Uniform
 from scud.runs import build_model, build_network, build_process, load_weights, resolve_device
 from scud.schedules import Cosine, Linear, MutualInformation
 
@@ -88,10 +88,10 @@ def test_a_network_without_a_spec_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('"gaussian"', '"pink"'), "process.kind must be one of dense, gaussian, uniform, got 'pink'"),
+        (('"gaussian"', '"pink"'), "process.kind must be one of blosum62, dense, gaussian, uniform, got 'pink'"),
         (('"mutual_information"', '"sudden"'), "schedule.kind must be one of cosine, linear, mutual_information"),
         (('"scud"', '"skud"'), "diffusion.kind must be one of"),
-        (('"unet"', '"vnet"'), "network.kind must be one of unet"),
+        (('"unet"', '"vnet"'), "network.kind must be one of bytenet, unet"),
         (('"bandwidth"', '"breadth"'), "process must have the arguments of its kind"),
         (('"width": 8', '"width": 16'), "layer .* must have the shape"),
         (('"network"', '"netwerk"'), "damaged files"),
@@ -137,3 +137,26 @@ def test_devices() -> None:
             resolve_device(name)
     with pytest.raises(UserError, match="use --device cpu"):
         resolve_device("cuda:99")
+
+
+def test_a_model_of_proteins_keeps_its_noise_letters_and_lengths(tmp_path: Path) -> None:
+    p0 = torch.arange(1, 21, dtype=torch.float64) / 210
+    process = Blosum62(p0, sharpness=0.8, matrix="PAM70")
+    model = SCUD(process, MutualInformation(process, p0), p0=p0)
+    net = ByteNet(20, width=16, layers=2)
+    counts = torch.tensor([0, 0, 3, 1])
+    scud.save(tmp_path, model, net, {"alphabet": "ACDEFGHIKLMNPQRSTVWY", "length_counts": counts})
+    run = scud.load(tmp_path)
+    assert run.model.jump.equal(model.jump)
+    assert run.alphabet.num_states == 20
+    assert run.length_counts.equal(counts)
+    assert run.longest == 3
+    with pytest.raises(UserError, match=r"use run\.sample_sequences"):
+        run.sample(2)
+    assert len(run.sample_sequences(3, 2, lengths=(2, 2))) == 3
+
+
+def test_a_model_of_images_has_no_letters(tmp_path: Path) -> None:
+    scud.save(tmp_path, MODELS["masking"], network())
+    with pytest.raises(UserError, match="run must model sequences"):
+        _ = scud.load(tmp_path).alphabet

@@ -10,6 +10,8 @@ COMMANDS = {
     "train": "train a model by a recipe or a saved config.yaml",
     "evaluate": "bound the likelihood of held-out data, in bits/dim with its standard error",
     "sample": "draw examples, and pictures of them",
+    "infill": "redesign parts of sequences, given the rest",
+    "score": "bound the log-likelihood of sequences, or compare variants with a wild type",
 }
 
 USAGE = """usage: scud COMMAND [OPTIONS]

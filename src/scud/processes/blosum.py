@@ -107,4 +107,5 @@ def load_matrix(name: str) -> Tensor:
     """Biopython's matrix of that name over AMINO_ACIDS, [20, 20] float64, in its own units."""
     from Bio.Align import substitution_matrices  # only needed here
 
-    return torch.as_tensor(substitution_matrices.load(name).select(AMINO_ACIDS), dtype=torch.float64).clone()
+    matrix = substitution_matrices.load(name).select(AMINO_ACIDS)  # type: ignore[no-untyped-call]
+    return torch.tensor(matrix, dtype=torch.float64)

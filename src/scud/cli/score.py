@@ -1,0 +1,202 @@
+"""scud score: how likely a model finds sequences, or how much likelier variants than their wild type."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from scud.cli.options import check_seed, parse
+from scud.errors import fail
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from scud.data.alphabets import Alphabet
+    from scud.data.fasta import Record
+    from scud.runs import Run
+
+STUDENT = 2.365
+"""97.5% quantile of Student's t with the 7 degrees of freedom that standard errors have."""
+
+SHOWN = 10
+"""Rows printed."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Bound the log-likelihood of sequences, or compare variants with their wild type, into a CSV file.
+
+    --input FILE: a lower bound on log p of every sequence in nats, its standard error, and the perplexity per residue with
+    a 95% interval. Letters of unknown state, such as X, take no part.
+
+    --wild-type FILE --mutations CSV: difference of the bounds of variant and wild type in nats, with its standard error.
+    Positive means likelier than the wild type. It is an estimate of the log ratio of probabilities, not a bound on it. Both
+    get the same noise, so that it is known far better than either bound.
+    """
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+
+    input: Path | None = None
+    """FASTA file of sequences to score."""
+
+    wild_type: Path | None = None
+    """FASTA file of one sequence, to compare variants with."""
+
+    mutations: Path | None = None
+    """CSV file with a column mutation of substitutions such as A24G, or A24G:L30V for several at once."""
+
+    repeats: int = 64
+    """Draws of time and noise for each, rounded up to a multiple of 8. Errors fall with their square root."""
+
+    batch_tokens: int = 16384
+    """Positions at once, padding included."""
+
+    out: Path | None = None
+    """CSV file to write; RUN/scores.csv by default."""
+
+    seed: int = 0
+    """Of all noise."""
+
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda or cuda:N."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    options = parse(Score, "score", arguments)
+    check_seed(options.seed)
+    check_form(options)
+
+    from scud import runs
+    from scud.training.files import RunFolder
+
+    run = runs.load(options.run, options.device)
+    alphabet = run.alphabet
+    target = options.out or RunFolder(options.run).scores
+    if not target.parent.is_dir():
+        raise fail("out", "lie in a folder that exists", target, f"create {target.parent} first")
+    if options.input is not None:
+        score_sequences(run, alphabet, options, options.input, target)
+    elif options.wild_type is not None and options.mutations is not None:
+        compare_variants(run, alphabet, options, options.wild_type, options.mutations, target)
+
+
+def check_form(options: Score) -> None:
+    """Raise `UserError` unless the options ask for exactly one of the two forms."""
+    pair = [options.wild_type is not None, options.mutations is not None]
+    remedy = "give --input FILE to score sequences, or --wild-type FILE --mutations CSV to compare variants"
+    if options.input is not None and any(pair):
+        raise fail("options", "ask for one thing", "--input and variants", remedy)
+    if options.input is None and not all(pair):
+        found = "neither" if not any(pair) else f"only --{'wild-type' if pair[0] else 'mutations'}"
+        raise fail("options", "say what to score", found, remedy)
+
+
+def score_sequences(run: "Run", alphabet: "Alphabet", options: Score, path: Path, target: Path) -> None:
+    """Bounds for the sequences of a FASTA file."""
+    import numpy as np
+    from rich.progress import Progress
+
+    from scud.data.fasta import read_fasta
+    from scud.evaluation.scores import score
+
+    records = read_fasta(path, alphabet)
+    check_lengths(records, run.longest, path)
+    check_known(records, alphabet.num_states, path)
+    with Progress() as bar:
+        task = bar.add_task("scoring", total=1.0)
+        result = score(
+            run.model,
+            run.network,
+            [record.codes for record in records],
+            repeats=options.repeats,
+            tokens=options.batch_tokens,
+            seed=options.seed,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    value, error, positions = result.log_likelihood, result.standard_error, result.positions
+    perplexity = [np.exp(-(value + side * STUDENT * error) / positions) for side in (0, 1, -1)]
+    header = ["name", "length", "log_likelihood", "standard_error", "perplexity", "perplexity_low", "perplexity_high"]
+    names, lengths = [record.name for record in records], [len(record.codes) for record in records]
+    rows = [*zip(names, lengths, *numbers(value, error, *perplexity), strict=True)]
+    write_table(target, header, rows)
+    print(f"wrote {target}: lower bounds on log p of {len(rows)} sequences, nats")
+
+
+def compare_variants(
+    run: "Run", alphabet: "Alphabet", options: Score, wild_type: Path, mutations: Path, target: Path
+) -> None:
+    """Differences of bounds for the variants in a CSV file."""
+    from rich.progress import Progress
+
+    from scud.data.edits import apply_variant, read_mutations
+    from scud.data.fasta import read_fasta
+    from scud.evaluation.scores import score_variants
+
+    records = read_fasta(wild_type, alphabet)
+    if len(records) != 1:
+        remedy = "keep the one that the mutations refer to"
+        raise fail(str(wild_type), "hold one sequence, the wild type", f"{len(records)} sequences", remedy)
+    check_lengths(records, run.longest, wild_type)
+    (wild,) = records
+    variants = read_mutations(mutations)
+    codes = [apply_variant(wild.codes, variant, alphabet, wild.name) for variant in variants]
+    with Progress() as bar:
+        task = bar.add_task("scoring variants", total=1.0)
+        result = score_variants(
+            run.model,
+            run.network,
+            wild.codes,
+            codes,
+            repeats=options.repeats,
+            tokens=options.batch_tokens,
+            seed=options.seed,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    figures = numbers(result.difference, result.standard_error)
+    write_table(target, ["mutation", "difference", "standard_error"], [*zip(variants, *figures, strict=True)])
+    print(f"wrote {target}: {len(variants)} variants of {wild.name}, nats above the wild type (estimates, not bounds)")
+
+
+def check_lengths(records: Iterable["Record"], longest: int, path: Path) -> None:
+    """Raise `UserError` for a sequence longer than any the model was trained on."""
+    for record in records:
+        if len(record.codes) > longest:
+            rule = f"be at most {longest} long, as the longest sequence that the model was trained on"
+            raise fail(f"{record.name} in {path}", rule, len(record.codes), "remove it, or cut it into domains")
+
+
+def check_known(records: Iterable["Record"], num_states: int, path: Path) -> None:
+    """Raise `UserError` for a sequence of unknown letters only."""
+    for record in records:
+        if record.codes.min() >= num_states:
+            raise fail(f"{record.name} in {path}", "have a letter that is known", "unknown letters only", "remove it")
+
+
+def numbers(*columns: "NDArray[np.float64]") -> list[list[str]]:
+    """Columns as text of seven digits."""
+    return [[f"{value:.7g}" for value in column] for column in columns]
+
+
+def write_table(target: Path, header: list[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Write a CSV file, and print its first rows."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from scud.files import replacing
+
+    with replacing(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    title = None if len(rows) <= SHOWN else f"the first {SHOWN} of {len(rows)}"
+    table = Table(*(name.replace("_", " ") for name in header), title=title)
+    for row in rows[:SHOWN]:
+        table.add_row(*(escape(str(value)) for value in row))
+    Console().print(table)

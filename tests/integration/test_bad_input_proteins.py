@@ -1,0 +1,113 @@
+"""What goes wrong with sequence files and how it is told: exit status 2, the record named, a remedy, no file changed."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Command
+
+
+@pytest.fixture
+def run(scud: Command, small: list[str], proteins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run, runs/old, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "old"
+    assert scud("train", "proteins", *small, f"--data.train={proteins}", "--out", folder).status == 0
+    return folder
+
+
+@pytest.fixture
+def train(refuse: Callable[..., str], small: list[str], tmp_path: Path) -> Callable[..., str]:
+    """Train on a file of these bytes, which must be refused; what was said."""
+
+    def check(content: bytes, *options: object) -> str:
+        path = tmp_path / "bad.fasta"
+        path.write_bytes(content)
+        return refuse("train", "proteins", *small, f"--data.train={path}", "--out=x", *options)
+
+    return check
+
+
+GOOD = b">one\nACDEFGHIKL\n>two\nMNPQRSTVWY\n"
+
+
+def test_files_that_are_no_fasta(train: Callable[..., str], refuse: Callable[..., str], small: list[str]) -> None:
+    assert "add --data.train FILE" in refuse("train", "proteins", *small, "--out=x")
+    assert "nowhere.fasta" in refuse("train", "proteins", *small, "--data.train=nowhere.fasta", "--out=x")
+    assert "empty" in train(b"")
+    assert "FASTA" in train(b"name,sequence\none,ACDEF\n")
+    assert "FASTA" in train(b"ACDEFGH\nACDEFG\n")
+    assert "text" in train(b">a\n\x00\x01\x02\x00\xff\xfe" * 50)
+    whole = gzip.compress(GOOD * 500)
+    assert "gzip" in train(whole[: len(whole) // 2])
+
+
+def test_records_that_are_not_as_they_should_be(train: Callable[..., str]) -> None:
+    for content, letter in ((GOOD + b">bad one\nACD-EF\n", "'-'"), (GOOD + b">bad\nACD1EF\n", "'1'")):
+        message = train(content)
+        assert letter in message
+        assert "bad" in message
+        assert "record 3" in message
+    assert "alignment" in train(GOOD + b">bad\nAC..DEF\n")
+    for content in (GOOD + b">empty\n", GOOD + b">empty\n>next\nACD\n", GOOD + b">empty\n\n>next\nACD\n"):
+        message = train(content)
+        assert "empty" in message
+        assert "record 3" in message
+
+
+def test_windows_line_ends_are_no_mistake(
+    scud: Command, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "windows.fasta"
+    path.write_bytes(b"".join(b">p%d\r\nACDEFGHIKLMNPQ\r\nrstvwyACDE*\r\n" % i for i in range(30)))
+    valid = tmp_path / "valid.fasta"
+    valid.write_bytes(GOOD)
+    options = [f"--data.train={path}", f"--data.valid={valid}", "--training.steps=1"]
+    trained = scud("train", "proteins", *small, *options, "--out", tmp_path / "run")
+    assert trained.status == 0, trained.err
+    assert "of length 24 to 24" in trained.out
+
+
+def test_filters_that_leave_nothing(train: Callable[..., str]) -> None:
+    nothing = train(GOOD, "--data.min-length=50")
+    assert "dropped 2 shorter than 50" in nothing
+    assert "dropped 2 longer than 5" in train(GOOD, "--data.max-length=5", "--data.long=drop")
+    assert "min_length must lie in [1, 1024], got 2000" in train(GOOD, "--data.min-length=2000")
+    one = train(b">a\nACDEF\n", "--data.valid-share=0.000001")
+    assert "give a file by --data.valid" in one
+
+
+def test_alphabets_processes_and_networks_that_do_not_fit(
+    train: Callable[..., str], refuse: Callable[..., str], small: list[str], proteins: Path, tiny: list[str]
+) -> None:
+    data = f"--data.train={proteins}"
+    dna = b"".join(b">%d\n%s\n" % (n, b"ACGT" * n) for n in range(1, 30))
+    assert "be one of protein, dna, rna" in train(GOOD, "--data.alphabet=A")
+    assert "blosum62 is for proteins" in train(dna, "--data.alphabet=dna")
+    assert "record 1" in train(GOOD, "--data.alphabet=dna", "--process.kind=uniform")
+    assert "matrix must be one of BLOSUM45" in refuse(
+        "train", "proteins", *small, data, "--process.matrix=BLOSUM61", "--out=x"
+    )
+    assert "use unet for images and bytenet for sequences" in refuse(
+        "train", "proteins", *small, data, "--network.kind=unet", "--out=x"
+    )
+    assert "it is for sequences" in refuse("train", "images", *tiny, "--training.infill-share=0.5", "--out=x")
+    assert "'1M', '3M'" in refuse("train", "proteins", data, "--network.preset=7M", "--out=x")
+
+
+def test_commands_on_runs(refuse: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    assert "length must be a number or a range" in refuse("sample", run, "--length=short")
+    assert "within 1.." in refuse("sample", run, "--length=30-5000")
+    assert "within 1.." in refuse("sample", run, "--length=30-20")
+    assert "num must be at least 1" in refuse("sample", run, "--num=0")
+    assert "span must lie in" in refuse("evaluate", run, "--span=0")
+    assert "split must be one of train, valid, got 'test'" in refuse("evaluate", run, "--split=test")
+    assert "batch_tokens must be at least 1" in refuse("evaluate", run, "--batch-tokens=0")
+    assert "nowhere.fasta" in refuse("evaluate", run, "--samples=nowhere.fasta")
+    (tmp_path / "empty.fasta").write_text("")
+    assert "empty" in refuse("evaluate", run, f"--samples={tmp_path / 'empty.fasta'}")
+    (tmp_path / "proteins.fasta").unlink()
+    assert "proteins.fasta" in refuse("evaluate", run)
