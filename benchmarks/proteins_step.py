@@ -35,8 +35,11 @@ class Tokens:
     def embed(self, weight: Tensor) -> Tensor:
         return F.embedding(self.x, weight)
 
+    def level(self) -> Tensor:
+        return self.x.float() % 2
+
     def probs(self) -> Tensor:
-        raise NotImplementedError
+        return F.one_hot(self.x).float()
 
 
 def models(num_states: int) -> dict[str, Diffusion]:
