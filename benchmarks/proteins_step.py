@@ -35,11 +35,8 @@ class Tokens:
     def embed(self, weight: Tensor) -> Tensor:
         return F.embedding(self.x, weight)
 
-    def level(self) -> Tensor:
-        return self.x.float() % 2
-
     def probs(self) -> Tensor:
-        return F.one_hot(self.x).float()
+        raise NotImplementedError
 
 
 def models(num_states: int) -> dict[str, Diffusion]:

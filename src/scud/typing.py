@@ -22,13 +22,6 @@ class Evidence(Protocol):
         """The evidence times an embedding: weight [B, d] -> e @ weight [batch, *dims, d], differentiable in weight."""
         ...
 
-    def level(self) -> Tensor:
-        """The share of the information about x0 that noise has destroyed, [batch, *dims] in [0, 1]: 0 where there is none.
-
-        What an event count, or a time, means for the clean state: 1 - I(a) / H(p0), I(a) the information after a of noise.
-        """
-        ...
-
     def probs(self) -> Tensor:
         """The evidence itself, [batch, *dims, B]; for small B only, `embed` never builds it."""
         ...

@@ -8,13 +8,11 @@ evaluation and sampling, so the interpolation costs the bound nothing.
 """
 
 import math
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from scud.processes import Kernel
-from scud.schedules.information import divergences
 
 SPACING = 1.12
 
@@ -34,7 +32,6 @@ class EvidenceTable(nn.Module):
     amounts: Tensor
     p0: Tensor
     totals: Tensor
-    destroyed: Tensor
 
     def __init__(self, kernel: Kernel, p0: Tensor, start: float, end: float, counts: bool) -> None:
         super().__init__()
@@ -50,9 +47,6 @@ class EvidenceTable(nn.Module):
         self.register_buffer("p0", p0, persistent=False)
         totals = torch.cat([p0 @ kernel.matrices(amount.unsqueeze(0)) for amount in amounts])
         self.register_buffer("totals", totals.clamp_min(torch.finfo(torch.float64).tiny), persistent=False)
-        left = divergences(kernel, p0, amounts) @ p0 / torch.special.entr(p0).sum()
-        left[0] = 1.0
-        self.register_buffer("destroyed", (1 - left).clamp(0, 1), persistent=False)
 
     def at(self, x_t: Tensor, amounts: Tensor) -> "KernelEvidence":
         """The evidence of states x_t [batch, *dims] after amounts that broadcast to the same shape."""
@@ -66,29 +60,20 @@ class KernelEvidence:
         self.table, self.x_t, self.amounts = table, x_t, amounts
 
     def embed(self, weight: Tensor) -> Tensor:
-        table, (ends, share) = self.table, self._between
+        table, nodes = self.table, self.table.nodes
+        odd = self.amounts % 2 if table.counts else torch.zeros_like(self.amounts)
+        even = (self.amounts - odd).clamp_max(nodes[-1])
+        right = torch.searchsorted(nodes, even)
+        left = (right - 1).clamp_min(0)
+        width = (nodes[right] - nodes[left]).clamp_min(torch.finfo(torch.float64).tiny)
+        share = ((even - nodes[left]) / width).to(weight.dtype).unsqueeze(-1)
+        ends = torch.stack([left, right]) + len(nodes) * odd.long()
         used, place = torch.unique(ends, return_inverse=True)
         scaled = table.p0.to(weight.dtype).unsqueeze(1) * weight
         sums = table.kernel.transport(scaled, table.amounts[used])
         rows = (sums / table.totals[used].to(weight.dtype).unsqueeze(-1)).flatten(0, 1)
         low, high = (nn.functional.embedding(at * weight.shape[0] + self.x_t, rows) for at in place)
-        return torch.lerp(low, high, share.to(weight.dtype).unsqueeze(-1))
-
-    def level(self) -> Tensor:
-        ends, share = self._between
-        low, high = self.table.destroyed[ends]
-        return torch.lerp(low, high, share).float()
-
-    @cached_property
-    def _between(self) -> tuple[Tensor, Tensor]:
-        """The nodes on either side of every amount, [2, batch, *dims], and how far it is from the first to the second."""
-        nodes = self.table.nodes
-        odd = self.amounts % 2 if self.table.counts else torch.zeros_like(self.amounts)
-        even = (self.amounts - odd).clamp_max(nodes[-1])
-        right = torch.searchsorted(nodes, even)
-        left = (right - 1).clamp_min(0)
-        width = (nodes[right] - nodes[left]).clamp_min(torch.finfo(torch.float64).tiny)
-        return torch.stack([left, right]) + len(nodes) * odd.long(), (even - nodes[left]) / width
+        return torch.lerp(low, high, share)
 
     def probs(self) -> Tensor:
         return self.embed(torch.eye(self.table.p0.shape[0], device=self.x_t.device))
@@ -103,9 +88,6 @@ class MaskEvidence:
     def embed(self, weight: Tensor) -> Tensor:
         unseen = self.p0.to(weight.dtype) @ weight
         return nn.functional.embedding(self.x_t, torch.cat([weight, unseen.unsqueeze(0)]))
-
-    def level(self) -> Tensor:
-        return (self.x_t == self.p0.shape[0]).float()
 
     def probs(self) -> Tensor:
         return self.embed(torch.eye(self.p0.shape[0], device=self.x_t.device))

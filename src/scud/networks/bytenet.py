@@ -1,7 +1,6 @@
 """ByteNet for sequences: residual blocks of dilated convolutions (Kalchbrenner et al. 2016; CARP, Yang et al. 2024).
 
-The input at a position is the embedded evidence of its state; its noise level, as the share of information that is destroyed,
-scales and shifts the features of every block.
+The input at a position is the embedded evidence of its state; its noise level scales and shifts the features of every block.
 A block normalises, narrows to half the width, convolves with dilation 2^(i mod c), and widens again; dilations cycle so that
 the receptive field covers a protein. Positions that are not real are set to 0 before every convolution, exactly what lies
 beyond the ends: logits of a sequence do not depend on its padding, nor on what else is in the batch.
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scud.errors import check_in_interval, fail
-from scud.networks.conditioning import InformationLevel
+from scud.networks.conditioning import NoiseLevel
 from scud.typing import Conditioning
 
 PRESETS = {
@@ -87,7 +86,7 @@ class ByteNet(nn.Module):
         self._spec = {"width": width, "layers": layers, "hidden": hidden, "dropout": dropout}
         self.num_states = num_states
         self.embedding = nn.Parameter(torch.randn(num_states, width))
-        self.level = InformationLevel(LEVEL_WIDTH)
+        self.level = NoiseLevel(LEVEL_WIDTH)
         self.blocks = nn.ModuleList(Block(width, hidden, 2 ** (i % DILATIONS), dropout) for i in range(layers))
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, num_states)
         nn.init.zeros_(self.out.weight)
@@ -96,11 +95,11 @@ class ByteNet(nn.Module):
         """The registered kind and the constructor's arguments."""
         return {"kind": "bytenet", "num_states": self.num_states, **self._spec}
 
-    def forward(self, x_t: Tensor, conditioning: Conditioning) -> Tensor:  # noqa: ARG002
+    def forward(self, x_t: Tensor, conditioning: Conditioning) -> Tensor:
         """x_t [batch, length] -> logits [batch, length, B]."""
         assert conditioning.evidence is not None, "ByteNet reads the evidence"
         x = conditioning.evidence.embed(self.embedding)
-        level = F.silu(self.level(conditioning.evidence.level()))
+        level = F.silu(self.level(conditioning, x_t))
         real = None if conditioning.mask is None else conditioning.mask.unsqueeze(-1).to(x.dtype)
         for block in self.blocks:
             x = block(x, level, real)

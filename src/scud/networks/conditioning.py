@@ -3,9 +3,6 @@
 Counts are unbounded, so they are embedded through z = log(1 + s) as sines and cosines of geometric frequencies: neighbouring
 small counts differ in every component, and s = 3 and s = 3,000 in the slow ones. Time enters the same way through t.
 A network is wired by what its conditioning holds: counts where the model has them (SCUD, masking), else the time.
-
-What an amount of noise *means* is the share v of information that it has destroyed (`Evidence.level`). Where noise forgets
-within an event or two, as on amino acids, all larger counts mean the same, and a network that is told v need not learn so.
 """
 
 import math
@@ -41,27 +38,4 @@ class NoiseLevel(nn.Module):
         angle = z.unsqueeze(-1) * self.angles
         features = torch.cat([angle.sin(), angle.cos(), z.unsqueeze(-1) / 8, (z == 0).unsqueeze(-1)], dim=-1)
         mixed: Tensor = self.mix(features)
-        return mixed
-
-
-class InformationLevel(nn.Module):
-    """Features of the share of information destroyed at every position, from sines and cosines of pi v 2^k.
-
-    Args:
-        width: length of a feature vector.
-        frequencies: number of sines, and of cosines.
-    """
-
-    angles: Tensor
-
-    def __init__(self, width: int, frequencies: int = 3) -> None:
-        super().__init__()
-        self.register_buffer("angles", math.pi * 2.0 ** torch.arange(frequencies), persistent=False)
-        self.mix = nn.Sequential(nn.Linear(2 * frequencies + 2, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, destroyed: Tensor) -> Tensor:
-        """Features [batch, *dims, width] of shares [batch, *dims]."""
-        v = destroyed.unsqueeze(-1)
-        angle = v * self.angles
-        mixed: Tensor = self.mix(torch.cat([angle.sin(), angle.cos(), v, v == 0], dim=-1))
         return mixed
