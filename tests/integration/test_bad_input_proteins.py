@@ -111,3 +111,46 @@ def test_commands_on_runs(refuse: Callable[..., str], run: Path, tmp_path: Path)
     assert "empty" in refuse("evaluate", run, f"--samples={tmp_path / 'empty.fasta'}")
     (tmp_path / "proteins.fasta").unlink()
     assert "proteins.fasta" in refuse("evaluate", run)
+
+
+def test_infilling(refuse: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "input.fasta"
+
+    def infill(content: str, *options: object) -> str:
+        path.write_text(content)
+        return refuse("infill", run, f"--input={path}", *options)
+
+    assert "give --positions 10-25,40" in infill(">a\nACDEF\n")
+    assert "lie in 1..5" in infill(">a\nACDEF\n", "--positions=4-6")
+    assert "positions" in infill(">a\nACDEF\n", "--positions=3-1")
+    assert "positions" in infill(">a\nACDEF\n", "--positions=three")
+    assert "'-'" in infill(">a\nAC-EF\n", "--positions=1")
+    assert "longest sequence that the model was trained on" in infill(f">a\n{'A' * 300}\n", "--positions=1")
+    assert "num must be at least 1" in infill(">a\nACDEF\n", "--positions=1", "--num=0")
+    assert "steps must be at least 1" in infill(">a\nACDEF\n", "--positions=1", "--steps=0")
+    assert "name each record differently" in infill(">a\nACDEF\n>a\nACDEF\n", "--positions=1")
+
+
+def test_scoring(refuse: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    wild, variants = tmp_path / "wild.fasta", tmp_path / "variants.csv"
+    wild.write_text(">wild\nACDEF\n")
+
+    def score(text: str) -> str:
+        variants.write_text(text)
+        return refuse("score", run, f"--wild-type={wild}", f"--mutations={variants}")
+
+    assert "give --input FILE to score sequences" in refuse("score", run)
+    assert "only --wild-type" in refuse("score", run, f"--wild-type={wild}")
+    assert "ask for one thing" in refuse("score", run, f"--input={wild}", f"--wild-type={wild}")
+    wrong = score("mutation\nA1G\nC1G\n")
+    assert "C1G" in wrong
+    assert "A" in wrong
+    assert "A9G" in score("mutation\nA9G\n")
+    assert "A1B" in score("mutation\nA1B\n")
+    assert "hello" in score("mutation\nhello\n")
+    assert "variants.csv" in score("")
+    assert "repeats" in refuse("score", run, f"--input={wild}", "--repeats=0")
+    wild.write_text(">one\nACDEF\n>two\nACDEF\n")
+    assert "hold one sequence, the wild type" in score("mutation\nA1G\n")
+    wild.write_text(f">long\n{'A' * 300}\n")
+    assert "longest sequence that the model was trained on" in refuse("score", run, f"--input={wild}")

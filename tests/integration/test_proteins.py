@@ -120,3 +120,46 @@ def test_fine_tuning_starts_from_the_weights_of_a_run(
     assert scud("train", "proteins", *still, f"--data.train={family}", "--out", second).status == 0
     ours, theirs = (library.load(folder).network.state_dict() for folder in (first, second))
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+
+
+def test_redesign_and_ranking(scud: Command, small: list[str], proteins: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert scud("train", "proteins", *small, f"--data.train={proteins}", "--out", run).status == 0
+    inputs = tmp_path / "inputs.fasta"
+    inputs.write_text(">first\nACDEFGHIKL\n>second\nMNPQ?STVXY\n")
+    infilled = scud("infill", run, f"--input={inputs}", "--positions=2-4,10", "--num=3", "--steps=4")
+    assert infilled.status == 0, infilled.err
+    target = run / "samples" / "infilled.fasta"
+    assert infilled.last_line == f"wrote {target}: 6 designs of 2 sequences by 4 steps"
+    designs = {record.name: PROTEIN.decode(record.codes) for record in read_fasta(target, PROTEIN)}
+    assert sorted(designs) == [f"{name}_design_{n}" for name in ("first", "second") for n in (1, 2, 3)]
+    for name, text in designs.items():
+        wild, free = ("ACDEFGHIKL", {1, 2, 3, 9}) if name.startswith("first") else ("MNPQ?STVXY", {1, 2, 3, 4, 8, 9})
+        assert all(text[i] == letter for i, letter in enumerate(wild) if i not in free)
+
+    scored = scud("score", run, f"--input={target}", "--repeats=8")
+    assert scored.status == 0, scored.err
+    with (run / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == list(designs)
+    assert all(float(row["log_likelihood"]) < 0 for row in rows)
+    assert all(float(row["perplexity_low"]) < float(row["perplexity"]) < float(row["perplexity_high"]) for row in rows)
+
+    wild, variants = tmp_path / "wild.fasta", tmp_path / "variants.csv"
+    wild.write_text(">wild\nACDEFGHIKL\n")
+    variants.write_text("mutation\nA1G\nA1G:C2W\nL10L\n")
+    compared = scud(
+        "score",
+        run,
+        f"--wild-type={wild}",
+        f"--mutations={variants}",
+        "--repeats=8",
+        "--out",
+        tmp_path / "differences.csv",
+    )
+    assert compared.status == 0, compared.err
+    with (tmp_path / "differences.csv").open() as file:
+        differences = {row["mutation"]: row for row in csv.DictReader(file)}
+    assert float(differences["L10L"]["difference"]) == 0
+    assert float(differences["A1G"]["difference"]) != 0
+    assert "3 variants of wild" in compared.last_line

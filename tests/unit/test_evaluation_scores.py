@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
 from scud.errors import UserError
-from scud.evaluation.paired import Draws
+from scud.evaluation.paired import Draws, Events
 from scud.evaluation.scores import Differences, score, score_variants
 from scud.networks.bytenet import ByteNet
 from scud.processes import Blosum62, Uniform
@@ -108,7 +108,7 @@ def test_standard_errors_cover_the_truth() -> None:
     """Student's t with 7 degrees of freedom: 95% within 2.365 standard errors; 30 of 40 at least, but for one in 10^5."""
     model, denoiser = ideal("masking")
     exact = float(expected("masking")[5] - expected("masking")[7])
-    runs = [score_variants(model, denoiser, ALL[7], [ALL[5]], repeats=64, seed=seed) for seed in range(40)]
+    runs = [score_variants(model, denoiser, ALL[7], [ALL[5]], repeats=640, seed=seed) for seed in range(40)]
     ratio = np.array([float((run.difference[0] - exact) / run.standard_error[0]) for run in runs])
     assert (np.abs(ratio) < 2.365).sum() >= 30
     assert (np.abs(ratio) > 0.1).sum() >= 20
@@ -178,15 +178,33 @@ def test_noise_in_common_is_the_same_noise(model: Diffusion) -> None:
     wild = torch.as_tensor(random_sequence(50)).long()
     variant = wild.clone()
     variant[[7, 30]] = (variant[[7, 30]] + 3) % 20
-    first, second = (Draws.of(model, x, 40, 9) for x in (wild, variant))
+    first, second = (Draws.of(model, x, 40, 9).noisy for x in (wild, variant))
     agree = wild == variant
-    assert torch.equal(first.noisy.t, second.noisy.t)
-    assert torch.equal(first.events, second.events)
-    assert torch.equal(first.noisy.x_t[:, agree], second.noisy.x_t[:, agree])
-    # What `elbo` promises: equal noise for equal seeds.
-    elbo = [model.noise(x.expand(40, -1), first.noisy.t, torch.Generator().manual_seed(5)) for x in (wild, variant)]
-    assert torch.equal(elbo[0].x_t[:, agree], elbo[1].x_t[:, agree])
-    assert (elbo[0].s is None) or torch.equal(elbo[0].s, elbo[1].s)
+    assert torch.equal(first.t, second.t)
+    assert torch.equal(first.x_t[:, agree], second.x_t[:, agree])
+    assert (first.s is None) or (second.s is not None and torch.equal(first.s, second.s))
+
+
+@pytest.mark.parametrize("model", protein_models())
+def test_counts_with_an_event_are_weighted_to_their_law(model: Diffusion) -> None:
+    """Σ weight = P(an event), and the mean number of events is λ, within five standard errors."""
+    events, draws = Events.of(model), 100_000
+    generator = torch.Generator().manual_seed(0)
+    for mean in (1e-6, 0.05, 1.0, 30.0):
+        s, weight = events.draw(torch.full((draws,), mean, dtype=torch.float64), generator)
+        some = -np.expm1(-mean)
+        assert int(s.min()) >= 1
+        assert float(weight.max()) <= some / 0.3 * (1 + 1e-9)
+        for values, exact in ((weight, some), (weight * s, some if isinstance(model, Masking) else mean)):
+            error = float(values.std()) / draws**0.5
+            assert abs(float(values.mean()) - exact) <= 5 * error + mean * 1e-6
+
+
+def test_variants_share_what_their_first_mutations_have_in_common() -> None:
+    """Of A and A:B, the second takes no call for A but in comparison with A:B; the sum is over single steps."""
+    model, wild, network = Masking(20, p0=PROTEIN), random_sequence(30), Counting()
+    score_variants(model, network, wild, [mutate(wild, 12), mutate(wild, 12, 20), mutate(wild, 12, 20, 25)])
+    assert network.rows == 3 * (32 + 2 * 32)
 
 
 class Counting:
@@ -201,12 +219,11 @@ class Counting:
 
 
 def test_variants_of_one_position_share_calls_where_all_is_masked() -> None:
-    """64 calls for the wild type, 16 for the position, and for each variant one where it is seen."""
+    """32 calls for the position, and 32 for the wild type and for each variant where it is seen."""
     model, wild, network = Masking(20, p0=PROTEIN), random_sequence(30), Counting()
     variants = [mutate(wild, 12, by=by) for by in range(1, 20)]
     score_variants(model, network, wild, variants)
-    seen = int((~Draws.of(model, torch.as_tensor(wild).long(), 64, 0).events[:, 12]).sum())
-    assert network.rows == 64 + 16 + 19 * seen
+    assert network.rows == 32 + 32 * 20
 
 
 def test_dropout_is_off_and_the_mode_restored() -> None:

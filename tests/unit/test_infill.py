@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
-from scud.cli.infill import choose, infill
+from scud.cli.infill import choose
 from scud.data.fasta import Record
 from scud.errors import UserError
 from scud.networks.bytenet import ByteNet
 from scud.processes import Blosum62, Gaussian
+from scud.samplers import infill_sequences
 from scud.schedules import Linear, MutualInformation
 from scud.typing import Conditioning, Denoiser
 from tests.theory.oracle import IdealMasking, IdealTime, average_marginal, powers, random_joint
@@ -46,24 +47,24 @@ def source(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("model", MODELS)
 @given(
     places=st.lists(st.lists(st.booleans(), min_size=1, max_size=9).filter(any), min_size=1, max_size=4),
-    num=st.integers(1, 3),
     steps=st.integers(1, 4),
     tokens=st.sampled_from([1, 20, 1000]),
     seed=st.integers(0, 2**32),
 )
 def test_known_residues_never_change(
-    model: Diffusion, places: list[list[bool]], num: int, steps: int, tokens: int, seed: int
+    model: Diffusion, places: list[list[bool]], steps: int, tokens: int, seed: int
 ) -> None:
     free = [np.array(place) for place in places]
     random = np.random.default_rng(seed)
     sequences = [np.where(place, 20, random.integers(0, 20, len(place))).astype(np.uint8) for place in free]
     before = [codes.copy() for codes in sequences]
-    designs = infill(model, NETWORK, sequences, free, num=num, steps=steps, tokens=tokens, generator=source(seed))
+    states, gaps = [torch.from_numpy(codes) for codes in sequences], [torch.from_numpy(place) for place in free]
+    designs = infill_sequences(model, NETWORK, states, gaps, steps, tokens=tokens, generator=source(seed))
     for codes, was, place, drawn in zip(sequences, before, free, designs, strict=True):
         np.testing.assert_array_equal(codes, was)
-        assert drawn.shape == (num, len(codes))
-        assert (drawn < 20).all()
-        np.testing.assert_array_equal(drawn[:, ~place], np.broadcast_to(codes[~place], drawn[:, ~place].shape))
+        assert drawn.shape == codes.shape
+        assert bool((drawn < 20).all())
+        np.testing.assert_array_equal(drawn.numpy()[~place], codes[~place])
 
 
 JOINT = random_joint(3, 2, seed=21)
@@ -88,11 +89,11 @@ def ideal(kind: str) -> tuple[Diffusion, Denoiser]:
 def test_what_is_filled_in_follows_the_conditional_law(kind: str) -> None:
     """100,000 designs of one position of two against the joint law, chi-squared at a false-alarm rate of 1e-7."""
     model, denoiser = ideal(kind)
-    sequence, free = np.array([KNOWN, 3], dtype=np.uint8), np.array([False, True])
-    (drawn,) = infill(model, denoiser, [sequence], [free], num=100_000, steps=96, tokens=200_000, generator=source(5))
+    states, free = [torch.tensor([KNOWN, 3])] * 100_000, [torch.tensor([False, True])] * 100_000
+    drawn = torch.stack(infill_sequences(model, denoiser, states, free, 96, tokens=200_000, generator=source(5)))
     law = torch.zeros_like(JOINT)
     law[KNOWN] = JOINT[KNOWN] / JOINT[KNOWN].sum()
-    check_law(torch.as_tensor(drawn).long(), law.flatten())
+    check_law(drawn, law.flatten())
 
 
 def test_batches_keep_to_the_budget_and_padding_is_not_real() -> None:
@@ -104,19 +105,9 @@ def test_batches_keep_to_the_budget_and_padding_is_not_real() -> None:
         real.append(int(conditioning.mask.sum()))
         return torch.zeros(*x_t.shape, 20)
 
-    sequences = [np.zeros(length, dtype=np.uint8) for length in (4, 10, 7)]
-    shares = list[float]()
-    infill(
-        MODELS[0],
-        denoiser,
-        sequences,
-        [np.ones(len(codes), dtype=bool) for codes in sequences],
-        num=2,
-        steps=1,
-        tokens=30,
-        generator=source(),
-        progress=shares.append,
-    )
+    sequences = [torch.zeros(length, dtype=torch.int64) for length in (4, 4, 10, 10, 7, 7)]
+    free, shares = [torch.ones(len(states), dtype=torch.bool) for states in sequences], list[float]()
+    infill_sequences(MODELS[0], denoiser, sequences, free, 1, tokens=30, generator=source(), progress=shares.append)
     assert shapes == [(3, 10), (3, 7)]
     assert real == [27, 15]
     assert shares == sorted(shares)

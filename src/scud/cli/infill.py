@@ -1,10 +1,6 @@
-"""scud infill: new residues for parts of sequences, given the rest.
+"""scud infill: new residues for parts of sequences, given the rest."""
 
-Designs of one input differ in noise only. All rows, a design each, are sampled in batches of like length; known residues are
-clean from the start and never change, and what pads a row is not real to the network.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,8 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scud.data.fasta import Record
-    from scud.diffusion import Diffusion
-    from scud.typing import Denoiser
 
 MARK = "?"
 """The letter that marks a residue to redesign."""
@@ -78,6 +72,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from scud import runs
     from scud.data.fasta import read_fasta, write_fasta
+    from scud.samplers import infill_sequences
     from scud.training.files import RunFolder
 
     run = runs.load(options.run, options.device)
@@ -87,28 +82,27 @@ def main(arguments: Sequence[str]) -> None:
         raise fail("out", "lie in a folder that exists", target, f"create {target.parent} first")
     records = read_fasta(options.input, alphabet, marked=MARK)
     free = [choose(record, options.positions, alphabet.num_states, run.longest) for record in records]
+    work = [pair for pair in zip(records, free, strict=True) for _ in range(options.num)]
     generator = torch.Generator(run.model.p0.device).manual_seed(options.seed)
     with Progress() as bar:
         task = bar.add_task("infilling", total=1.0)
-        designs = infill(
+        designs = infill_sequences(
             run.model,
             run.network,
-            [record.codes for record in records],
-            free,
-            num=options.num,
-            steps=options.steps,
+            [torch.from_numpy(record.codes) for record, _ in work],
+            [torch.from_numpy(gap) for _, gap in work],
+            options.steps,
             tokens=options.batch_tokens,
             generator=generator,
             progress=lambda share: bar.update(task, completed=share),
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     named = [
-        (f"{record.name}_design_{number}", alphabet.decode(states))
-        for record, drawn in zip(records, designs, strict=True)
-        for number, states in enumerate(drawn, 1)
+        (f"{record.name}_design_{place % options.num + 1}", alphabet.decode(states.numpy()))
+        for place, ((record, _), states) in enumerate(zip(work, designs, strict=True))
     ]
     write_fasta(target, named)
-    show(records, free, designs, named, alphabet.num_states)
+    show(work, designs, named, alphabet.num_states)
     print(f"wrote {target}: {len(named)} designs of {len(records)} sequences by {options.steps} steps")
 
 
@@ -135,67 +129,9 @@ def choose(record: "Record", positions: str | None, num_states: int, longest: in
     return free
 
 
-def infill(
-    model: "Diffusion",
-    denoiser: "Denoiser",
-    sequences: "Sequence[NDArray[np.uint8]]",
-    free: "Sequence[NDArray[np.bool_]]",
-    *,
-    num: int,
-    steps: int,
-    tokens: int,
-    generator: "torch.Generator",
-    progress: Callable[[float], None] | None = None,
-) -> "list[NDArray[np.uint8]]":
-    """Draw designs of every sequence: [num, length] each.
-
-    Args:
-        model: the diffusion.
-        denoiser: (x_t, Conditioning) -> logits.
-        sequences: states of each, [length]; what they are where `free` does not matter.
-        free: where to redesign, [length] each.
-        num: designs of each sequence.
-        steps: calls of the denoiser.
-        tokens: positions at once, padding included.
-        generator: source of all noise, on the model's device.
-        progress: called with the share done, up to 1, after each step.
-    """
-    import numpy as np
-    import torch
-
-    from scud.samplers import trajectory
-
-    lengths = np.array([len(codes) for codes in sequences])
-    order = np.repeat(np.argsort(lengths, kind="stable")[::-1], num)
-    drawn: list[list[NDArray[np.uint8]]] = [[] for _ in sequences]
-    done = 0
-    while done < len(order):
-        longest = int(lengths[order[done]])
-        index = order[done : done + max(tokens // longest, 1)]
-        real = np.arange(longest) < lengths[index, None]
-        known, fixed = np.zeros(real.shape, dtype=np.int64), ~real
-        # What pads a row is kept at state 0: nothing needs to be drawn there.
-        fixed[real] = ~np.concatenate([free[i] for i in index])
-        known[real] = np.concatenate([sequences[i] for i in index])
-        known[~fixed] = 0
-        states, kept, mask = (torch.as_tensor(part, device=model.p0.device) for part in (known, fixed, real))
-        walk = trajectory(
-            model, denoiser, real.shape, steps, known=states, known_mask=kept, mask=mask, generator=generator
-        )
-        for moment, noisy in enumerate(walk):
-            states = noisy.x_t
-            if progress is not None:
-                progress((done + len(index) * moment / steps) / len(order))
-        for i, row in zip(index.tolist(), states.cpu().numpy().astype(np.uint8), strict=True):
-            drawn[i].append(row[: lengths[i]])
-        done += len(index)
-    return [np.stack(rows) for rows in drawn]
-
-
 def show(
-    records: "Sequence[Record]",
-    free: "Sequence[NDArray[np.bool_]]",
-    designs: "Sequence[NDArray[np.uint8]]",
+    work: "Sequence[tuple[Record, NDArray[np.bool_]]]",
+    designs: "Sequence[torch.Tensor]",
     named: Sequence[tuple[str, str]],
     num_states: int,
 ) -> None:
@@ -204,16 +140,10 @@ def show(
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(
-        "design", "redesigned", "changed", "residues", title=f"{min(SHOWN, len(named))} of {len(named)} designs"
-    )
-    rows = (
-        (record.codes, chosen, states)
-        for record, chosen, drawn in zip(records, free, designs, strict=True)
-        for states in drawn
-    )
-    for (codes, chosen, states), (name, text) in zip(rows, named[:SHOWN], strict=False):
-        changed = int(((states != codes) & (codes < num_states)).sum())
-        residues = "".join(letter for letter, here in zip(text, chosen, strict=True) if here)
-        table.add_row(escape(name), str(int(chosen.sum())), str(changed), escape(residues))
+    shown = min(SHOWN, len(named))
+    table = Table("design", "redesigned", "changed", "residues", title=f"{shown} of {len(named)} designs")
+    for (record, gap), states, (name, text) in list(zip(work, designs, named, strict=True))[:SHOWN]:
+        changed = int(((states.numpy() != record.codes) & (record.codes < num_states)).sum())
+        residues = "".join(letter for letter, here in zip(text, gap, strict=True) if here)
+        table.add_row(escape(name), str(int(gap.sum())), str(changed), escape(residues))
     Console().print(table)

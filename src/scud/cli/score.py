@@ -51,7 +51,7 @@ class Score:
     """CSV file with a column mutation of substitutions such as A24G, or A24G:L30V for several at once."""
 
     repeats: int = 64
-    """Draws of time and noise for each, rounded up to a multiple of 8. Errors fall with their square root."""
+    """Draws of time and noise for each, rounded up to a multiple of 16. Errors fall with their square root."""
 
     batch_tokens: int = 16384
     """Positions at once, padding included."""

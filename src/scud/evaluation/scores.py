@@ -2,7 +2,9 @@
 
 `score` estimates the bound's negative, a lower bound on log p(x) in nats: L(x) = -prior(x) - ∫ Σ_d h_d(t) dt, 0 < t < t_max.
 `score_variants` estimates D = L(variant) - L(wild type). A difference of two bounds is no bound: it is an estimate of the log
-ratio of probabilities, of either sign. `scud.evaluation.paired` says how it is drawn.
+ratio of probabilities, of either sign. `scud.evaluation.paired` says how it is drawn for one mutation. With several, D is the
+sum over mutations in the order of their positions, each given those before it: this varies less than all at once, and variants
+that begin with the same mutations share these terms.
 
 Draws come in G = 8 independent groups. The times of a group are one systematic sample of the mixture in
 `scud.diffusion.times`; noise is independent from draw to draw. With means m_g of the groups, the estimate is their mean m and
@@ -26,14 +28,13 @@ from torch.nn import functional as F
 from scud.diffusion import Diffusion, Noisy
 from scud.diffusion.base import per_example
 from scud.errors import fail
-from scud.evaluation.paired import GROUPS, Comparison, Draws, calls, group_means
+from scud.evaluation.paired import GROUPS, Comparison, Draws, Events, calls, group_means, other_seed
 from scud.typing import Denoiser
 
 Codes = NDArray[np.uint8]
 Progress = Callable[[float], None]
-
-HELD = 64
-"""Noised sequences kept in memory, in multiples of a batch."""
+Path = tuple[tuple[int, int], ...]
+"""Mutations one after another: positions and new states."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def score_variants(
         wild: states of the wild type [length], B where unknown.
         variants: states of each variant [length]: substitutions of known states by known states. One equal to the wild
             type has difference 0 and standard error 0.
-        model, network, repeats, tokens, seed, progress: as in `score`.
+        repeats: draws for each mutation, rounded up to a multiple of 16; it takes no more calls of the network than that.
+        model, network, tokens, seed, progress: as in `score`.
 
     Raises:
         UserError: no variants, one that differs in length or where states are unknown, and as `score` says.
@@ -137,23 +139,30 @@ def score_variants(
     if not variants:
         raise fail("variants", "hold at least one variant", "none", "give some")
     states, known = known_states("wild", wild, model)
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    steps: dict[Path, dict[int, dict[int, list[int]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for i, codes in enumerate(variants):
-        groups[mutated_positions(f"variant {i + 1}", wild, codes, model.num_states)].append(i)
+        path: Path = ()
+        for position in mutated_positions(f"variant {i + 1}", wild, codes, model.num_states):
+            steps[path][position][int(codes[position])].append(i)
+            path = (*path, (position, int(codes[position])))
     means = torch.zeros(len(variants), GROUPS, dtype=torch.float64)
-    done = len(groups.pop((), []))
+    total, done = sum(map(len, steps.values())), 0
     with evaluating(network):
-        comparison = Comparison.of(model, network, states, known, repeats, tokens, seed)
-        size = max(HELD * tokens // (len(wild) * repeats), 1)
-        for positions, members in groups.items():
-            place = torch.tensor(positions)
-            for start in range(0, len(members), size):
-                part = members[start : start + size]
-                mutated = torch.as_tensor(np.stack([variants[i] for i in part])[:, list(positions)]).long()
-                means[part] = comparison.differences(place.to(states.device), mutated.to(states.device)).cpu()
-                done += len(part)
+        events = Events.of(model)
+        for path, by_position in steps.items():
+            before = states.clone()
+            for position, state in path:
+                before[position] = state
+            depth = other_seed(seed, len(path))
+            settings = {"repeats": repeats, "tokens": tokens, "seed": depth}
+            comparison = Comparison.of(model, network, before, known, events=events, **settings)
+            for position, by_state in by_position.items():
+                to = torch.tensor(list(by_state), device=states.device)
+                for members, nats in zip(by_state.values(), comparison.differences(position, to).cpu(), strict=True):
+                    means[members] += nats
+                done += 1
                 if progress is not None:
-                    progress(done / len(variants))
+                    progress(done / total)
     return Differences(*summary(-means))
 
 

@@ -1,9 +1,10 @@
 """Sampling sequences of many lengths: batches of like length within a budget of positions, and lengths to draw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from scud.diffusion import Diffusion
 from scud.errors import fail
@@ -45,7 +46,6 @@ def draw_lengths(
     return torch.multinomial(weights.to(device), num, replacement=True, generator=generator).cpu()
 
 
-@torch.no_grad()
 def sample_sequences(
     model: Diffusion,
     denoiser: Denoiser,
@@ -55,28 +55,55 @@ def sample_sequences(
     generator: torch.Generator | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> list[Tensor]:
-    """Draw one sequence of every length in lengths [num]: their states, each [length] int64 on the CPU.
+    """Draw one sequence of every length in lengths [num], in any order; arguments and result as in `infill_sequences`."""
+    states = [torch.zeros(length, dtype=torch.int64) for length in lengths.tolist()]
+    free = [torch.ones(length, dtype=torch.bool) for length in lengths.tolist()]
+    return infill_sequences(model, denoiser, states, free, steps, generator=generator, progress=progress)
+
+
+@torch.no_grad()
+def infill_sequences(
+    model: Diffusion,
+    denoiser: Denoiser,
+    states: Sequence[Tensor],
+    free: Sequence[Tensor],
+    steps: int = 128,
+    *,
+    tokens: int = BATCH_TOKENS,
+    generator: torch.Generator | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> list[Tensor]:
+    """Draw the free positions of sequences given their other positions, which never change.
 
     Args:
         model: the diffusion.
         denoiser: (x_t, Conditioning) -> logits.
-        lengths: [num], in any order.
+        states: of each sequence, [length] integers; what they are where `free` is True does not matter.
+        free: where to draw, [length] bool each.
         steps: calls of the denoiser.
+        tokens: positions at once, padding included; one sequence at least.
         generator: source of all noise, on the model's device.
         progress: called with the share done, in (0, 1], after each step.
+
+    Returns:
+        States [length] int64 of each sequence, on the CPU.
     """
-    drawn: list[Tensor] = [torch.empty(0)] * len(lengths)
-    order, done = lengths.argsort(stable=True), 0
+    drawn: list[Tensor] = [torch.empty(0)] * len(states)
+    lengths = torch.tensor([len(sequence) for sequence in states])
+    order, done = lengths.argsort(descending=True, stable=True), 0
     while done < len(order):
-        longest = lengths[order[done:]]  # in order of length: the last of a batch is its longest
-        fits = longest * torch.arange(1, len(longest) + 1) <= BATCH_TOKENS
-        index = order[done : done + max(int(fits.sum()), 1)]
-        mask = torch.arange(int(lengths[index].max())) < lengths[index].unsqueeze(1)
-        mask = mask.to(model.p0.device)
-        for moment, noisy in enumerate(trajectory(model, denoiser, mask.shape, steps, mask=mask, generator=generator)):
+        index = order[done : done + max(tokens // int(lengths[order[done]]), 1)].tolist()
+        mask = pad_sequence([torch.ones(len(states[i]), dtype=torch.bool) for i in index], batch_first=True)
+        gap = pad_sequence([free[i] for i in index], batch_first=True)
+        held = pad_sequence([states[i].long() for i in index], batch_first=True).masked_fill(gap, 0)
+        # What pads a sequence is kept at state 0: nothing needs to be drawn there.
+        known, fixed, real = (part.to(model.p0.device) for part in (held, ~gap, mask))
+        options = {"known": known, "known_mask": fixed, "mask": real}
+        for moment, noisy in enumerate(trajectory(model, denoiser, mask.shape, steps, **options, generator=generator)):
+            final = noisy.x_t
             if progress is not None:
                 progress((done + len(index) * moment / steps) / len(order))
-        for place, states in zip(index.tolist(), noisy.x_t.cpu(), strict=True):
-            drawn[place] = states[: int(lengths[place])]
+        for place, row in zip(index, final.cpu(), strict=True):
+            drawn[place] = row[: len(states[place])]
         done += len(index)
     return drawn
