@@ -31,6 +31,7 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.overhead --threads 1
+	$(BIN)/python -m benchmarks.proteins_step --threads 2
 
 clean:
 	rm -rf .venv

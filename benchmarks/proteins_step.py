@@ -1,6 +1,6 @@
 """A training step on proteins over the same step of the network alone, in one run.
 
-    python -m benchmarks.proteins_step [--threads 2] [--steps 12]
+    python -m benchmarks.proteins_step [--threads 2] [--steps 6]
 
 Tokens 16 x 256, ByteNet of width 256 and 16 layers. The network alone: token embeddings, the same blocks with fixed counts,
 cross-entropy, backward, clipping, AdamW. A full step adds times, noise, evidence and the loss. The two alternate, so that
@@ -89,7 +89,7 @@ def measure(model: Diffusion, share: float, pairs: int) -> tuple[float, float, f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="threads PyTorch may use")
-    parser.add_argument("--steps", type=int, default=12, help="pairs of steps")
+    parser.add_argument("--steps", type=int, default=6, help="pairs of steps")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

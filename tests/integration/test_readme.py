@@ -1,4 +1,4 @@
-"""The README's Python example runs as written, and its commands exist with the options it shows."""
+"""The README's Python example runs as written, and its commands and the guide's exist with the options they show."""
 
 import re
 import shlex
@@ -10,6 +10,8 @@ import torch
 from scud.cli import COMMANDS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "proteins.md").read_text(encoding="utf-8")
+COMMANDS_SHOWN = sorted(set(re.findall(r"^scud \w+ .*$", README + GUIDE, flags=re.MULTILINE)))
 
 
 def test_every_blank_is_filled() -> None:
@@ -35,7 +37,7 @@ def test_python_example() -> None:
     assert 0 < float(loss.detach()) < 2.5, "fifty steps improve on log(17) = 2.8 nats"
 
 
-@pytest.mark.parametrize("line", re.findall(r"^scud \w+ .*$", README, flags=re.MULTILINE))
+@pytest.mark.parametrize("line", COMMANDS_SHOWN)
 def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every command shown is understood: it gets past reading options to doing its work (which is cut off here)."""
     from scud import experiment, runs

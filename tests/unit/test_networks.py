@@ -105,8 +105,9 @@ def test_logistic_head_is_finite_with_finite_gradients(num_states: int) -> None:
 def test_logistic_head_is_a_difference_of_sigmoids(location: float, log_scale: float, num_states: int) -> None:
     edges = torch.linspace(-1, 1, num_states + 1, dtype=torch.float64)
     edges[0], edges[-1] = -float("inf"), float("inf")
-    exact = ((edges - location) / torch.tensor(log_scale, dtype=torch.float64).exp()).sigmoid().diff()
-    logits = logistic_logits(torch.tensor(location).double(), torch.tensor(log_scale).double(), num_states)
+    m, log_s = torch.tensor([location, log_scale], dtype=torch.float64)
+    exact = ((edges - m) / log_s.exp()).sigmoid().diff()
+    logits = logistic_logits(m, log_s, num_states)
     torch.testing.assert_close(logits.exp(), exact, rtol=1e-6, atol=1e-12)
 
 

@@ -181,7 +181,7 @@ class Comparison:
         count, rows = seen.shape
         # Noised sequences are equal where draw and state are: one number for both.
         number = torch.arange(rows, device=seen.device) * (self.model.num_states + 1) + seen
-        distinct, place = number.flatten().unique(return_inverse=True)
+        distinct, place = torch.unique(number.flatten(), return_inverse=True)
         which = distinct // (self.model.num_states + 1)
         noisy = take(draws, which)
         noisy.x_t[:, position] = distinct % (self.model.num_states + 1)
