@@ -142,7 +142,7 @@ def train(
         resume: continue the run that is in the folder, which must have the same options.
         overwrite: replace the run that is in the folder.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar, and first what was read.
 
     Returns:
         The last row of metrics, with the final validation.
@@ -171,8 +171,8 @@ def train(
         clear(files)
     if not resume:
         write_config(files.config, config)
-    for line in prepared.source.report:
-        print(line)
+    if progress and prepared.source.report:
+        print("\n".join(prepared.source.report))
     if start is None or start.step < config.training.steps:
         network, model = prepared.network.to(place), prepared.model.to(place)
         source = prepared.source

@@ -13,13 +13,13 @@ def proteins() -> Config:
         diffusion=DiffusionConfig(kind="scud", gamma=1.0),
         network=NetworkConfig(kind="bytenet", preset="1M", dropout=0.1),
         training=TrainingConfig(
-            steps=2000,
+            steps=1200,
             batch_tokens=2048,
             reconstruction=1.0,
             learning_rate=2e-3,
             warmup=100,
             weight_decay=0.01,
             ema_decay=0.99,
-            validate_every=500,
+            validate_every=300,
         ),
     )
