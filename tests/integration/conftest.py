@@ -92,9 +92,9 @@ def small() -> list[str]:
     """Options that make training a matter of a second."""
     options = {
         "data.valid-share": 0.2,
-        "network.preset": "None",
         "network.width": 16,
         "network.layers": 2,
+        "network.hidden": 8,
         "training.steps": 6,
         "training.batch-tokens": 300,
         "training.warmup": 2,

@@ -95,7 +95,7 @@ def test_alphabets_processes_and_networks_that_do_not_fit(
         "train", "proteins", *small, data, "--network.kind=unet", "--out=x"
     )
     assert "it is for sequences" in refuse("train", "images", *tiny, "--training.infill-share=0.5", "--out=x")
-    assert "'1M', '3M'" in refuse("train", "proteins", data, "--network.preset=7M", "--out=x")
+    assert "'600M'" in refuse("train", "proteins", data, "--network.preset=7M", "--out=x")
 
 
 def test_commands_on_runs(refuse: Callable[..., str], run: Path, tmp_path: Path) -> None:
