@@ -3,8 +3,8 @@
     python -m benchmarks.proteins_step [--threads 2] [--steps 6]
 
 Tokens 16 x 256, ByteNet of width 256 and 16 layers. The network alone: token embeddings, the same blocks with fixed counts,
-cross-entropy, backward, clipping, AdamW. A full step adds times, noise, evidence and the loss. The two alternate, so that
-whatever else the machine does hits both; the ratio is that of the medians, its error from the pairs' ratios.
+cross-entropy, backward, clipping, AdamW. A full step adds times, noise, evidence and the loss of the recipe. The two alternate, so
+that whatever else the machine does hits both; the ratio is that of the medians, its error from the pairs' ratios.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from benchmarks.runs import machine
 from scud import SCUD, Classical, Conditioning, Diffusion, Masking
 from scud.networks import ByteNet
 from scud.processes import Blosum62, Uniform
+from scud.recipes import RECIPES
 from scud.schedules import MutualInformation
 
 BATCH, LENGTH = 16, 256
@@ -68,8 +69,7 @@ def measure(model: Diffusion, share: float, pairs: int) -> tuple[float, float, f
         return F.cross_entropy(network(x0, fixed)[mask], x0[mask])
 
     def full() -> Tensor:
-        terms = model.objective(network, x0, mask)
-        return torch.lerp(terms.diffusion, terms.reconstruction, share).sum() / mask.sum()
+        return model.objective(network, x0, mask, reconstruction=share).loss.sum() / mask.sum()
 
     def seconds(loss: Callable[[], Tensor]) -> float:
         start = time.perf_counter()
@@ -97,7 +97,7 @@ def main() -> None:
     print("| model | B | network alone, s | training step over it |\n|---|---|---|---|")
     for num_states in (20, 31):
         for name, model in models(num_states).items():
-            base, ratio, error = measure(model, 0.5, options.steps)
+            base, ratio, error = measure(model, RECIPES["proteins"]().training.reconstruction, options.steps)
             print(f"| {name} | {num_states} | {base:.3f} | {ratio:.3f} ± {error:.3f} |", flush=True)
 
 

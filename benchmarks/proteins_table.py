@@ -1,7 +1,7 @@
 """The models on proteins: same ByteNet and steps, validation perplexity per residue, two seeds each.
 
-    python -m benchmarks.proteins_table globins FOLDER_OF_DATA [--out runs/globins-table] [--steps 1200] [--workers 2]
-    python -m benchmarks.proteins_table proteins FOLDER_OF_DATA [--out runs/proteins-table] [--steps 1200] [--workers 2]
+    python -m benchmarks.proteins_table globins FOLDER_OF_DATA [--out runs/globins-table] [--steps 600] [--workers 2]
+    python -m benchmarks.proteins_table proteins FOLDER_OF_DATA [--out runs/proteins-table] [--steps 600] [--workers 2]
 
 FOLDER_OF_DATA holds NAME_train.fasta and NAME_valid.fasta, perhaps with .gz. Each run is kept in its own folder; one that is
 finished is not trained again, one that was cut short is resumed. When a run ends its row is written to OUT/rows.csv. A figure
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of the data")
     parser.add_argument("--out", type=Path, default=None, help="where runs are kept; runs/NAME-table by default")
     parser.add_argument("--from", dest="start", type=Path, default=None, help="folder of another table, to start from")
-    parser.add_argument("--steps", type=int, default=1200, help="optimiser steps of each run")
+    parser.add_argument("--steps", type=int, default=600, help="optimiser steps of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows")
     parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")

@@ -5,15 +5,26 @@ from pathlib import Path
 
 import torch
 
-from scud.config import Config
+from scud.config import Config, differences, read_config
+from scud.errors import fail
 from scud.experiment import train
 from scud.runs import Run, load
 
 
 def train_once(config: Config, folder: Path) -> Run:
-    """Train into a folder unless that has been done, and load the result."""
+    """Train into a folder unless that has been done, and load the result.
+
+    Raises:
+        UserError: the folder holds a run with other options.
+    """
     started, finished = (folder / "config.yaml").exists(), folder / "finished"
-    if not finished.exists():
+    if finished.exists():
+        changed = differences(config, read_config(folder / "config.yaml"))
+        if changed:
+            raise fail(
+                "folder", "hold a run with these options", f"{folder} with another {', '.join(changed)}", "remove it"
+            )
+    else:
         train(config, folder, resume=started, device="cpu", progress=False)
         finished.touch()
     return load(folder)

@@ -115,7 +115,8 @@ class NetworkConfig(Section):
         default="unet", description="unet: a U-Net for images; bytenet: dilated convolutions for sequences."
     )
     preset: Literal["1M", "3M", "10M", "40M", "80M", "600M"] | None = Field(
-        default=None, description="bytenet: width, layers and hidden by approximate number of parameters, instead of these options."
+        default=None,
+        description="bytenet: width, layers and hidden by approximate number of parameters, instead of these options.",
     )
     width: int = Field(default=64, ge=8, multiple_of=8, description="Channels of the features.")
     layers: int = Field(default=16, ge=1, description="bytenet: residual blocks.")

@@ -158,11 +158,17 @@ def train(
     # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
     saved = files.last.exists() or files.model.exists()
     start = checkpoint.read(files.last) if resume and saved else None
+    if start is not None and files.model.exists():
+        check_same_data(runs.load(files.path), prepared.source)
     if start is not None:
         check_checkpoint(prepared.network, start, files.last)
     elif config.init_from is not None:
-        weights = runs.load(config.init_from).network.state_dict()
-        runs.load_weights(prepared.network, weights, str(config.init_from))
+        other, letters = runs.load(config.init_from), prepared.source.spec().get("alphabet")
+        if other.data.get("alphabet") != letters:
+            rule = f"be of the data's letters, {letters}" if letters else "be of images"
+            found = other.data.get("alphabet", "images")
+            raise fail("init_from", rule, f"{config.init_from} of {found}", "start from a run of the same letters")
+        runs.load_weights(prepared.network, other.network.state_dict(), str(config.init_from))
 
     from scud.training.fit import fit  # loads Lightning, which takes seconds: mistakes are told before that
 
@@ -222,6 +228,17 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
     else:
         remedy = "add --resume to continue it, --overwrite to replace it, or choose another --out"
         raise fail("out", "not hold a run already", files.path, remedy)
+
+
+def check_same_data(run: runs.Run, source: Source) -> None:
+    """Raise `UserError` unless the training data have the marginal, and the lengths, of those a run was trained on."""
+    lengths = source.spec().get("length_counts")
+    same = torch.allclose(source.marginal(), run.model.p0.cpu(), rtol=1e-12, atol=0)
+    if same and lengths is not None:
+        same = lengths.equal(run.length_counts)
+    if not same:
+        remedy = "restore the data file that the run was trained on, or train a new run on the new data"
+        raise fail("data", "be those that the run was trained on", f"another {source.name}", remedy)
 
 
 def check_checkpoint(network: nn.Module, start: checkpoint.Checkpoint, path: Path) -> None:

@@ -154,3 +154,29 @@ def test_scoring(refuse: Callable[..., str], run: Path, tmp_path: Path) -> None:
     assert "hold one sequence, the wild type" in score("mutation\nA1G\n")
     wild.write_text(f">long\n{'A' * 300}\n")
     assert "longest sequence that the model was trained on" in refuse("score", run, f"--input={wild}")
+
+
+def test_data_that_have_changed(refuse: Callable[..., str], scud: Command, run: Path, proteins: Path) -> None:
+    whole = proteins.read_text()
+    proteins.write_text(whole[: whole.rindex(">")])
+    changed = "be those that the run was trained on, got another proteins"
+    assert changed in refuse("evaluate", run)
+    assert changed in refuse("train", run / "config.yaml", "--out", run, "--resume")
+    proteins.write_text(whole)
+    assert scud("train", run / "config.yaml", "--out", run, "--resume").status == 0
+
+
+def test_weights_for_other_letters(refuse: Callable[..., str], small: list[str], run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.fasta"
+    path.write_text("".join(f">{n}\n{'VWYTSR' * n}\n" for n in range(1, 30)))
+    options = ["--data.alphabet=YWVTSRQPNMLKIHGFEDCA", "--process.kind=uniform", f"--data.train={path}", "--out=x"]
+    assert "be of the data's letters, YWVT" in refuse("train", "proteins", *small, *options, f"--init-from={run}")
+
+
+def test_options_that_exclude_each_other_or_go_too_far(
+    refuse: Callable[..., str], small: list[str], run: Path, proteins: Path
+) -> None:
+    assert "not be given together" in refuse("evaluate", run, "--span=0.2", f"--samples={proteins}")
+    sharp = ["--process.sharpness=1000", "--process.no-normalized", "--out=x"]
+    assert "sharpness must leave all letters" in refuse("train", "proteins", *small, f"--data.train={proteins}", *sharp)
+    assert "length must be a number or a range" in refuse("sample", run, "--length=5-")

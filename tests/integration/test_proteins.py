@@ -137,6 +137,12 @@ def test_redesign_and_ranking(scud: Command, small: list[str], proteins: Path, t
         wild, free = ("ACDEFGHIKL", {1, 2, 3, 9}) if name.startswith("first") else ("MNPQ?STVXY", {1, 2, 3, 4, 8, 9})
         assert all(text[i] == letter for i, letter in enumerate(wild) if i not in free)
 
+    inputs.write_text(">rare\nACUEFO?HIKL\n")
+    rare = scud("infill", run, f"--input={inputs}", "--num=2", "--steps=2", "--out", tmp_path / "rare.fasta")
+    assert rare.status == 0, rare.err
+    for record in read_fasta(tmp_path / "rare.fasta", PROTEIN):
+        assert record.text[:6] + record.text[7:] == "ACUEFOHIKL", "known residues stay as they are written"
+
     scored = scud("score", run, f"--input={target}", "--repeats=8")
     assert scored.status == 0, scored.err
     with (run / "scores.csv").open() as file:

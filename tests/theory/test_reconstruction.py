@@ -112,16 +112,23 @@ def test_the_objective_has_the_elbos_diffusion_term_and_leaves_out_what_does_not
     x0, u = torch.arange(24).reshape(4, 6) % 4, torch.tensor([0.2, 0.5, 0.7, 0.9])
     mask, known = torch.arange(6).expand(4, 6) < 5, torch.arange(6).expand(4, 6) == 1
 
-    def draw(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(x: Tensor) -> tuple[Tensor, ...]:
         same = {"known": known, "u": u}
-        terms = model.objective(denoiser, x, mask, **same, generator=torch.Generator().manual_seed(3))
+        terms = [
+            model.objective(denoiser, x, mask, reconstruction=c, **same, generator=torch.Generator().manual_seed(3))
+            for c in (0.0, 0.25, 1.0)
+        ]
         elbo = model.elbo(denoiser, x, mask, **same, generator=torch.Generator().manual_seed(3))
-        return terms.diffusion, terms.reconstruction, elbo.diffusion
+        return elbo.diffusion, *(term.diffusion for term in terms), *(term.loss for term in terms)
 
-    diffusion, reconstruction, reference = draw(x0)
-    torch.testing.assert_close(diffusion, reference)
+    first = draw(x0)
+    bound, *_, plain, mixed, reconstruction = first
+    for value in first[1:4]:
+        torch.testing.assert_close(value, bound)
+    torch.testing.assert_close(plain, bound)
     assert bool(torch.isfinite(reconstruction).all())
+    torch.testing.assert_close(mixed, 0.75 * bound + 0.25 * reconstruction)
     changed = x0.clone()
     changed[:, 1], changed[:, 5] = (x0[:, 1] + 1) % 4, (x0[:, 5] + 1) % 4
-    for ours, theirs in zip(draw(changed), (diffusion, reconstruction, reference), strict=True):
+    for ours, theirs in zip(draw(changed), first, strict=True):
         torch.testing.assert_close(ours, theirs)

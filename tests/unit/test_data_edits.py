@@ -110,6 +110,7 @@ def test_files_of_variants(tmp_path: Path, content: str) -> None:
         (b"mutation\nA2G\n\nA2\n", r"mutations.csv, line 4: mutation must be .* got 'A2'"),
         (b"id,mutation\n1,A2G\n2\n", r"mutations.csv, line 3: .* got ''"),
         (b"A2G\nnothing\n", r"mutations.csv, line 2: "),
+        (b"A5\nA2G\n", r"mutations.csv, line 1: mutation must be .* got 'A5'"),
         (b"mutation\n\xff\xfe\x00", "be a CSV file in UTF-8"),
         (b"mutation\nA2G\0\n", "zero bytes"),
         (b'mutation\n"A2G\n', "be a CSV file in UTF-8"),

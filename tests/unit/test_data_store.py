@@ -18,6 +18,7 @@ from scud.data import ingest
 from scud.data.alphabets import ALPHABETS, find_alphabet
 from scud.data.fasta import write_fasta
 from scud.data.ingest import sequence_keys
+from scud.data.sequences import load_sequences
 from scud.data.store import SequenceSet, StoreOptions, build_stores, default_cache
 from scud.errors import UserError
 
@@ -372,3 +373,25 @@ def test_gzip_and_plain_files_give_the_same_sequences(tmp_path: Path) -> None:
     zipped.write_bytes(gzip.compress(path.read_bytes()))
     one, other = (build_stores(file, PROTEIN, None, tmp_path / "cache")["train"] for file in (path, zipped))
     assert texts(one) == texts(other)
+
+
+def test_a_folder_for_validation_gives_its_own_validation_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
+    folder = uniref(tmp_path / "u")
+    source = load_sequences(folder / "consensus.fasta", files={"valid": folder})
+    valid = source.split("valid")
+    assert isinstance(valid, SequenceSet)
+    assert texts(valid) == ["ACDEF"]
+    with pytest.raises(UserError, match=r"data\.test must hold sequences of the split test"):
+        load_sequences(folder / "consensus.fasta", files={"valid": folder, "test": folder})
+
+
+def test_a_validation_file_that_is_filtered_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
+    train, valid = save(tmp_path, ["A" * 9] * 4, "train.fasta"), save(tmp_path, ["ACD"], "valid.fasta")
+    with pytest.raises(
+        UserError, match=r"valid\.fasta must leave sequences to use.*widen min_length and max_length, or give"
+    ):
+        load_sequences(train, files={"valid": valid}, min_length=5)

@@ -58,6 +58,9 @@ def test_bad_arguments() -> None:
     for sharpness in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UserError, match="sharpness must be positive and finite"):
             Blosum62(sharpness=sharpness)
+    for normalized in (True, False):
+        with pytest.raises(UserError, match="sharpness must leave all letters some chance to change"):
+            Blosum62(sharpness=30.0, normalized=normalized)
     with pytest.raises(UserError, match="frequencies must have shape"):
         Blosum62(torch.ones(4) / 4)
     with pytest.raises(UserError, match="frequencies must sum to 1"):

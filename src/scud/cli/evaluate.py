@@ -76,6 +76,8 @@ def main(arguments: Sequence[str]) -> None:
     check_source(run, source)
     split = options.split or ("test" if "test" in source.splits else "valid")
     examples = source.split(split)
+    if options.samples is not None and options.span is not None:
+        raise fail("samples and span", "not be given together", "both", "run the command once for each")
     if options.samples is not None:
         from scud.cli.quality import compare
 
@@ -92,7 +94,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def check_source(run: "Run", source: "Source") -> None:
-    """Raise `UserError` unless the data are of the kind the run was trained on."""
+    """Raise `UserError` unless the data are those the run was trained on."""
+    from scud.experiment import check_same_data
+
     if run.data:
         letters = None if source.alphabet is None else source.alphabet.letters
         if letters != run.data["alphabet"]:
@@ -102,6 +106,7 @@ def check_source(run: "Run", source: "Source") -> None:
         found = f"{source.num_states} states of shape {list(source.dims or ())}"
         rule = f"have the model's {run.model.num_states} states and shape {list(run.dims)}"
         raise fail("data", rule, found, "restore the data file that the run was trained on")
+    check_same_data(run, source)
 
 
 def bound(run: "Run", examples: Any, options: Evaluate, split: str) -> "Evaluation":

@@ -12,9 +12,9 @@ from scud.errors import fail
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
 
+    from scud.data.alphabets import Alphabet
     from scud.data.fasta import Record
 
 MARK = "?"
@@ -28,7 +28,8 @@ SHOWN = 10
 class Infill:
     """Redesign the residues of --positions, and those marked ? in the sequences, given the others, which never change.
 
-    Letters of unknown state, such as X, are redesigned too. Every input gives designs NAME_design_1, NAME_design_2, ...
+    Letters of unknown state, such as X, are redesigned too; ones that are read as another, such as U as C, stay as they are
+    written. Every input gives designs NAME_design_1, NAME_design_2, ...
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = parse(Infill, "infill", arguments)
     check_seed(options.seed)
-    for name, value in (("num", options.num), ("batch_tokens", options.batch_tokens)):
+    for name, value in (("num", options.num), ("steps", options.steps), ("batch_tokens", options.batch_tokens)):
         if value < 1:
             raise fail(name, "be at least 1", value, "leave it out for the default")
 
@@ -98,11 +99,11 @@ def main(arguments: Sequence[str]) -> None:
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     named = [
-        (f"{record.name}_design_{place % options.num + 1}", alphabet.decode(states.numpy()))
-        for place, ((record, _), states) in enumerate(zip(work, designs, strict=True))
+        (f"{record.name}_design_{place % options.num + 1}", written(record, gap, alphabet.decode(states.numpy())))
+        for place, ((record, gap), states) in enumerate(zip(work, designs, strict=True))
     ]
     write_fasta(target, named)
-    show(work, designs, named, alphabet.num_states)
+    show(work, named, alphabet)
     print(f"wrote {target}: {len(named)} designs of {len(records)} sequences by {options.steps} steps")
 
 
@@ -129,11 +130,13 @@ def choose(record: "Record", positions: str | None, num_states: int, longest: in
     return free
 
 
+def written(record: "Record", gap: "NDArray[np.bool_]", drawn: str) -> str:
+    """A design as text: what was drawn in the gap; elsewhere the letters of the file, also where they were read as others."""
+    return "".join(new if here else old for new, old, here in zip(drawn, record.text, gap, strict=True))
+
+
 def show(
-    work: "Sequence[tuple[Record, NDArray[np.bool_]]]",
-    designs: "Sequence[torch.Tensor]",
-    named: Sequence[tuple[str, str]],
-    num_states: int,
+    work: "Sequence[tuple[Record, NDArray[np.bool_]]]", named: Sequence[tuple[str, str]], alphabet: "Alphabet"
 ) -> None:
     """Print the first designs: residues redesigned, how many of those known before have changed, and what they are."""
     from rich.console import Console
@@ -142,8 +145,8 @@ def show(
 
     shown = min(SHOWN, len(named))
     table = Table("design", "redesigned", "changed", "residues", title=f"{shown} of {len(named)} designs")
-    for (record, gap), states, (name, text) in list(zip(work, designs, named, strict=True))[:SHOWN]:
-        changed = int(((states.numpy() != record.codes) & (record.codes < num_states)).sum())
-        residues = "".join(letter for letter, here in zip(text, gap, strict=True) if here)
-        table.add_row(escape(name), str(int(gap.sum())), str(changed), escape(residues))
+    for (record, gap), (name, text) in list(zip(work, named, strict=True))[:SHOWN]:
+        redesigned = [(new, old) for new, old, here in zip(text, record.codes, gap, strict=True) if here]
+        changed = sum(old < alphabet.num_states and new != alphabet.letters[old] for new, old in redesigned)
+        table.add_row(escape(name), str(len(redesigned)), str(changed), escape("".join(new for new, _ in redesigned)))
     Console().print(table)

@@ -34,7 +34,8 @@ def parse_range(argument: str, text: str) -> tuple[int, int]:
     Raises:
         UserError: the text is neither.
     """
-    first, _, last = text.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal()):
+    first, dash, last = text.partition("-")
+    last = last if dash else first
+    if not (first.isdecimal() and last.isdecimal()):
         raise fail(argument, "be a number or a range of them", repr(text), "write it as 100 or 80-120")
-    return int(first), int(last or first)
+    return int(first), int(last)

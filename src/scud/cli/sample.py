@@ -55,8 +55,9 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = parse(Sample, "sample", arguments)
     check_seed(options.seed)
-    if options.num < 1:
-        raise fail("num", "be at least 1", options.num, "64 is the default")
+    for name, value in (("num", options.num), ("steps", options.steps)):
+        if value < 1:
+            raise fail(name, "be at least 1", value, "leave it out for the default")
     lengths = None if options.length is None else parse_range("length", options.length)
 
     import torch

@@ -57,7 +57,7 @@ class Score:
     """Positions at once, padding included."""
 
     out: Path | None = None
-    """CSV file to write; RUN/scores.csv by default."""
+    """CSV file to write; RUN/scores.csv, or RUN/differences.csv of variants, by default."""
 
     seed: int = 0
     """Of all noise."""
@@ -77,7 +77,8 @@ def main(arguments: Sequence[str]) -> None:
 
     run = runs.load(options.run, options.device)
     alphabet = run.alphabet
-    target = options.out or RunFolder(options.run).scores
+    files = RunFolder(options.run)
+    target = options.out or (files.differences if options.input is None else files.scores)
     if not target.parent.is_dir():
         raise fail("out", "lie in a folder that exists", target, f"create {target.parent} first")
     if options.input is not None:

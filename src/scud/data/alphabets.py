@@ -85,7 +85,8 @@ class Alphabet:
         remedy = "remove or correct the record, or choose the alphabet with --data.alphabet"
         if letter.encode("latin-1", "replace") in (b"-", b"."):
             remedy = "this looks like an alignment: remove its gaps (- and .) to get plain sequences"
-        return fail(name, f"hold letters of {self.letters} only", f"{letter!r} at position {position}", remedy)
+        others = f" (or {self.others})" if self.others else ""
+        return fail(name, f"hold letters of {self.letters}{others} only", f"{letter!r} at position {position}", remedy)
 
     def _entries(self) -> list[tuple[str, int]]:
         known = [(letter, state) for state, letter in enumerate(self.letters)]

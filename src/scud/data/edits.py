@@ -140,7 +140,8 @@ def read_mutations(path: str | Path) -> list[str]:
             remedy = "call the column that holds them mutation"
             raise fail("mutations", f"have a column called {' or '.join(COLUMNS[:2])}", f"{header} in {path}", remedy)
         column = 0
-        lines = lines if _MUTATION.fullmatch(header[0].split(":")[0].strip()) else lines[1:]
+        # A header has no digit; what has one is a variant, perhaps a mistyped one.
+        lines = lines if any(letter.isdigit() for letter in header[0]) else lines[1:]
     else:
         lines = lines[1:]
     if not lines:

@@ -39,10 +39,11 @@ _VISIBLE = bytes(byte not in _WHITE for byte in range(256))
 
 
 class Record(NamedTuple):
-    """A sequence by name: codes [length] uint8, the alphabet's states, B where unknown."""
+    """A sequence by name: codes [length] uint8, the alphabet's states, B where unknown; and its letters as written."""
 
     name: str
     codes: NDArray[np.uint8]
+    text: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +93,15 @@ def read_fasta(path: str | Path, alphabet: Alphabet, *, marked: str = "") -> lis
     records, seen = list[Record](), dict[str, int]()
     for block in read_blocks(path, alphabet, marked=marked):
         sequences = np.split(block.codes.copy(), np.cumsum(block.lengths)[:-1])
+        ends = [*block.headers[1:, 0].tolist(), len(block.text)]
         for i, (codes, line) in enumerate(zip(sequences, block.lines(), strict=True)):
             name = block.name(i) or f"record_{block.before + i + 1}"
             if name in seen:
                 rule, value = "name each record differently", f"{name!r} on lines {seen[name]} and {line}"
                 raise fail(str(path), rule, value, "rename or remove one of the two")
             seen[name] = int(line)
-            records.append(Record(name, codes))
+            written = b"".join(block.text[block.headers[i, 1] : ends[i]].split())[: len(codes)].decode("latin-1")
+            records.append(Record(name, codes, written.upper() if alphabet.folds else written))
     return records
 
 

@@ -40,7 +40,11 @@ def load_sequences(
     splits = dict(build_stores(train, letters, StoreOptions(**filters, valid_share=hashed)))
     report = report_of("", splits)
     for name, path in given.items():
-        splits[name] = build_stores(path, letters, StoreOptions(**filters))["train"]
+        found = build_stores(path, letters, StoreOptions(**filters))
+        own = name if path.is_dir() else "train"  # a UniRef50 folder has splits of its own
+        if own not in found:
+            raise fail(f"data.{name}", f"hold sequences of the split {own}", path, "give a FASTA file")
+        splits[name] = found[own]
         report += report_of(f"{name} file: ", {"train": splits[name]})
     if "valid" not in splits:
         remedy = "give a file by --data.valid, raise --data.valid-share, or add sequences"

@@ -185,8 +185,9 @@ def _read_into(folder: Path, path: Path, alphabet: Alphabet, options: StoreOptio
     if not examples["train"]:
         held = sum(examples.values())
         losses = [f"read {tally.records:,}", *_losses(tally, options), *([f"held out {held:,}"] if held else [])]
-        remedy = "widen min_length and max_length, lower valid_share, or give more sequences"
-        raise fail(str(path), "leave sequences to train on", f"none: {', '.join(losses)}", remedy)
+        share = "lower valid_share, " if options.valid_share else ""
+        remedy = f"widen min_length and max_length, {share}or give more sequences"
+        raise fail(str(path), "leave sequences to use", f"none: {', '.join(losses)}", remedy)
 
 
 def _losses(tally: Tally, options: StoreOptions) -> list[str]:

@@ -11,6 +11,7 @@ H(x0) plus only what a factorised prior cannot know at t_max.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,15 +42,15 @@ class Noisy:
 
 @dataclass(frozen=True)
 class Objective:
-    """What training may minimise, in nats per example: each [batch]. Both have the ideal denoiser as their minimum.
+    """What training minimises, in nats per example: each [batch].
 
     Attributes:
-        diffusion: an estimate of the bound's diffusion term.
-        reconstruction: the cross-entropy of x0 itself, weighted over t as masking weights it.
+        loss: the mixture of the bound's diffusion term and the reconstruction term that was asked for.
+        diffusion: the estimate of the bound's diffusion term, without gradient.
     """
 
+    loss: Tensor
     diffusion: Tensor
-    reconstruction: Tensor
 
 
 @dataclass(frozen=True)
@@ -196,18 +197,31 @@ class Diffusion(nn.Module, ABC):
         x0: Tensor,
         mask: Tensor | None = None,
         *,
+        reconstruction: float = 0.0,
         known: Tensor | None = None,
         label: Tensor | None = None,
         generator: torch.Generator | None = None,
         u: Tensor | None = None,
     ) -> Objective:
-        """The two terms that training mixes, from one draw and one call of the denoiser. Arguments and errors as in `elbo`."""
+        """What training minimises, from one draw and one call of the denoiser: (1 - c) diffusion + c reconstruction.
+
+        Both terms have the ideal denoiser as their minimum. Other arguments and errors as in `elbo`.
+
+        Args:
+            reconstruction: c in [0, 1], the share of the cross-entropy of x0 itself (see the method of that name).
+        """
         drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
-        terms = (
-            per_example(term(drawn.logits, drawn.x0, drawn.noisy, drawn.counted))
-            for term in (self.integrand, self.reconstruction)
-        )
-        return Objective(*(values * drawn.weight.to(values.dtype) for values in terms))
+
+        def total(term: Callable[..., Tensor], logits: Tensor) -> Tensor:
+            values = per_example(term(logits, drawn.x0, drawn.noisy, drawn.counted))
+            return values * drawn.weight.to(values.dtype)
+
+        diffusion = total(self.integrand, drawn.logits if reconstruction < 1 else drawn.logits.detach())
+        loss = diffusion
+        if reconstruction > 0:
+            other = total(self.reconstruction, drawn.logits)
+            loss = other if reconstruction == 1 else torch.lerp(diffusion, other, reconstruction)
+        return Objective(loss, diffusion.detach())
 
     def _draw(
         self,

@@ -29,7 +29,6 @@ from scud.processes.kernel import Kernel
 from scud.schedules import MutualInformation, Schedule
 from scud.typing import Conditioning
 
-
 SMALLEST = 1e-30
 """What is taken for 0 before a logarithm."""
 

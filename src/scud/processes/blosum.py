@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scud.errors import check_choice, check_distribution, fail
+from scud.errors import UserError, check_choice, check_distribution, fail
 from scud.processes.base import MatrixProcess
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -58,6 +58,10 @@ SWISSPROT = (
 """Amino-acid composition in percent (UniProtKB/Swiss-Prot release statistics, 2022), in the order of AMINO_ACIDS."""
 
 
+SLOWEST = 1e-5
+"""The least rate of a letter, and the least rate of forgetting, beside the largest rate."""
+
+
 class Blosum62(MatrixProcess):
     """Substitutions by BLOSUM62, or by another log-odds matrix that Biopython has.
 
@@ -68,7 +72,7 @@ class Blosum62(MatrixProcess):
         matrix: name of the matrix, one of PER_BIT.
 
     Raises:
-        UserError: frequencies that are no distribution over 20 states, sharpness not positive and finite, unknown matrix.
+        UserError: frequencies that are no distribution over 20 states, sharpness not positive or too large, unknown matrix.
     """
 
     def __init__(
@@ -91,7 +95,12 @@ class Blosum62(MatrixProcess):
         rates = law.fill_diagonal_(0.0)
         if normalized:
             rates = rates / rates.sum(1, keepdim=True)
+        if not bool(torch.isfinite(rates).all()) or float(rates.sum(1).min() / rates.sum(1).max()) < SLOWEST:
+            raise _too_sharp(sharpness)
         super().__init__(rates - rates.sum(1).diag())
+        slow = self._eigenvalues.real.sort(descending=True).values[1]
+        if float(-slow) < SLOWEST * self.max_rate:
+            raise _too_sharp(sharpness)
 
     def spec(self) -> dict[str, Any]:
         return {
@@ -101,6 +110,11 @@ class Blosum62(MatrixProcess):
             "normalized": self.normalized,
             "matrix": self.matrix,
         }
+
+
+def _too_sharp(sharpness: float) -> UserError:
+    remedy = "lower it: 1 is the matrix as it is"
+    return fail("sharpness", "leave all letters some chance to change, and to reach all others", sharpness, remedy)
 
 
 def load_matrix(name: str) -> Tensor:

@@ -11,7 +11,7 @@ def proteins() -> Config:
         process=ProcessConfig(kind="blosum62", normalized=True),
         schedule=ScheduleConfig(kind="mutual_information"),
         diffusion=DiffusionConfig(kind="scud", gamma=1.0),
-        network=NetworkConfig(kind="bytenet", width=256, layers=6, hidden=128, dropout=0.1),
+        network=NetworkConfig(kind="bytenet", width=256, layers=6, dropout=0.1),
         training=TrainingConfig(
             steps=1200,
             batch_tokens=2048,

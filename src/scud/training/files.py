@@ -57,8 +57,13 @@ class RunFolder:
 
     @property
     def scores(self) -> Path:
-        """Bounds of sequences, or differences of variants."""
+        """Bounds of sequences."""
         return self.path / "scores.csv"
+
+    @property
+    def differences(self) -> Path:
+        """Differences of variants to their wild type."""
+        return self.path / "differences.csv"
 
     def written(self) -> list[Path]:
         """Every file that commands write here, there or not."""
@@ -70,6 +75,7 @@ class RunFolder:
             self.curves,
             self.quality,
             self.scores,
+            self.differences,
             *self.path.glob("evaluation-*.json"),
         ]
         return [self.last, self.best, *model, *samples, *single]

@@ -87,13 +87,9 @@ class DiffusionTraining(pl.LightningModule):
         batch = portion.batch
         given = {"known": portion.known, "label": batch.label, "u": portion.u}
         share = self.settings.reconstruction
-        if share:
-            terms = self.model.objective(self.network, batch.x0, batch.mask, **given, generator=noise)
-            diffusion, mixed = terms.diffusion, torch.lerp(terms.diffusion, terms.reconstruction, share)
-        else:
-            diffusion = mixed = self.model.elbo(self.network, batch.x0, batch.mask, **given, generator=noise).diffusion
-        loss = mixed.sum() / portion.positions
-        self.losses.append(diffusion.detach().sum() / portion.positions)
+        terms = self.model.objective(self.network, batch.x0, batch.mask, reconstruction=share, **given, generator=noise)
+        loss = terms.loss.sum() / portion.positions
+        self.losses.append(terms.diffusion.sum() / portion.positions)
         if portion.last:
             mean = self.trainer.strategy.reduce(torch.stack(self.losses).mean(), reduce_op="mean")
             self.loss, self.losses = float(mean), []
@@ -105,7 +101,7 @@ class DiffusionTraining(pl.LightningModule):
     ) -> None:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.gradient_norm = float(norm)
-        self._check("the gradient of the diffusion term", self.gradient_norm)
+        self._check("the gradient of the loss", self.gradient_norm)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         self.learning_rate = learning_rate(self.settings, self.step)
