@@ -3,8 +3,8 @@
     python -m benchmarks.proteins_step [--threads 2] [--steps 6]
 
 Tokens 16 x 256, ByteNet of width 256 and 16 layers. The network alone: token embeddings, the same blocks with fixed counts,
-cross-entropy, backward, clipping, AdamW. A full step adds times, noise, evidence and the loss of the recipe. The two alternate, so
-that whatever else the machine does hits both; the ratio is that of the medians, its error from the pairs' ratios.
+cross-entropy, backward, clipping, AdamW. A full step adds times, noise, evidence and the recipe's loss. The two alternate,
+so that whatever else the machine does hits both; the ratio is that of the medians, its error from the pairs' ratios.
 """
 
 import argparse

@@ -15,22 +15,17 @@ import csv
 import math
 import multiprocessing
 import statistics
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from benchmarks.runs import machine, train_once
 from scud.config import Config, DiffusionConfig, ProcessConfig
-from scud.data import SequenceSet
-from scud.data.buckets import in_order
 from scud.evaluation import evaluate
 from scud.experiment import load_data
 from scud.recipes import RECIPES
-from scud.typing import Batch
 
 ROWS = {
     "SCUD, BLOSUM62": ("scud", "blosum62"),
@@ -54,25 +49,6 @@ class Table:
     repeats: int
     sequences: int
     options: dict[str, dict[str, object]]
-
-
-class Part:
-    """About `most` of the sequences of a set: every n-th in the order of length."""
-
-    def __init__(self, whole: SequenceSet, most: int) -> None:
-        every = max(len(whole) // most, 1)
-        self.whole, self.index = whole, whole.by_length(torch.arange(0, len(whole), every))
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def batch(self, index: Tensor) -> Batch:
-        return self.whole.batch(self.index[index])
-
-    def batches(self, size: int, tokens: int) -> Iterator[Tensor]:  # noqa: ARG002
-        lengths = self.whole.lengths(self.index)
-        counts = torch.bincount(lengths).numpy()
-        return in_order(counts, tokens)  # the index is in order of length: ranks are places in it
 
 
 def find(folder: Path, name: str) -> Path:
@@ -111,9 +87,7 @@ def one(table: Table, work: tuple[str, int]) -> None:
     torch.set_num_threads(1)
     config = configuration(table, row, seed)
     trained = train_once(config, table.out / folder_name(row, seed))
-    held = load_data(config.data).split("valid")
-    assert isinstance(held, SequenceSet), "proteins are sequences"
-    valid = Part(held, table.sequences)
+    valid = load_data(config.data).split("valid").part(table.sequences)
     results = [
         evaluate(trained.model, trained.network, valid, repeats=table.repeats, seed=s) for s in range(EVALUATIONS)
     ]

@@ -182,7 +182,8 @@ def train(
     if start is None or start.step < config.training.steps:
         network, model = prepared.network.to(place), prepared.model.to(place)
         source = prepared.source
-        splits, data = (source.split("train"), source.split("valid")), source.spec()
+        valid = source.split("valid").part(config.training.validation_examples)
+        splits, data = (source.split("train"), valid), source.spec()
         fit(
             model,
             network,

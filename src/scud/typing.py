@@ -4,6 +4,7 @@ Shapes are written [batch, *dims] for data (any number of dimensions: [batch, le
 [batch, channels, height, width] for images) and B for the number of states.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,3 +69,17 @@ class Batch:
         """The same examples on a device."""
         mask, label = (None if part is None else part.to(device) for part in (self.mask, self.label))
         return Batch(self.x0.to(device), mask, label)
+
+
+class ExampleSet(Protocol):
+    """Examples in a fixed order, such as a split of `scud.data.Source`."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor, /) -> Batch:
+        """The examples at index [batch]."""
+        ...
+
+    def batches(self, size: int, tokens: int, /) -> Iterable[Tensor]:
+        """All indices once, in batches: of `size` examples, or of sequences that take up `tokens` positions."""
+        ...

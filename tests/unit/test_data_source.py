@@ -60,3 +60,12 @@ def test_a_source_needs_a_validation_split() -> None:
 def test_a_source_refuses_a_split_that_does_not_fit(valid: Examples, message: str) -> None:
     with pytest.raises(UserError, match=f"split 'valid' .*{message}"):
         source(TRAIN, valid)
+
+
+def test_a_part_of_the_examples() -> None:
+    examples = Examples(torch.arange(10, dtype=torch.uint8).reshape(10, 1), torch.arange(10))
+    part = examples.part(4)
+    assert part.x[:, 0].tolist() == [0, 2, 5, 7]
+    assert part.label is not None
+    assert part.label.tolist() == [0, 2, 5, 7]
+    assert examples.part(10) is examples

@@ -395,3 +395,23 @@ def test_a_validation_file_that_is_filtered_out_is_named(tmp_path: Path, monkeyp
         UserError, match=r"valid\.fasta must leave sequences to use.*widen min_length and max_length, or give"
     ):
         load_sequences(train, files={"valid": valid}, min_length=5)
+
+
+@given(st.integers(1, 40))
+@settings(deadline=None, max_examples=15)
+def test_a_part_is_spread_over_lengths_and_keeps_to_the_budget(
+    tmp_path_factory: pytest.TempPathFactory, most: int
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "part"
+    folder.mkdir(exist_ok=True)
+    whole = build_stores(save(folder, ["A" * n for n in range(1, 31)]), PROTEIN, None, folder)["train"]
+    part = whole.part(most)
+    assert len(part) == min(most, 30)
+    index = torch.cat(list(part.batches(1, 64)))
+    assert sorted(index.tolist()) == list(range(len(part)))
+    lengths = part.batch(torch.arange(len(part))).mask
+    assert lengths is not None
+    counts = sorted(lengths.sum(1).tolist())
+    assert len(set(counts)) == len(part), "every length once"
+    assert counts[-1] - counts[0] >= 29 * (len(part) - 1) // len(part), "from short to long"
+    assert all(len(batch) * int(part.batch(batch).x0.shape[1]) <= 64 for batch in part.batches(1, 64))

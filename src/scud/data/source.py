@@ -15,7 +15,7 @@ from torch import Tensor
 from scud.data.alphabets import Alphabet
 from scud.data.store import SequenceSet
 from scud.errors import check_states, fail
-from scud.typing import Batch
+from scud.typing import Batch, ExampleSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,22 +41,23 @@ class Examples:
         """All indices in order, `size` at a time."""
         return torch.split(torch.arange(len(self)), size)
 
+    def part(self, most: int) -> "Examples":
+        """At most so many of the examples, spread evenly over their order; always the same ones."""
+        if len(self) <= most:
+            return self
+        index = torch.arange(most) * len(self) // most
+        return Examples(self.x[index], None if self.label is None else self.label[index])
+
     def state_counts(self) -> Tensor:
         """How often every state occurs, up to the largest one: [at most B] int64."""
         return torch.bincount(self.x.flatten())
 
 
-class Split(Protocol):
+class Split(ExampleSet, Protocol):
     """The examples of a split."""
 
-    def __len__(self) -> int: ...
-
-    def batch(self, index: Tensor, /) -> Batch:
-        """The examples at `index` [batch]."""
-        ...
-
-    def batches(self, size: int, tokens: int, /) -> Iterable[Tensor]:
-        """All indices once, in batches of `size` examples, or of sequences that take up `tokens` positions."""
+    def part(self, most: int, /) -> ExampleSet:
+        """At most so many of the examples; always the same ones."""
         ...
 
     def state_counts(self) -> Tensor:

@@ -103,6 +103,10 @@ class SequenceSet:
         """All examples once, like lengths together, each batch padded to at most `tokens` positions."""
         return (self.by_length(ranks) for ranks in in_order(self.length_counts, tokens))
 
+    def part(self, most: int) -> "SequenceSet | SequencePart":
+        """At most so many of the examples, spread evenly over lengths; always the same ones."""
+        return self if len(self) <= most else SequencePart(self, most)
+
     @property
     def codes(self) -> NDArray[np.uint8]:
         """The residues of all examples, one after another, B where unknown."""
@@ -136,6 +140,25 @@ class SequenceSet:
             lines.append(f"read {tally.folded:,} lower-case letters as upper case")
         span = f"of length {shortest} to {self.longest}, {mean:.0f} on average"
         return [*lines, f"{self.summary['split']}: {len(self):,} examples {span}"]
+
+
+class SequencePart:
+    """Some of the examples of a set: `most` of them, spread evenly over the order of length."""
+
+    def __init__(self, whole: SequenceSet, most: int) -> None:
+        self.whole = whole
+        self.index = whole.by_length(torch.arange(most) * len(whole) // most)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The examples `index` [n] of this part."""
+        return self.whole.batch(self.index[index])
+
+    def batches(self, size: int, tokens: int) -> Iterator[Tensor]:  # noqa: ARG002
+        """As of the whole set: places in this part are ranks in the order of length."""
+        return in_order(torch.bincount(self.whole.lengths(self.index)).numpy(), tokens)
 
 
 def default_cache() -> Path:

@@ -11,9 +11,8 @@ the ratio of total nats to total positions.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,21 +20,7 @@ from torch import Tensor, nn
 from scud.diffusion import Diffusion
 from scud.diffusion.base import counted_positions
 from scud.errors import fail
-from scud.typing import Batch
-
-
-class ExampleSet(Protocol):
-    """Examples in a fixed order, such as a split of `scud.data.Source`."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, index: Tensor, /) -> Batch:
-        """The examples at index [batch]."""
-        ...
-
-    def batches(self, size: int, tokens: int, /) -> Iterable[Tensor]:
-        """All indices once, in batches: of `size` examples, or of sequences that take up `tokens` positions."""
-        ...
+from scud.typing import Batch, ExampleSet
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def find_matches(
 ) -> NDArray[np.bool_]:
     """[N] whether `match` or more letters in a row of a query are found in a training sequence.
 
-    A query shorter than that has none. Memory grows with the queries; the training data are read in chunks.
+    A query shorter than that has none. Memory grows with the queries, and by a byte per letter of the training data.
     """
     if match < 1:
         raise fail("match", "be at least 1", match, "20 is usual for proteins")

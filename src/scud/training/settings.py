@@ -84,6 +84,11 @@ class TrainingConfig(Section):
     validate_every: int = Field(
         default=250, ge=1, description="Steps between validations; the checkpoint and the model are written there too."
     )
+    validation_examples: int = Field(
+        default=1000,
+        ge=1,
+        description="At most so many validation examples are used in training; always the same ones.",
+    )
     validation_repeats: int = Field(
         default=4, ge=1, description="Draws of noise per validation example, always the same ones."
     )
