@@ -158,10 +158,10 @@ def train(
     # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
     saved = files.last.exists() or files.model.exists()
     start = checkpoint.read(files.last) if resume and saved else None
-    if start is not None and files.model.exists():
-        check_same_data(runs.load(files.path), prepared.source)
     if start is not None:
         check_checkpoint(prepared.network, start, files.last)
+        if start.p0 is not None:
+            check_same_data(prepared.source, start.p0)
     elif config.init_from is not None:
         other, letters = runs.load(config.init_from), prepared.source.spec().get("alphabet")
         if other.data.get("alphabet") != letters:
@@ -231,13 +231,9 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
         raise fail("out", "not hold a run already", files.path, remedy)
 
 
-def check_same_data(run: runs.Run, source: Source) -> None:
-    """Raise `UserError` unless the training data have the marginal, and the lengths, of those a run was trained on."""
-    lengths = source.spec().get("length_counts")
-    same = torch.allclose(source.marginal(), run.model.p0.cpu(), rtol=1e-12, atol=0)
-    if same and lengths is not None:
-        same = lengths.equal(run.length_counts)
-    if not same:
+def check_same_data(source: Source, p0: Tensor) -> None:
+    """Raise `UserError` unless the training data have the marginal p0 [B] of those that a run was trained on."""
+    if not torch.allclose(source.marginal(), p0.cpu(), rtol=1e-12, atol=0):
         remedy = "restore the data file that the run was trained on, or train a new run on the new data"
         raise fail("data", "be those that the run was trained on", f"another {source.name}", remedy)
 

@@ -163,7 +163,7 @@ def test_data_that_is_missing_or_has_changed(
     path = write_npz(tmp_path, x_train=np.random.default_rng(0).integers(0, 256, (20, 4, 4)))
     options = [*tiny, f"--data.train={path}", "--training.steps=1", "--out", tmp_path / "untested"]
     assert scud("train", "images", *options).status == 0
-    assert "split must be one of train, valid, got 'test'" in refuse("evaluate", tmp_path / "untested")
+    assert "split must be one of train, valid, got 'test'" in refuse("evaluate", tmp_path / "untested", "--split=test")
     np.savez(path, x_train=np.random.default_rng(0).integers(0, 256, (20, 6, 4)))
     changed = refuse("evaluate", tmp_path / "untested", "--split=valid")
     assert "have the model's 5 states and shape [1, 4, 4], got 5 states of shape [1, 6, 4]" in changed

@@ -106,7 +106,7 @@ def check_source(run: "Run", source: "Source") -> None:
         found = f"{source.num_states} states of shape {list(source.dims or ())}"
         rule = f"have the model's {run.model.num_states} states and shape {list(run.dims)}"
         raise fail("data", rule, found, "restore the data file that the run was trained on")
-    check_same_data(run, source)
+    check_same_data(source, run.model.p0)
 
 
 def bound(run: "Run", examples: Any, options: Evaluate, split: str) -> "Evaluation":

@@ -25,6 +25,7 @@ class Checkpoint:
         optimizer: state of the optimiser.
         best: lowest validation loss so far, nats per position.
         seconds: spent training.
+        p0: training marginal [B], by which other data are told apart; None in checkpoints of earlier versions.
     """
 
     step: int
@@ -33,6 +34,7 @@ class Checkpoint:
     optimizer: dict[str, Any]
     best: float
     seconds: float
+    p0: torch.Tensor | None = None
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:

@@ -116,7 +116,8 @@ class DiffusionTraining(pl.LightningModule):
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         average = self.ema.network.state_dict()
-        return Checkpoint(self.step, self.network.state_dict(), average, optimizer.state_dict(), best, seconds)
+        p0 = self.model.p0.cpu()
+        return Checkpoint(self.step, self.network.state_dict(), average, optimizer.state_dict(), best, seconds, p0)
 
     def _check(self, term: str, value: float) -> None:
         if not math.isfinite(value):
