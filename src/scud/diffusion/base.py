@@ -55,10 +55,18 @@ class Objective:
 
 @dataclass(frozen=True)
 class Elbo:
-    """One estimate of the bound on -log p(x0), by its terms, in nats per example: each [batch]."""
+    """One estimate of the bound on -log p(x0), by its terms, in nats per example: each [batch].
+
+    Attributes:
+        diffusion: the estimate of the diffusion term.
+        prior: the prior term, exact.
+        control: the diffusion term of a denoiser that knows p0 alone, on the same noise, less its expectation. Its mean
+            is 0 for every x0, and it varies as `diffusion` does: any multiple may be taken off.
+    """
 
     diffusion: Tensor
     prior: Tensor
+    control: Tensor
 
     @property
     def total(self) -> Tensor:
@@ -75,6 +83,15 @@ class _Drawn:
     logits: Tensor
     weight: Tensor
     counted: Tensor | None
+
+    def total(self, term: Callable[..., Tensor], logits: Tensor) -> Tensor:
+        """A term of the bound over all positions that count, with these logits: nats per example, [batch]."""
+        values = per_example(term(logits, self.x0, self.noisy, self.counted))
+        return values * self.weight.to(values.dtype)
+
+    def real(self, nats: Tensor) -> Tensor:
+        """Sum of nats [batch, *dims] over the positions that count: [batch]."""
+        return per_example(nats if self.counted is None else nats * self.counted)
 
 
 class Diffusion(nn.Module, ABC):
@@ -181,15 +198,19 @@ class Diffusion(nn.Module, ABC):
                 slice of a larger sample to stratify over accumulation steps and machines.
 
         Returns:
-            Elbo with diffusion and prior terms [batch], nats per example.
+            Elbo with diffusion term, prior term and control variate [batch], nats per example.
 
         Raises:
             UserError: x0 is empty or holds a state outside 0..B-1.
         """
         drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
-        diffusion = per_example(self.integrand(drawn.logits, drawn.x0, drawn.noisy, drawn.counted))
-        prior = self.prior_nats[drawn.x0] if drawn.counted is None else self.prior_nats[drawn.x0] * drawn.counted
-        return Elbo(diffusion * drawn.weight.to(diffusion.dtype), per_example(prior).to(diffusion.dtype))
+        diffusion = drawn.total(self.integrand, drawn.logits)
+        independent = drawn.total(self.integrand, self.p0.log().to(diffusion.dtype).expand(drawn.logits.shape))
+        # Of independent positions p0 is the whole truth: their bound is tight, and holds for every x0 on its own.
+        prior, nats = (
+            drawn.real(table[drawn.x0]).to(diffusion.dtype) for table in (self.prior_nats, -self.p0.log())
+        )
+        return Elbo(diffusion, prior, independent - (nats - prior))
 
     def objective(
         self,
@@ -211,15 +232,10 @@ class Diffusion(nn.Module, ABC):
             reconstruction: c in [0, 1], the share of the cross-entropy of x0 itself (see the method of that name).
         """
         drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
-
-        def total(term: Callable[..., Tensor], logits: Tensor) -> Tensor:
-            values = per_example(term(logits, drawn.x0, drawn.noisy, drawn.counted))
-            return values * drawn.weight.to(values.dtype)
-
-        diffusion = total(self.integrand, drawn.logits if reconstruction < 1 else drawn.logits.detach())
+        diffusion = drawn.total(self.integrand, drawn.logits if reconstruction < 1 else drawn.logits.detach())
         loss = diffusion
         if reconstruction > 0:
-            other = total(self.reconstruction, drawn.logits)
+            other = drawn.total(self.reconstruction, drawn.logits)
             loss = other if reconstruction == 1 else torch.lerp(diffusion, other, reconstruction)
         return Objective(loss, diffusion.detach())
 
@@ -262,8 +278,8 @@ class Diffusion(nn.Module, ABC):
         """
         counted = counted_positions(mask, known)
         positions = x0.numel() if counted is None else counted.sum().clamp_min(1)
-        elbo = self.elbo(denoiser, x0, mask, known=known, label=label, generator=generator, u=u)
-        return elbo.diffusion.sum() / positions
+        terms = self.objective(denoiser, x0, mask, known=known, label=label, generator=generator, u=u)
+        return terms.loss.sum() / positions
 
     def check_logits(self, logits: Tensor, x: Tensor) -> None:
         """Raise `UserError` unless a denoiser's logits fit states x [batch, *dims]."""

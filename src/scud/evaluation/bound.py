@@ -4,6 +4,13 @@ Times come from the mixture of `scud.diffusion.times`, whose estimate has finite
 over all examples and draws: u of example i in draw r is (U + (r + π(i) / N) / R) mod 1, π a random order. So the draws
 of one example are spread evenly over times. The prior term is exact.
 
+Most of the noise of a draw is how many positions happened to be noised, and how. A model that knows p0 alone sees the same
+noise, and its own expectation is known: the difference c (`Elbo.control`) has mean 0, and a multiple of it is taken off,
+
+    y - β c,      β = Σ (y - ȳ) c / Σ c²,      y the diffusion term of a draw, ȳ the mean per position times its positions.
+
+So that the estimate stays unbiased, draws are dealt into two halves in turn, and each half takes its β from the other.
+
 The standard error is that of the mean over examples, each represented by the mean of its draws: it covers both which
 examples are in the set and which noise was drawn, and errs on the large side, since it takes the draws of different
 examples for independent where they are stratified. Where examples differ in their number of positions, it is that of
@@ -18,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from scud.diffusion import Diffusion
-from scud.diffusion.base import counted_positions
+from scud.diffusion.base import counted_positions, per_example
 from scud.errors import fail
 from scud.typing import Batch, ExampleSet
 
@@ -33,7 +40,9 @@ class Evaluation:
         positions: positions that count, of all examples together: real and not given.
         diffusion: the bound's diffusion term, nats per example.
         prior: its prior term, nats per example.
+        independent: exact -log p of positions drawn from p0 independently, nats per example.
         standard_error: of `nats_per_position`.
+        gain_error: of `gain`.
     """
 
     examples: int
@@ -41,7 +50,9 @@ class Evaluation:
     positions: float
     diffusion: float
     prior: float
+    independent: float
     standard_error: float
+    gain_error: float
 
     @property
     def total(self) -> float:
@@ -52,6 +63,11 @@ class Evaluation:
     def nats_per_position(self) -> float:
         """Total nats over total real positions."""
         return self.total * self.examples / self.positions
+
+    @property
+    def gain(self) -> float:
+        """What knowing more than p0 saves, nats per position: free of what examples differ in by their letters alone."""
+        return (self.independent - self.total) * self.examples / self.positions
 
     @property
     def bits_per_dim(self) -> float:
@@ -116,8 +132,9 @@ def evaluate(
     device = model.p0.device
     generator = torch.Generator(device).manual_seed(seed)
     u = stratified_quantiles(count, repeats, seed)
-    diffusion = torch.zeros(count, dtype=torch.float64)
-    prior, positions, done = torch.zeros_like(diffusion), torch.zeros(count, dtype=torch.int64), 0
+    diffusion, control = torch.zeros(2, repeats, count, dtype=torch.float64)
+    prior, independent, positions = torch.zeros(3, count, dtype=torch.float64)
+    done = 0
     was_training = network.training
     network.eval()
     try:
@@ -127,23 +144,44 @@ def evaluate(
                 given = None if known is None else known(batch, generator)
                 options = {"known": given, "label": batch.label, "u": u[draw, index].to(device)}
                 elbo = model.elbo(network, batch.x0, batch.mask, **options, generator=generator)
-                diffusion[index] += elbo.diffusion.double().cpu() / repeats
-                prior[index] += elbo.prior.double().cpu() / repeats
+                diffusion[draw, index] = elbo.diffusion.double().cpu()
+                control[draw, index] = elbo.control.double().cpu()
                 counted = counted_positions(batch.mask, given)
-                positions[index] += batch.x0[0].numel() if counted is None else counted.flatten(1).sum(1).cpu()
+                counted = torch.ones_like(batch.x0, dtype=torch.bool) if counted is None else counted
+                prior[index] += elbo.prior.double().cpu()
+                positions[index] += per_example(counted).cpu()
+                independent[index] -= per_example(model.p0.log()[batch.x0.long()] * counted).cpu()
                 done += len(index)
                 if progress is not None:
                     progress(done / (count * repeats))
     finally:
         network.train(was_training)
+    prior, independent, positions = (total / repeats for total in (prior, independent, positions))
+    nats = less_control(diffusion, control, positions).mean(0)
     return Evaluation(
         examples=count,
         repeats=repeats,
-        positions=int(positions.sum()) / repeats,
-        diffusion=float(diffusion.mean()),
+        positions=float(positions.sum()),
+        diffusion=float(nats.mean()),
         prior=float(prior.mean()),
-        standard_error=ratio_error(diffusion + prior, positions / repeats),
+        independent=float(independent.mean()),
+        standard_error=ratio_error(nats + prior, positions),
+        gain_error=ratio_error(independent - nats - prior, positions),
     )
+
+
+def less_control(diffusion: Tensor, control: Tensor, positions: Tensor) -> Tensor:
+    """Diffusion terms less a multiple of their control variates, all [repeats, N]; positions [N]."""
+    noise, half = control.flatten(), torch.arange(control.numel()) % 2
+    size = positions.expand_as(diffusion).flatten()
+
+    def by_half(values: Tensor) -> Tensor:
+        return torch.zeros(2, dtype=values.dtype).index_add(0, half, values)
+
+    tiny = torch.finfo(noise.dtype).tiny  # of a single draw, one half is empty: β = 0
+    mean = by_half(diffusion.flatten()) / by_half(size).clamp_min(tiny)
+    multiple = by_half((diffusion.flatten() - mean[half] * size) * noise) / by_half(noise.square()).clamp_min(tiny)
+    return diffusion - (multiple[1 - half] * noise).reshape(control.shape)
 
 
 def stratified_quantiles(count: int, repeats: int, seed: int) -> Tensor:
