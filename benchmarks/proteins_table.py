@@ -6,8 +6,10 @@
 FOLDER_OF_DATA holds NAME_train.fasta and NAME_valid.fasta, perhaps with .gz. Each run is kept in its own folder; one that is
 finished is not trained again, one that was cut short is resumed. When a run ends its row is written to OUT/rows.csv. A figure
 is the mean of several evaluations with seeds of their own; their spread gives the error of evaluation, that of the noise
-alone. The 95% interval of a single evaluation also covers which sequences are in the set. `--from FOLDER` starts each run
-from the weights of the run of the same name in another table.
+alone. The 95% interval of a single evaluation also covers which sequences are in the set. The gain is over letters drawn
+independently by their frequency, in nats per residue; its error covers which sequences are in the set, as the interval does,
+and is smaller, since sequences differ most in what their letters are worth. `--from FOLDER` starts each run from the weights
+of the run of the same name in another table.
 """
 
 import argparse
@@ -94,16 +96,9 @@ def one(table: Table, work: tuple[str, int]) -> None:
     nats = [result.nats_per_position for result in results]
     mean, error = statistics.mean(nats), statistics.stdev(nats) / math.sqrt(EVALUATIONS)
     reach = 1.96 * results[0].standard_error
-    low, high = math.exp(mean - reach), math.exp(mean + reach)
-    values = [
-        row,
-        seed,
-        f"{math.exp(mean):.4f}",
-        f"{math.exp(mean) * error:.4f}",
-        f"{low:.3f}",
-        f"{high:.3f}",
-        f"{mean:.5f}",
-    ]
+    gain = statistics.mean(result.gain for result in results)
+    figures = [math.exp(mean), math.exp(mean) * error, math.exp(mean - reach), math.exp(mean + reach)]
+    values = [row, seed, *(f"{figure:.5f}" for figure in (*figures, gain, results[0].gain_error))]
     with (table.out / "rows.csv").open("a", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerow(values)
     print(f"{table.name}: {', '.join(map(str, values))}", flush=True)
@@ -113,16 +108,16 @@ def show(path: Path, seeds: list[int]) -> None:
     """Print the rows that are done, as Markdown."""
     with path.open(newline="", encoding="utf-8") as file:
         done = {(row[0], int(row[1])): row[2:] for row in csv.reader(file)}
-    print(
-        "| model | perplexity, mean of seeds | each seed ± error of evaluation | 95% interval over sequences (first seed) |"
-    )
-    print("|---|---|---|---|")
+    print("| model | perplexity | each seed ± error of evaluation | 95% interval | gain, each seed ± standard error |")
+    print("|---|---|---|---|---|")
     for row in ROWS:
         runs = [done[row, seed] for seed in seeds if (row, seed) in done]
         if runs:
-            each = ", ".join(f"{float(run[0]):.3f} ± {float(run[1]):.3f}" for run in runs)
-            mean = statistics.mean(float(run[0]) for run in runs)
-            print(f"| {row} | {mean:.3f} | {each} | {float(runs[0][2]):.2f} to {float(runs[0][3]):.2f} |")
+            figures = [[float(value) for value in run] for run in runs]
+            each = ", ".join(f"{run[0]:.3f} ± {run[1]:.3f}" for run in figures)
+            gains = ", ".join(f"{run[4]:.4f} ± {run[5]:.4f}" for run in figures)
+            mean = statistics.mean(run[0] for run in figures)
+            print(f"| {row} | {mean:.3f} | {each} | {figures[0][2]:.2f} to {figures[0][3]:.2f} | {gains} |")
 
 
 def main() -> None:

@@ -42,6 +42,10 @@ def test_from_data_to_pictures(scud: Command, tiny: list[str], tmp_path: Path, o
     assert f"{figures['bits_per_dim']:.3f} ± {figures['bits_per_dim_error']:.3f}" in evaluated.last_line
     assert "diffusion term" in evaluated.out
     assert "prior term" in evaluated.out
+    assert "gain over independent states" in evaluated.out
+    gain = (figures["independent"] - figures["diffusion"] - figures["prior"]) / 16
+    assert figures["gain"] == pytest.approx(gain)
+    assert figures["gain_error"] > 0
 
     sampled = scud("sample", run, "--num=5", "--steps=40", "--seed=3")
     assert sampled.status == 0, sampled.err

@@ -91,7 +91,9 @@ def test_of_estimates_where_positions_are_padded_or_known(kind: str) -> None:
     x0 = torch.tensor([[0, 5, 19, 3], [4, 4, 4, 17], [18, 7, 1, 2], [9, 12, 6, 6]]).repeat_interleave(draws, 0)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 1]]).bool().repeat_interleave(draws, 0)
     known = torch.tensor([False, True, False, False]).expand(len(x0), 4)
-    elbo = models[kind].elbo(denoiser, x0, mask, known=known, generator=generator, u=torch.rand(len(x0), generator=generator))
+    elbo = models[kind].elbo(
+        denoiser, x0, mask, known=known, generator=generator, u=torch.rand(len(x0), generator=generator)
+    )
     control, diffusion = (part.double().reshape(4, draws) for part in (elbo.control, elbo.diffusion))
     error = control.std(1) / draws**0.5
     assert float((control.mean(1) / error).abs().max()) < 5.6

@@ -1,13 +1,23 @@
-"""Random proteins on disk, for tests."""
+"""Sequences on disk, for tests."""
 
 from pathlib import Path
 
 import numpy as np
 
 from scud.data import SequenceSet, find_alphabet
+from scud.data.fasta import write_fasta
 from scud.data.store import build_stores
 
 PROTEIN = find_alphabet("protein")
+
+
+def save(folder: Path, sequences: list[str], name: str = "some.fasta") -> Path:
+    write_fasta(folder / name, ((f"s{i}", sequence) for i, sequence in enumerate(sequences)))
+    return folder / name
+
+
+def texts(sequences: SequenceSet) -> list[str]:
+    return [PROTEIN.decode(sequences.sequence(i)) for i in range(len(sequences))]
 
 
 def random_fasta(path: Path, count: int, shortest: int, longest: int, seed: int = 0) -> Path:

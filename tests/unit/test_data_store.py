@@ -1,7 +1,6 @@
 """Stores of sequences: what is in them is what a naive reader has, cut, dropped and split as the options say."""
 
 import gzip
-import json
 import pickle
 from collections import Counter
 from itertools import pairwise
@@ -15,23 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scud.data import ingest
-from scud.data.alphabets import ALPHABETS, find_alphabet
-from scud.data.fasta import write_fasta
+from scud.data.alphabets import find_alphabet
 from scud.data.ingest import sequence_keys
 from scud.data.sequences import load_sequences
 from scud.data.store import SequenceSet, StoreOptions, build_stores, default_cache
 from scud.errors import UserError
-
-PROTEIN = ALPHABETS["protein"]
-
-
-def save(folder: Path, sequences: list[str], name: str = "some.fasta") -> Path:
-    write_fasta(folder / name, ((f"s{i}", sequence) for i, sequence in enumerate(sequences)))
-    return folder / name
-
-
-def texts(sequences: SequenceSet) -> list[str]:
-    return [PROTEIN.decode(sequences.sequence(i)) for i in range(len(sequences))]
+from tests.unit.sequences import PROTEIN, save, texts
 
 
 def random_sequences(count: int, longest: int, letters: str = PROTEIN.letters) -> list[str]:
@@ -300,92 +288,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         build_stores(tmp_path / "nowhere.fasta", PROTEIN, None, tmp_path / "cache")
 
 
-# UniRef50 folders
-
-FOLDER = ["ACD", "ACDE", "ACDEF", "ACDEFG", "AC", "A" * 12]
-
-
-def uniref(folder: Path, splits: object = None, ells: object = None) -> Path:
-    folder.mkdir(exist_ok=True)
-    save(folder, FOLDER, "consensus.fasta")
-    given = {"train": [0, 4, 5], "valid": [2], "test": [], "rtest": [3]} if splits is None else splits
-    (folder / "splits.json").write_text(given if isinstance(given, str) else json.dumps(given))
-    lengths = np.array([len(sequence) for sequence in FOLDER]) if ells is None else ells
-    np.savez(folder / "lengths_and_offsets.npz", ells=lengths, seq_offsets=np.zeros(len(FOLDER)))
-    return folder
-
-
-def test_a_folder_gives_its_own_splits(tmp_path: Path) -> None:
-    stores = build_stores(uniref(tmp_path / "u"), PROTEIN, StoreOptions(max_length=8, valid_share=0.9), tmp_path)
-    assert {name: texts(split) for name, split in stores.items()} == {
-        "train": ["ACD", "AC", "AAAAAA", "AAAAAA"],
-        "valid": ["ACDEF"],
-    }
-    assert "dropped 2 that are in no split" in stores["train"].report()
-
-
-def test_a_folder_is_read_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scud.data.uniref._SLICE", 3)
-    splits = '{ "train" : [0,\n 4, 5 ,3,1], "valid":[2] }'
-    stores = build_stores(uniref(tmp_path / "u", splits), PROTEIN, None, tmp_path)
-    assert texts(stores["train"]) == ["ACD", "ACDE", "ACDEFG", "AC", "A" * 12]
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"ells": np.array([3, 4, 5, 7, 2, 12])}, ["length 7 of record 4 (s3), which has 6"]),
-        ({"ells": np.array([3, 4, 5]), "splits": {"train": [0]}}, ["more than 3 records"]),
-        ({"ells": np.array([3, 4, 5, 6, 2, 12, 9])}, ["6 records", "7 lengths"]),
-        ({"ells": np.zeros((2, 3), dtype=int)}, ["integers `ells`"]),
-        ({"ells": np.zeros(6)}, ["integers `ells`"]),
-        ({"splits": {"valid": [0]}}, ["train", "lists called valid"]),
-        ({"splits": {"train": [0, 6]}}, ["records 0..5", "6 in train"]),
-        ({"splits": {"train": [-1]}}, ["-1 in train"]),
-        ({"splits": {"train": [0, 1], "test": [1]}}, ["each record once", "1 in test"]),
-        ({"splits": {"train": ["a"]}}, ["whole numbers"]),
-        ({"splits": {"train": [0.5]}}, ["whole numbers"]),
-        ({"splits": "{"}, ["lists called nothing"]),
-        ({"splits": ""}, ["empty file"]),
-    ],
-)
-def test_a_folder_that_disagrees_with_itself_is_named(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
-    with pytest.raises(UserError) as error:
-        build_stores(uniref(tmp_path / "u", **change), PROTEIN, None, tmp_path / "cache")
-    for word in words:
-        assert word in str(error.value)
-    assert not list((tmp_path / "cache" / "sequences").iterdir())
-
-
-def test_a_folder_without_its_files_is_named(tmp_path: Path) -> None:
-    folder = uniref(tmp_path / "u")
-    (folder / "lengths_and_offsets.npz").write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"undamaged \.npz"):
-        build_stores(folder, PROTEIN, None, tmp_path / "cache")
-    (folder / "splits.json").unlink()
-    with pytest.raises(UserError, match=r"no splits\.json"):
-        build_stores(folder, PROTEIN, None, tmp_path / "cache")
-
-
 def test_gzip_and_plain_files_give_the_same_sequences(tmp_path: Path) -> None:
     path = save(tmp_path, random_sequences(50, 30))
     zipped = tmp_path / "zipped"
     zipped.write_bytes(gzip.compress(path.read_bytes()))
     one, other = (build_stores(file, PROTEIN, None, tmp_path / "cache")["train"] for file in (path, zipped))
     assert texts(one) == texts(other)
-
-
-def test_a_folder_for_validation_gives_its_own_validation_split(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
-    folder = uniref(tmp_path / "u")
-    source = load_sequences(folder / "consensus.fasta", files={"valid": folder})
-    valid = source.split("valid")
-    assert isinstance(valid, SequenceSet)
-    assert texts(valid) == ["ACDEF"]
-    with pytest.raises(UserError, match=r"data\.test must hold sequences of the split test"):
-        load_sequences(folder / "consensus.fasta", files={"valid": folder, "test": folder})
 
 
 def test_a_validation_file_that_is_filtered_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,10 @@ def show(result: "Evaluation", split: str, *, sequences: bool, span: float | Non
         table.add_row(name, f"{result.term_bits_per_dim(nats) * unit:.4f}", f"{nats:.3f}")
     figure = f"{result.bits_per_dim * unit:.4f} ± {result.bits_per_dim_error * unit:.4f}"
     table.add_row("bound", figure, f"{result.total:.3f}")
+    gain, error = (nats / math.log(2) * unit for nats in (result.gain, result.gain_error))
+    table.add_row(
+        "gain over independent states", f"{gain:.4f} ± {error:.4f}", f"{result.independent - result.total:.3f}"
+    )
     if sequences:
         low, high = result.perplexity_interval
         table.add_row("perplexity", f"{result.perplexity:.4f} ({low:.4f} to {high:.4f})", "")
@@ -174,9 +178,11 @@ def write(target: Path, result: "Evaluation", about: dict[str, Any]) -> None:
         "bits_per_dim": result.bits_per_dim,
         "perplexity": result.perplexity,
         "perplexity_interval": result.perplexity_interval if known else None,
+        "gain": result.gain,
         **dataclasses.asdict(result),
         "bits_per_dim_error": result.bits_per_dim_error if known else None,
         "standard_error": result.standard_error if known else None,
+        "gain_error": result.gain_error if known else None,
     }
     with replacing(target) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -207,9 +207,7 @@ class Diffusion(nn.Module, ABC):
         diffusion = drawn.total(self.integrand, drawn.logits)
         independent = drawn.total(self.integrand, self.p0.log().to(diffusion.dtype).expand(drawn.logits.shape))
         # Of independent positions p0 is the whole truth: their bound is tight, and holds for every x0 on its own.
-        prior, nats = (
-            drawn.real(table[drawn.x0]).to(diffusion.dtype) for table in (self.prior_nats, -self.p0.log())
-        )
+        prior, nats = (drawn.real(table[drawn.x0]).to(diffusion.dtype) for table in (self.prior_nats, -self.p0.log()))
         return Elbo(diffusion, prior, independent - (nats - prior))
 
     def objective(
