@@ -143,7 +143,7 @@ def test_scoring(refuse: Callable[..., str], run: Path, tmp_path: Path) -> None:
     assert "only --wild-type" in refuse("score", run, f"--wild-type={wild}")
     assert "ask for one thing" in refuse("score", run, f"--input={wild}", f"--wild-type={wild}")
     wrong = score("mutation\nA1G\nC1G\n")
-    assert "C1G" in wrong
+    assert "variants.csv, line 3: mutation C1G" in wrong
     assert "A" in wrong
     assert "A9G" in score("mutation\nA9G\n")
     assert "A1B" in score("mutation\nA1B\n")

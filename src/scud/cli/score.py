@@ -35,7 +35,7 @@ class Score:
 
     --wild-type FILE --mutations CSV: difference of the bounds of variant and wild type in nats, with its standard error.
     Positive means likelier than the wild type. It is an estimate of the log ratio of probabilities, not a bound on it. Both
-    get the same noise, so that it is known far better than either bound.
+    get the same noise, so that it is known far better than either bound. Other columns of the CSV file are kept.
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -135,7 +135,7 @@ def compare_variants(
     """Differences of bounds for the variants in a CSV file."""
     from rich.progress import Progress
 
-    from scud.data.edits import apply_variant, read_mutations
+    from scud.data.edits import read_mutations
     from scud.data.fasta import read_fasta
     from scud.evaluation.scores import score_variants
 
@@ -145,8 +145,8 @@ def compare_variants(
         raise fail(str(wild_type), "hold one sequence, the wild type", f"{len(records)} sequences", remedy)
     check_lengths(records, run.longest, wild_type)
     (wild,) = records
-    variants = read_mutations(mutations)
-    codes = [apply_variant(wild.codes, variant, alphabet, wild.name) for variant in variants]
+    table = read_mutations(mutations)
+    codes = table.apply(wild.codes, alphabet, wild.name)
     with Progress() as bar:
         task = bar.add_task("scoring variants", total=1.0)
         result = score_variants(
@@ -159,9 +159,11 @@ def compare_variants(
             seed=options.seed,
             progress=lambda share: bar.update(task, completed=share),
         )
-    figures = numbers(result.difference, result.standard_error)
-    write_table(target, ["mutation", "difference", "standard_error"], [*zip(variants, *figures, strict=True)])
-    print(f"wrote {target}: {len(variants)} variants of {wild.name}, nats above the wild type (estimates, not bounds)")
+    own = ["mutation", "difference", "standard_error"]
+    figures = zip(table.variants, *numbers(result.difference, result.standard_error), strict=True)
+    rows = [(*figure, *others) for figure, others in zip(figures, table.others, strict=True)]
+    write_table(target, [*own, *(f"given_{name}" if name in own else name for name in table.header)], rows, len(own))
+    print(f"wrote {target}: {len(rows)} variants of {wild.name}, nats above the wild type (estimates, not bounds)")
 
 
 def check_lengths(records: Iterable["Record"], longest: int, path: Path) -> None:
@@ -184,8 +186,8 @@ def numbers(*columns: "NDArray[np.float64]") -> list[list[str]]:
     return [[f"{value:.7g}" for value in column] for column in columns]
 
 
-def write_table(target: Path, header: list[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Write a CSV file, and print its first rows."""
+def write_table(target: Path, header: list[str], rows: Sequence[tuple[Any, ...]], columns: int | None = None) -> None:
+    """Write a CSV file, and print its first columns (all of them by default) of its first rows."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -197,7 +199,7 @@ def write_table(target: Path, header: list[str], rows: Sequence[tuple[Any, ...]]
         writer.writerow(header)
         writer.writerows(rows)
     title = None if len(rows) <= SHOWN else f"the first {SHOWN} of {len(rows)}"
-    table = Table(*(name.replace("_", " ") for name in header), title=title)
+    table = Table(*(name.replace("_", " ") for name in header[:columns]), title=title)
     for row in rows[:SHOWN]:
-        table.add_row(*(escape(str(value)) for value in row))
+        table.add_row(*(escape(str(value)) for value in row[:columns]))
     Console().print(table)

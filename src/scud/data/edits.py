@@ -5,7 +5,8 @@ Positions are counted from 1 where people write them, and from 0 in arrays.
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,8 +121,33 @@ def parse_positions(text: str, length: int) -> NDArray[np.int64]:
     return np.unique(np.concatenate(parts)).astype(np.int64)
 
 
-def read_mutations(path: str | Path) -> list[str]:
-    """The variants in a CSV file, as texts, in the order of its lines; blank lines are skipped.
+@dataclass(frozen=True)
+class VariantTable:
+    """A file of variants.
+
+    Attributes:
+        variants: as written, in the order of the lines.
+        places: file and line of each, for messages.
+        header: names of the file's other columns.
+        others: what stands in these, for each variant.
+    """
+
+    variants: list[str]
+    places: list[str]
+    header: list[str]
+    others: list[list[str]]
+
+    def apply(self, codes: NDArray[np.uint8], alphabet: Alphabet, name: str) -> list[NDArray[np.uint8]]:
+        """The sequence codes [length] with each variant; raises `UserError` as `apply_variant` does, naming the line."""
+        changed = []
+        for variant, place in zip(self.variants, self.places, strict=True):
+            with _located(place):
+                changed.append(apply_variant(codes, variant, alphabet, name))
+        return changed
+
+
+def read_mutations(path: str | Path) -> VariantTable:
+    """The variants in a CSV file; blank lines are skipped.
 
     The column is called mutation or mutant (or mutations, variant); a file of one column needs no header.
 
@@ -133,8 +159,8 @@ def read_mutations(path: str | Path) -> list[str]:
         raise fail(
             "mutations", "hold at least one variant", f"the empty file {path}", "write one a line, like A24G:L30V"
         )
-    header = [cell.strip().lower() for cell in lines[0][1]]
-    column = next((header.index(name) for name in COLUMNS if name in header), None)
+    header = [cell.strip() for cell in lines[0][1]]
+    column = next((i for name in COLUMNS for i, cell in enumerate(header) if cell.lower() == name), None)
     if column is None:
         if len(header) > 1:
             remedy = "call the column that holds them mutation"
@@ -146,17 +172,28 @@ def read_mutations(path: str | Path) -> list[str]:
         lines = lines[1:]
     if not lines:
         raise fail("mutations", "hold at least one variant", f"only a header in {path}", "write one a line below it")
-    return [_variant(path, number, row, column) for number, row in lines]
+    table = VariantTable([], [], [name for i, name in enumerate(header) if i != column], [])
+    for number, row in lines:
+        place = f"{path}, line {number}"
+        cells = [*row, *[""] * (len(header) - len(row))]
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise fail(place, f"have {len(header)} cells, as the first line", len(row), "quote cells that hold commas")
+        text = cells[column].strip()
+        with _located(place):
+            parse_variant(text)
+        table.variants.append(text)
+        table.places.append(place)
+        table.others.append([cell for i, cell in enumerate(cells[: len(header)]) if i != column])
+    return table
 
 
-def _variant(path: str | Path, number: int, row: list[str], column: int) -> str:
-    """The text of the variant in one row, checked."""
-    text = row[column].strip() if column < len(row) else ""
+@contextmanager
+def _located(place: str) -> Iterator[None]:
+    """Say where it was read before what is wrong with it."""
     try:
-        parse_variant(text)
+        yield
     except UserError as error:
-        raise UserError(f"{path}, line {number}: {error}") from None
-    return text
+        raise UserError(f"{place}: {error}") from None
 
 
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
