@@ -38,6 +38,9 @@ ROWS = {
 
 EVALUATIONS = 4
 
+HEADER = ("model", "seed", "perplexity", "error", "low", "high", "gain", "gain_error")
+"""Columns of rows.csv."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -99,25 +102,31 @@ def one(table: Table, work: tuple[str, int]) -> None:
     gain = statistics.mean(result.gain for result in results)
     figures = [math.exp(mean), math.exp(mean) * error, math.exp(mean - reach), math.exp(mean + reach)]
     values = [row, seed, *(f"{figure:.5f}" for figure in (*figures, gain, results[0].gain_error))]
-    with (table.out / "rows.csv").open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerow(values)
+    path = table.out / "rows.csv"
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([values] if path.stat().st_size else [HEADER, values])
     print(f"{table.name}: {', '.join(map(str, values))}", flush=True)
 
 
 def show(path: Path, seeds: list[int]) -> None:
     """Print the rows that are done, as Markdown."""
     with path.open(newline="", encoding="utf-8") as file:
-        done = {(row[0], int(row[1])): row[2:] for row in csv.reader(file)}
-    print("| model | perplexity | each seed ± error of evaluation | 95% interval | gain, each seed ± standard error |")
-    print("|---|---|---|---|---|")
-    for row in ROWS:
-        runs = [done[row, seed] for seed in seeds if (row, seed) in done]
+        done = {(row["model"], int(row["seed"])): row for row in csv.DictReader(file)}
+    print(
+        "| model | perplexity, mean of seeds | each seed ± error of evaluation | 95% interval, first seed "
+        "| gain of each seed ± standard error |\n|---|---|---|---|---|"
+    )
+    for model in ROWS:
+        runs = [done[model, seed] for seed in seeds if (model, seed) in done]
         if runs:
-            figures = [[float(value) for value in run] for run in runs]
-            each = ", ".join(f"{run[0]:.3f} ± {run[1]:.3f}" for run in figures)
-            gains = ", ".join(f"{run[4]:.4f} ± {run[5]:.4f}" for run in figures)
-            mean = statistics.mean(run[0] for run in figures)
-            print(f"| {row} | {mean:.3f} | {each} | {figures[0][2]:.2f} to {figures[0][3]:.2f} | {gains} |")
+            figures = [{name: float(run[name]) for name in HEADER[2:]} for run in runs]
+            each = ", ".join(f"{run['perplexity']:.3f} ± {run['error']:.3f}" for run in figures)
+            gains = ", ".join(f"{run['gain']:.4f} ± {run['gain_error']:.4f}" for run in figures)
+            mean, interval = (
+                statistics.mean(run["perplexity"] for run in figures),
+                f"{figures[0]['low']:.2f} to {figures[0]['high']:.2f}",
+            )
+            print(f"| {model} | {mean:.3f} | {each} | {interval} | {gains} |")
 
 
 def main() -> None:

@@ -153,7 +153,7 @@ def test_redesign_and_ranking(scud: Command, small: list[str], proteins: Path, t
 
     wild, variants = tmp_path / "wild.fasta", tmp_path / "variants.csv"
     wild.write_text(">wild\nACDEFGHIKL\n")
-    variants.write_text("difference,mutation\n0.5,A1G\n1,A1G:C2W\n,L10L\n")
+    variants.write_text("difference,mutation,given_difference\n0.5,A1G,a\n1,A1G:C2W,b\n,L10L,\n")
     compared = scud(
         "score",
         run,
@@ -169,4 +169,5 @@ def test_redesign_and_ranking(scud: Command, small: list[str], proteins: Path, t
     assert float(differences["L10L"]["difference"]) == 0
     assert float(differences["A1G"]["difference"]) != 0
     assert [row["given_difference"] for row in differences.values()] == ["0.5", "1", ""]
+    assert [row["given_given_difference"] for row in differences.values()] == ["a", "b", ""]
     assert "3 variants of wild" in compared.last_line

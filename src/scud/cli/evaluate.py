@@ -169,20 +169,18 @@ def show(result: "Evaluation", split: str, *, sequences: bool, span: float | Non
 
 
 def write(target: Path, result: "Evaluation", about: dict[str, Any]) -> None:
-    """Write the figures as JSON, which has no NaN: a single example has no standard error."""
+    """Write the figures as JSON, which has no NaN and no infinity: null in their place (one example has no error)."""
     from scud.files import replacing
 
-    known = math.isfinite(result.standard_error)
     figures = {
-        **about,
         "bits_per_dim": result.bits_per_dim,
+        "bits_per_dim_error": result.bits_per_dim_error,
         "perplexity": result.perplexity,
-        "perplexity_interval": result.perplexity_interval if known else None,
         "gain": result.gain,
         **dataclasses.asdict(result),
-        "bits_per_dim_error": result.bits_per_dim_error if known else None,
-        "standard_error": result.standard_error if known else None,
-        "gain_error": result.gain_error if known else None,
     }
+    numbers = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    interval = [value if math.isfinite(value) else None for value in result.perplexity_interval]
+    content = {**about, **numbers, "perplexity_interval": interval}
     with replacing(target) as temporary:
-        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -35,7 +35,8 @@ class Score:
 
     --wild-type FILE --mutations CSV: difference of the bounds of variant and wild type in nats, with its standard error.
     Positive means likelier than the wild type. It is an estimate of the log ratio of probabilities, not a bound on it. Both
-    get the same noise, so that it is known far better than either bound. Other columns of the CSV file are kept.
+    get the same noise, so that it is known far better than either bound. Other columns of the CSV file are
+    kept; one that has the name of a result is called given_NAME.
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -159,10 +160,15 @@ def compare_variants(
             seed=options.seed,
             progress=lambda share: bar.update(task, completed=share),
         )
-    own = ["mutation", "difference", "standard_error"]
+    header = ["mutation", "difference", "standard_error"]
     figures = zip(table.variants, *numbers(result.difference, result.standard_error), strict=True)
-    rows = [(*figure, *others) for figure, others in zip(figures, table.others, strict=True)]
-    write_table(target, [*own, *(f"given_{name}" if name in own else name for name in table.header)], rows, len(own))
+    rows = [(*figure, *others) for figure, others in zip(figures, table.other_cells, strict=True)]
+    own = len(header)
+    for name in table.other_names:
+        while name in header:
+            name = f"given_{name}"
+        header.append(name)
+    write_table(target, header, rows, own)
     print(f"wrote {target}: {len(rows)} variants of {wild.name}, nats above the wild type (estimates, not bounds)")
 
 

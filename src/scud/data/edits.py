@@ -4,6 +4,7 @@ Positions are counted from 1 where people write them, and from 0 in arrays.
 """
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ def parse_variant(text: str) -> tuple[Mutation, ...]:
     for part in text.strip().split(":"):
         found = _MUTATION.fullmatch(part.strip())
         if found is None:
-            remedy = "write A24G for G in place of A at position 24, and join several mutations with colons"
+            remedy = "write A24G for G in place of A at position 24, join several with colons, and separate columns by commas"
             raise fail("mutation", "be a letter, a position and a letter", repr(text), remedy)
         mutations.append(Mutation(found[1], int(found[2]), found[3]))
     return tuple(mutations)
@@ -128,17 +129,21 @@ class VariantTable:
     Attributes:
         variants: as written, in the order of the lines.
         places: file and line of each, for messages.
-        header: names of the file's other columns.
-        others: what stands in these, for each variant.
+        other_names: of the file's columns, that of the variants left out.
+        other_cells: what stands in these, for each variant.
     """
 
     variants: list[str]
     places: list[str]
-    header: list[str]
-    others: list[list[str]]
+    other_names: list[str]
+    other_cells: list[list[str]]
 
     def apply(self, codes: NDArray[np.uint8], alphabet: Alphabet, name: str) -> list[NDArray[np.uint8]]:
-        """The sequence codes [length] with each variant; raises `UserError` as `apply_variant` does, naming the line."""
+        """The sequence codes [length], called `name` in messages, with each of the variants.
+
+        Raises:
+            UserError: as `apply_variant` does, naming the line.
+        """
         changed = []
         for variant, place in zip(self.variants, self.places, strict=True):
             with _located(place):
@@ -160,6 +165,8 @@ def read_mutations(path: str | Path) -> VariantTable:
             "mutations", "hold at least one variant", f"the empty file {path}", "write one a line, like A24G:L30V"
         )
     header = [cell.strip() for cell in lines[0][1]]
+    while not header[-1]:  # a trailing comma; at least one cell is not blank
+        header.pop()
     column = next((i for name in COLUMNS for i, cell in enumerate(header) if cell.lower() == name), None)
     if column is None:
         if len(header) > 1:
@@ -172,19 +179,18 @@ def read_mutations(path: str | Path) -> VariantTable:
         lines = lines[1:]
     if not lines:
         raise fail("mutations", "hold at least one variant", f"only a header in {path}", "write one a line below it")
-    table = VariantTable([], [], [name for i, name in enumerate(header) if i != column], [])
+    variants, places, others = [], [], []
     for number, row in lines:
-        place = f"{path}, line {number}"
+        places.append(f"{path}, line {number}")
         cells = [*row, *[""] * (len(header) - len(row))]
         if any(cell.strip() for cell in cells[len(header) :]):
-            raise fail(place, f"have {len(header)} cells, as the first line", len(row), "quote cells that hold commas")
-        text = cells[column].strip()
-        with _located(place):
-            parse_variant(text)
-        table.variants.append(text)
-        table.places.append(place)
-        table.others.append([cell for i, cell in enumerate(cells[: len(header)]) if i != column])
-    return table
+            rule = f"have no more cells than the first line, {len(header)}"
+            raise fail(places[-1], rule, len(row), "quote what holds a comma")
+        variants.append(cells[column].strip())
+        with _located(places[-1]):
+            parse_variant(variants[-1])
+        others.append([cell for i, cell in enumerate(cells[: len(header)]) if i != column])
+    return VariantTable(variants, places, [name for i, name in enumerate(header) if i != column], others)
 
 
 @contextmanager
@@ -204,7 +210,7 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
         text = path.read_bytes().decode("utf-8-sig")
         if "\0" in text:
             raise ValueError("it has zero bytes")
-        reader = csv.reader(text.splitlines(), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         return [(reader.line_num, row) for row in reader]
     except (ValueError, csv.Error) as error:
         raise fail("mutations", "be a CSV file in UTF-8", f"{path} ({error})", "save the table as CSV") from None

@@ -60,8 +60,9 @@ class Elbo:
     Attributes:
         diffusion: the estimate of the diffusion term.
         prior: the prior term, exact.
-        control: the diffusion term of a denoiser that knows p0 alone, on the same noise, less its expectation. Its mean
-            is 0 for every x0, and it varies as `diffusion` does: any multiple may be taken off.
+        control: the diffusion term of a denoiser that knows p0 alone, on the same noise, less its expectation. Over
+            uniform u and all noise its mean is 0 for every x0, so that any multiple of it may be taken off `diffusion`,
+            which varies in a like way.
     """
 
     diffusion: Tensor
@@ -84,12 +85,12 @@ class _Drawn:
     weight: Tensor
     counted: Tensor | None
 
-    def total(self, term: Callable[..., Tensor], logits: Tensor) -> Tensor:
-        """A term of the bound over all positions that count, with these logits: nats per example, [batch]."""
+    def estimate(self, term: Callable[..., Tensor], logits: Tensor) -> Tensor:
+        """Of the integral of a term (`integrand` or `reconstruction`) with these logits: nats per example, [batch]."""
         values = per_example(term(logits, self.x0, self.noisy, self.counted))
         return values * self.weight.to(values.dtype)
 
-    def real(self, nats: Tensor) -> Tensor:
+    def sum(self, nats: Tensor) -> Tensor:
         """Sum of nats [batch, *dims] over the positions that count: [batch]."""
         return per_example(nats if self.counted is None else nats * self.counted)
 
@@ -204,11 +205,12 @@ class Diffusion(nn.Module, ABC):
             UserError: x0 is empty or holds a state outside 0..B-1.
         """
         drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
-        diffusion = drawn.total(self.integrand, drawn.logits)
-        independent = drawn.total(self.integrand, self.p0.log().to(diffusion.dtype).expand(drawn.logits.shape))
+        diffusion = drawn.estimate(self.integrand, drawn.logits)
         # Of independent positions p0 is the whole truth: their bound is tight, and holds for every x0 on its own.
-        prior, nats = (drawn.real(table[drawn.x0]).to(diffusion.dtype) for table in (self.prior_nats, -self.p0.log()))
-        return Elbo(diffusion, prior, independent - (nats - prior))
+        independent = drawn.estimate(self.integrand, self.p0.log().expand(drawn.logits.shape))
+        prior, nats = (drawn.sum(table[drawn.x0]) for table in (self.prior_nats, -self.p0.log()))
+        control = independent - (nats - prior)
+        return Elbo(diffusion, prior.to(diffusion.dtype), control.to(diffusion.dtype))
 
     def objective(
         self,
@@ -230,10 +232,10 @@ class Diffusion(nn.Module, ABC):
             reconstruction: c in [0, 1], the share of the cross-entropy of x0 itself (see the method of that name).
         """
         drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
-        diffusion = drawn.total(self.integrand, drawn.logits if reconstruction < 1 else drawn.logits.detach())
+        diffusion = drawn.estimate(self.integrand, drawn.logits if reconstruction < 1 else drawn.logits.detach())
         loss = diffusion
         if reconstruction > 0:
-            other = drawn.total(self.reconstruction, drawn.logits)
+            other = drawn.estimate(self.reconstruction, drawn.logits)
             loss = other if reconstruction == 1 else torch.lerp(diffusion, other, reconstruction)
         return Objective(loss, diffusion.detach())
 

@@ -1,15 +1,16 @@
 """The bound on the likelihood of a set of examples, and how sure the estimate is.
 
-Times come from the mixture of `scud.diffusion.times`, whose estimate has finite variance, as one systematic sample
-over all examples and draws: u of example i in draw r is (U + (r + π(i) / N) / R) mod 1, π a random order. So the draws
-of one example are spread evenly over times. The prior term is exact.
+Examples are dealt into two halves in turn, whose draws are independent. Times come from the mixture of
+`scud.diffusion.times`, whose estimate has finite variance, as one systematic sample over all examples and draws of a half: u
+of example i of N in draw r is (U + (r + π(i) / N) / R) mod 1, π a random order. So the draws of one example are spread
+evenly over times. The prior term is exact.
 
-Most of the noise of a draw is how many positions happened to be noised, and how. A model that knows p0 alone sees the same
+Much of the noise of a draw is how many positions happened to be noised, and how. A model that knows p0 alone sees the same
 noise, and its own expectation is known: the difference c (`Elbo.control`) has mean 0, and a multiple of it is taken off,
 
-    y - β c,      β = Σ (y - ȳ) c / Σ c²,      y the diffusion term of a draw, ȳ the mean per position times its positions.
+    y - β c,      β = Σ (y - ȳ) c / Σ c²,      y the diffusion term of a draw, ȳ the mean per position times its positions,
 
-So that the estimate stays unbiased, draws are dealt into two halves in turn, and each half takes its β from the other.
+the β of each half from the other one, so that the estimate stays unbiased; 0 where that has fewer than 16 draws.
 
 The standard error is that of the mean over examples, each represented by the mean of its draws: it covers both which
 examples are in the set and which noise was drawn, and errs on the large side, since it takes the draws of different
@@ -29,6 +30,9 @@ from scud.diffusion.base import counted_positions, per_example
 from scud.errors import fail
 from scud.typing import Batch, ExampleSet
 
+ENOUGH = 16
+"""Draws from which a regression on the control variate is trusted: of fewer, its coefficient has heavy tails."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -38,11 +42,11 @@ class Evaluation:
         examples: how many.
         repeats: draws of time and noise per example.
         positions: positions that count, of all examples together: real and not given.
-        diffusion: the bound's diffusion term, nats per example.
+        diffusion: the estimate of the bound's diffusion term, its control variate taken off, nats per example.
         prior: its prior term, nats per example.
-        independent: exact -log p of positions drawn from p0 independently, nats per example.
-        standard_error: of `nats_per_position`.
-        gain_error: of `gain`.
+        independent: -log p if positions were independent with law p0, exact, nats per example.
+        standard_error: of `nats_per_position`; NaN for a single example.
+        gain_error: of `gain`, nats per position; NaN for a single example.
     """
 
     examples: int
@@ -66,7 +70,10 @@ class Evaluation:
 
     @property
     def gain(self) -> float:
-        """What knowing more than p0 saves, nats per position: free of what examples differ in by their letters alone."""
+        """-log p0 less the bound, nats per position: at least so much is saved by knowing more than p0.
+
+        Examples differ in it by less than in the bound, which also says how rare their states are.
+        """
         return (self.independent - self.total) * self.examples / self.positions
 
     @property
@@ -131,7 +138,10 @@ def evaluate(
         raise fail("repeats and batch_size", "be at least 1", f"{repeats} and {batch_size}", "4 and 256 are usual")
     device = model.p0.device
     generator = torch.Generator(device).manual_seed(seed)
-    u = stratified_quantiles(count, repeats, seed)
+    u = torch.empty(repeats, count, dtype=torch.float64)
+    times = torch.Generator().manual_seed(seed)
+    for half in (0, 1):
+        u[:, half::2] = stratified_quantiles(u[:, half::2].shape[1], repeats, times)
     diffusion, control = torch.zeros(2, repeats, count, dtype=torch.float64)
     prior, independent, positions = torch.zeros(3, count, dtype=torch.float64)
     done = 0
@@ -157,7 +167,7 @@ def evaluate(
     finally:
         network.train(was_training)
     prior, independent, positions = (total / repeats for total in (prior, independent, positions))
-    nats = less_control(diffusion, control, positions).mean(0)
+    nats = take_off_control(diffusion, control, positions).mean(0)
     return Evaluation(
         examples=count,
         repeats=repeats,
@@ -170,23 +180,31 @@ def evaluate(
     )
 
 
-def less_control(diffusion: Tensor, control: Tensor, positions: Tensor) -> Tensor:
-    """Diffusion terms less a multiple of their control variates, all [repeats, N]; positions [N]."""
-    noise, half = control.flatten(), torch.arange(control.numel()) % 2
-    size = positions.expand_as(diffusion).flatten()
+def take_off_control(diffusion: Tensor, control: Tensor, positions: Tensor) -> Tensor:
+    """Diffusion terms y - β c of all draws, nats, [repeats, N]; even and odd examples take β from each other.
 
-    def by_half(values: Tensor) -> Tensor:
-        return torch.zeros(2, dtype=values.dtype).index_add(0, half, values)
+    Args:
+        diffusion: y, nats, [repeats, N].
+        control: c, nats, [repeats, N].
+        positions: that count, [N].
+    """
+    beta = torch.zeros(control.shape[1], dtype=control.dtype)
+    for half in (0, 1):
+        others = slice(1 - half, None, 2)
+        beta[half::2] = regression(diffusion[:, others], control[:, others], positions[others])
+    return diffusion - beta * control
 
-    tiny = torch.finfo(noise.dtype).tiny  # of a single draw, one half is empty: β = 0
-    mean = by_half(diffusion.flatten()) / by_half(size).clamp_min(tiny)
-    multiple = by_half((diffusion.flatten() - mean[half] * size) * noise) / by_half(noise.square()).clamp_min(tiny)
-    return diffusion - (multiple[1 - half] * noise).reshape(control.shape)
+
+def regression(diffusion: Tensor, control: Tensor, positions: Tensor) -> float:
+    """β = Σ (y - ȳ) c / Σ c² over some draws; 0 for too few of them, or where a bound is infinite."""
+    if control.numel() < ENOUGH or not bool(diffusion.isfinite().all()):
+        return 0.0
+    residual = diffusion - diffusion.mean() / positions.mean() * positions
+    return float((residual * control).sum() / control.square().sum().clamp_min(torch.finfo(control.dtype).tiny))
 
 
-def stratified_quantiles(count: int, repeats: int, seed: int) -> Tensor:
+def stratified_quantiles(count: int, repeats: int, generator: torch.Generator) -> Tensor:
     """u [repeats, count] float64: one systematic sample of [0, 1), each example's draws 1 / repeats apart."""
-    generator = torch.Generator().manual_seed(seed)
     offset = torch.rand((), dtype=torch.float64, generator=generator)
     place = torch.randperm(count, generator=generator).double() / count
     return (offset + (torch.arange(repeats).unsqueeze(1) + place) / repeats) % 1.0
