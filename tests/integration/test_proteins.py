@@ -35,7 +35,7 @@ def test_from_a_fasta_file_to_samples(
     assert "validation perplexity" in trained.last_line
     assert {path.name for path in run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "model", "curves.png"}
 
-    evaluated = scud("evaluate", run, "--repeats=3")
+    evaluated = scud("evaluate", run, "--repeats=40")
     assert evaluated.status == 0, evaluated.err
     figures = json.loads((run / "evaluation-valid.json").read_text())
     low, high = figures["perplexity_interval"]

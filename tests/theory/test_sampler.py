@@ -1,6 +1,6 @@
 """Samples follow the exact reversal from the factorised prior, for every process, gamma, schedule and model.
 
-The law Σ_x Π_d prior(x_d) p(x0 | x, s), averaged over s, is enumerated; 200,000 draws are compared with it by chi-squared
+The law Σ_x Π_d prior(x_d) p(x0 | x, s), averaged over s, is enumerated; 100,000 draws are compared with it by chi-squared
 at a false-alarm rate of 1e-7. The step grid is fine enough that its own error stays below what this can see.
 """
 
@@ -29,7 +29,7 @@ from tests.theory.oracle import (
     states,
 )
 
-DRAWS = 200_000
+DRAWS = 100_000
 FALSE_ALARM = 1e-7
 NUM_STATES = 3
 KNOWN = 1
