@@ -15,7 +15,7 @@ from scud.config import Config, DataConfig, NetworkConfig, ProcessConfig, differ
 from scud.data import Source, load_digits, load_images, load_sequences
 from scud.diffusion import Diffusion
 from scud.errors import fail
-from scud.networks.bytenet import PRESETS
+from scud.networks import bytenet, unet
 from scud.processes.blosum import AMINO_ACIDS
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
@@ -77,11 +77,15 @@ def network_spec(config: NetworkConfig, source: Source) -> runs.Spec:
         remedy = "use unet for images and bytenet for sequences"
         raise fail("network.kind", "suit the data", f"{config.kind} for {source.name}", remedy)
     if config.kind == "unet":
-        size = {"width": config.width, "blocks": config.blocks, "levels": config.levels, "head": config.head}
-        return {**shared, **size, "dims": source.dims}
-    if config.preset is not None:
-        return {**shared, **PRESETS[config.preset]}
-    return {**shared, "width": config.width, "layers": config.layers, "hidden": config.hidden}
+        presets, shared = unet.PRESETS, {**shared, "head": config.head, "dims": source.dims}
+        size = {"width": config.width, "blocks": config.blocks, "levels": config.levels}
+    else:
+        presets = bytenet.PRESETS
+        size = {"width": config.width, "layers": config.layers, "hidden": config.hidden}
+    if config.preset is not None and config.preset not in presets:
+        remedy = "choose one of these, or leave it out and give a width"
+        raise fail("network.preset", f"be one of {', '.join(presets)} for {config.kind}", config.preset, remedy)
+    return {**shared, **(size if config.preset is None else presets[config.preset])}
 
 
 def process_spec(config: ProcessConfig, source: Source) -> runs.Spec:

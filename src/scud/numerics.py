@@ -56,6 +56,11 @@ def stratified_uniform(count: int, generator: torch.Generator | None, device: to
     return (offset + torch.arange(count, dtype=torch.float64, device=device) / count) % 1.0
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context without autocast on the device of `like`: the diffusion computes in float32 whatever the network runs in."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def generalised_kl(true: Tensor, predicted: Tensor) -> Tensor:
     """Σ_y [predicted - true + true log(true / predicted)] over the last dimension, in nats, never negative.
 
@@ -83,7 +88,7 @@ class _Blockwise(torch.autograd.Function):
         gradient = torch.zeros_like(logits) if logits.requires_grad else None
         for index in blocks:
             rows = logits.detach()[index]
-            with torch.set_grad_enabled(gradient is not None):
+            with torch.set_grad_enabled(gradient is not None), full_precision(logits):
                 rows.requires_grad_(gradient is not None)
                 block = function(rows, index)
                 if gradient is not None:

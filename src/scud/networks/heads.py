@@ -5,6 +5,7 @@
   e_b on [-1, 1], log p_b = log(sigmoid((e_{b+1} - m) / s) - sigmoid((e_b - m) / s)), the first and last bin open. It is
   computed as log sigmoid(u) + log sigmoid(-l) + log(1 - exp(l - u)), u and l the scaled upper and lower edges: a
   product, not a difference, so it stays finite in float32 with finite gradients everywhere.
+- mixed: a discretised logistic plus one free logit per state, which begins as the logistic and can become any law.
 """
 
 import torch

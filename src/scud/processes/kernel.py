@@ -160,8 +160,22 @@ class Kernel(nn.Module, ABC):
             states[block] = self.operator(flat[block]).draw(states[block], generator)
         return states.reshape(index.shape)
 
-    def transport(self, weight: Tensor, amounts: Tensor) -> Tensor:
-        """M(a)ᵀ weight for weight [B, d] and amounts [n]: -> [n, B, d], differentiable in weight."""
-        count, width = amounts.shape[0], weight.shape[1]
-        operator = self.general_operator(amounts.repeat_interleave(width))
+    def transport(self, amounts: Tensor) -> "Transport":
+        """weight [B, d] -> M(a)ᵀ weight for each of these amounts [n], built once for many weights."""
+        return Transport(self, amounts)
+
+
+class Transport(nn.Module):
+    """weight [B, d] -> M(a)ᵀ weight [n, B, d] for fixed amounts a [n], differentiable in the weight."""
+
+    amounts: Tensor
+
+    def __init__(self, kernel: Kernel, amounts: Tensor) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.register_buffer("amounts", amounts, persistent=False)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        count, width = self.amounts.shape[0], weight.shape[1]
+        operator = self.kernel.general_operator(self.amounts.repeat_interleave(width))
         return operator.apply(weight.T.repeat(count, 1)).reshape(count, width, -1).transpose(1, 2)
