@@ -114,9 +114,9 @@ class NetworkConfig(Section):
     kind: Literal["unet", "bytenet"] = Field(
         default="unet", description="unet: a U-Net for images; bytenet: dilated convolutions for sequences."
     )
-    preset: Literal["1M", "3M", "4M", "10M", "12M", "40M", "80M", "600M", "paper"] | None = Field(
+    preset: Literal["0.6M", "1M", "3M", "4M", "10M", "12M", "40M", "80M", "600M", "paper"] | None = Field(
         default=None,
-        description="A size by approximate number of parameters, instead of the options that make it up. unet: 1M, 4M, 12M and "
+        description="A size by approximate number of parameters, instead of the options that make it up. unet: 0.6M, 4M, 12M and "
         "paper; bytenet: 1M, 3M, 10M, 40M, 80M and 600M.",
     )
     width: int = Field(default=64, ge=8, multiple_of=8, description="Channels of the features.")

@@ -21,12 +21,12 @@ from scud.numerics import full_precision
 from scud.typing import Conditioning
 
 PRESETS = {
-    "1M": {"width": 48, "blocks": 2, "levels": 3},
-    "4M": {"width": 96, "blocks": 2, "levels": 3},
-    "12M": {"width": 128, "blocks": 5, "levels": 3},
+    "0.6M": {"width": 32, "blocks": 1, "levels": 3},
+    "4M": {"width": 64, "blocks": 2, "levels": 3},
+    "12M": {"width": 96, "blocks": 3, "levels": 3},
     "paper": {"width": 128, "blocks": 32, "levels": 1},
 }
-"""Sizes by approximate number of parameters; the paper's has 27 million."""
+"""Sizes by approximate number of parameters; the paper's has 27 million of them."""
 
 HEADS = ("categorical", "logistic", "mixed")
 
@@ -117,7 +117,7 @@ class UNet(nn.Module):
     Args:
         num_states: B.
         dims: (channels, height, width); height and width divisible by 2 ** (levels - 1).
-        width: channels of the features, a multiple of 8.
+        width: channels of the features at full resolution, a multiple of 8; twice as many at lower ones.
         blocks: residual blocks per resolution on the way down, and on the way up.
         levels: resolutions, each half the one before.
         dropout: probability in every block, in training only.
@@ -159,13 +159,18 @@ class UNet(nn.Module):
         self.merge_level = nn.Conv2d(channels * level, level, 1) if channels > 1 else nn.Identity()
         self.stem = nn.Conv2d(channels * self.embedding.shape[1], width, 3, padding=1)
 
-        def stage(inputs: int) -> nn.ModuleList:
-            return nn.ModuleList(Block(inputs, width, level, dropout) for _ in range(blocks))
+        widths = [width] + [2 * width] * (levels - 1)
 
-        self.down = nn.ModuleList(stage(width) for _ in range(levels))
-        ends = (Block(width, width, level, dropout) for _ in range(2))
-        self.middle_in, self.attention, self.middle_out = next(ends), Attention(width), next(ends)
-        self.up = nn.ModuleList(stage(2 * width) for _ in range(levels))
+        def stage(first: int, others: int, width: int) -> nn.ModuleList:
+            inputs = [first] + [others] * (blocks - 1)
+            return nn.ModuleList(Block(each, width, level, dropout) for each in inputs)
+
+        above, below, deepest = [width, *widths[:-1]], [*widths[1:], widths[-1]], widths[-1]
+        self.down = nn.ModuleList(stage(a, w, w) for a, w in zip(above, widths, strict=True))
+        self.middle_in = Block(deepest, deepest, level, dropout)
+        self.attention = Attention(deepest)
+        self.middle_out = Block(deepest, deepest, level, dropout)
+        self.up = nn.ModuleList(stage(b + w, 2 * w, w) for b, w in zip(below, widths, strict=True))
         self.norm = nn.GroupNorm(8, width)
         self.head = Head(head, width, channels, num_states)
 

@@ -17,9 +17,9 @@ class RankOneOperator(Operator):
         self.kept = kept.unsqueeze(-1)
         self.stationary, self.alternating = stationary, alternating
 
-    def rows(self, index: Tensor) -> Tensor:
+    def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         one_hot = nn.functional.one_hot(index, self.stationary.shape[0])
-        return (self.kept * one_hot + (1 - self.kept) * self.stationary).clamp_min(0)
+        return (self.kept * one_hot + (1 - self.kept) * self.stationary).clamp_min(0).to(dtype)
 
     def columns(self, index: Tensor) -> Tensor:
         one_hot = nn.functional.one_hot(index, self.stationary.shape[0])

@@ -23,8 +23,8 @@ class SpectralOperator(Operator):
         self.weights, self.level = weights, level
         self.basis, self.inverse = basis, inverse
 
-    def rows(self, index: Tensor) -> Tensor:
-        return ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0)
+    def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        return ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0).to(dtype)
 
     def columns(self, index: Tensor) -> Tensor:
         return ((self.inverse.T[index] * self.weights[self.level]) @ self.basis.T).clamp_min_(0)
