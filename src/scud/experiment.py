@@ -67,6 +67,8 @@ def prepare(config: Config) -> Prepared:
         network = runs.build_network(network_spec(config.network, source))
     if config.training.infill_share and source.dims is not None:
         raise fail("training.infill_share", "be 0 for images", config.training.infill_share, "it is for sequences")
+    if config.training.flips and source.dims is None:
+        raise fail("training.flips", "be False for sequences", True, "it mirrors images")
     return Prepared(source, model, network)
 
 

@@ -88,14 +88,14 @@ class _PosteriorDivergence(torch.autograd.Function):
     def forward(
         ctx: torch.autograd.function.FunctionCtx, predicted: Tensor, true: Tensor, weight: Tensor, at: Tensor | None
     ) -> Tensor:
-        floor = torch.finfo(true.dtype).tiny * 1e6
+        floor, most = torch.finfo(true.dtype).tiny * 1e6, torch.finfo(true.dtype).max
         p, q = weight * true, weight * predicted
         if at is None:
             true_total, total = p.sum(-1, keepdim=True), q.sum(-1, keepdim=True)
         else:
             true_total, total = true.gather(-1, at.unsqueeze(-1)), predicted.gather(-1, at.unsqueeze(-1))
         held = (true / floor).clamp_max_(1)
-        ratio = predicted.div(true.clamp_min(floor)).mul_(true_total / total)
+        ratio = predicted.div(true.clamp_min(floor)).mul_(true_total / total).clamp_max_(most)
         excess = (ratio - 1).sub_(ratio.log()).mul_(p).sum(-1, keepdim=True) / true_total
         values = excess + q.mul_(1 - held).sum(-1, keepdim=True) / total
         if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]

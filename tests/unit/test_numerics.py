@@ -93,6 +93,18 @@ def test_posterior_divergence_where_the_truth_is_zero() -> None:
     torch.testing.assert_close(gradient, torch.tensor([[1.0, 1.0, -1.0]]), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("rates", [False, True])
+def test_posterior_divergence_of_a_sharp_wrong_prediction(rates: bool) -> None:
+    """All predicted mass where the truth is 0, 1e-18 where it is: finite, with a finite gradient, in float32."""
+    true = torch.tensor([[1.0, 0.0, 0.0]])
+    predicted = torch.tensor([[1e-18, 1.0, 1e-18]], requires_grad=True)
+    weight = torch.tensor([[1e-3, 1e-3, 0.0]])
+    value = posterior_divergence(predicted, true, weight, torch.tensor([0]) if rates else None)
+    (gradient,) = torch.autograd.grad(value.sum(), predicted)
+    assert float(value) == pytest.approx(1e15 if rates else 18 * math.log(10), rel=1e-5)
+    assert bool(torch.isfinite(gradient).all())
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_blockwise_gradient(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(2)
