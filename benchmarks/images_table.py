@@ -2,10 +2,10 @@
 
     python -m benchmarks.images_table FILE.npz --levels 256 [--out runs/images-256] [--steps 1500] [--seeds 0 1] [--workers 2]
 
-Each run is kept in its own folder under OUT; one that is finished is not trained again, one that was cut short is resumed. When a run
-ends its row is written to OUT/rows.csv, and OUT/MODEL.png shows samples of the first seed. bits/dim are over the whole validation
-split; the standard error covers which images are in it and which noise was drawn. Two of them share most of it, since the models see
-the same images, so that differences are surer than each figure.
+Each run is kept in its own folder under OUT; one that is finished is not trained again, one that was cut short is resumed. When
+a run ends its row is written to OUT/rows.csv, and OUT/MODEL-SEED.png shows samples of the first seed. bits/dim are over the whole
+validation split; the standard error covers which images are in it and which noise was drawn. Models share most of it, since they
+see the same images: differences are surer than each figure.
 """
 
 import argparse
@@ -38,13 +38,14 @@ HEADER = ("model", "seed", "bits", "error", "prior", "seconds")
 
 @dataclass(frozen=True)
 class Table:
-    """One set of data and its runs."""
+    """One set of data and its runs; samples are drawn for the seed `drawn`."""
 
     data: Path
     levels: int
     out: Path
     steps: int
     repeats: int
+    drawn: int
     samples: int
 
 
@@ -78,14 +79,16 @@ def one(table: Table, work: tuple[str, int]) -> None:
     run = train_once(config, folder)
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         seconds = float(list(csv.DictReader(file))[-1]["seconds"])
-    result = evaluate(run.model, run.network, load_data(config.data).split("valid"), repeats=table.repeats, batch_size=64)
+    result = evaluate(
+        run.model, run.network, load_data(config.data).split("valid"), repeats=table.repeats, batch_size=64
+    )
     figures = (result.bits_per_dim, result.bits_per_dim_error, result.term_bits_per_dim(result.prior), seconds)
     values = [row, seed, *(f"{figure:.5f}" for figure in figures)]
     path = table.out / "rows.csv"
     with path.open("a", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([values] if path.stat().st_size else [HEADER, values])
-    picture = table.out / f"{folder_name(row, seed)}.png"
-    if table.samples and not picture.exists():
+    picture = folder.with_suffix(".png")
+    if seed == table.drawn and not picture.exists():
         drawn = run.sample(table.samples, 128, generator=torch.Generator().manual_seed(seed))
         plots.save_image(plots.sample_grid(drawn.numpy(), table.levels), picture)
     print(f"{', '.join(map(str, values))}", flush=True)
@@ -95,12 +98,16 @@ def show(path: Path, seeds: list[int]) -> None:
     """Print the rows that are done, as Markdown."""
     with path.open(newline="", encoding="utf-8") as file:
         done = {(row["model"], int(row["seed"])): row for row in csv.DictReader(file)}
-    print("| model | bits/dim, mean of seeds | each seed ± standard error | prior term | minutes a run |\n|---|---|---|---|---|")
+    print(
+        "| model | bits/dim, mean of seeds | each seed ± standard error | prior term | minutes a run |\n|---|---|---|---|---|"
+    )
     for model in ROWS:
         runs = [done[model, seed] for seed in seeds if (model, seed) in done]
         if runs:
             each = ", ".join(f"{float(run['bits']):.3f} ± {float(run['error']):.3f}" for run in runs)
-            bits, prior, seconds = (statistics.mean(float(run[name]) for run in runs) for name in ("bits", "prior", "seconds"))
+            bits, prior, seconds = (
+                statistics.mean(float(run[name]) for run in runs) for name in ("bits", "prior", "seconds")
+            )
             print(f"| {model} | {bits:.3f} | {each} | {prior:.4f} | {seconds / 60:.0f} |")
 
 
@@ -113,12 +120,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows")
     parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
-    parser.add_argument("--repeats", type=int, default=2, help="draws per validation image")
-    parser.add_argument("--samples", type=int, default=36, help="images in each picture; 0 for none")
+    parser.add_argument("--repeats", type=int, default=1, help="draws per validation image")
+    parser.add_argument("--samples", type=int, default=32, help="images in each picture")
     options = parser.parse_args()
     out = options.out or Path("runs") / f"images-{options.levels}"
     out.mkdir(parents=True, exist_ok=True)
-    table = Table(options.data, options.levels, out, options.steps, options.repeats, options.samples)
+    drawn = (options.seeds[0], options.samples)
+    table = Table(options.data, options.levels, out, options.steps, options.repeats, *drawn)
     work = [(row, seed) for seed in options.seeds for row in options.rows]
     torch.set_num_threads(1)
     print(machine(), flush=True)

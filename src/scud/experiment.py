@@ -3,6 +3,7 @@
 Nothing is written before everything that can be checked has been: data read, model and network built, checkpoint read.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,16 +75,15 @@ def prepare(config: Config) -> Prepared:
 
 def network_spec(config: NetworkConfig, source: Source) -> runs.Spec:
     """What `scud.runs.build_network` makes the configured network of."""
-    shared = {"kind": config.kind, "num_states": source.num_states, "dropout": config.dropout}
+    shared: runs.Spec = {"kind": config.kind, "num_states": source.num_states, "dropout": config.dropout}
     if (config.kind == "unet") != (source.dims is not None):
         remedy = "use unet for images and bytenet for sequences"
         raise fail("network.kind", "suit the data", f"{config.kind} for {source.name}", remedy)
+    presets: Mapping[str, runs.Spec] = unet.PRESETS if config.kind == "unet" else bytenet.PRESETS
+    size: runs.Spec = {"width": config.width, "layers": config.layers, "hidden": config.hidden}
     if config.kind == "unet":
-        presets, shared = unet.PRESETS, {**shared, "head": config.head, "dims": source.dims}
+        shared |= {"head": config.head, "dims": source.dims}
         size = {"width": config.width, "blocks": config.blocks, "levels": config.levels}
-    else:
-        presets = bytenet.PRESETS
-        size = {"width": config.width, "layers": config.layers, "hidden": config.hidden}
     if config.preset is not None and config.preset not in presets:
         remedy = "choose one of these, or leave it out and give a width"
         raise fail("network.preset", f"be one of {', '.join(presets)} for {config.kind}", config.preset, remedy)

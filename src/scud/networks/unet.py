@@ -3,9 +3,9 @@
 The input is not the bare state but its evidence (see `scud.typing.Evidence`), embedded per channel; event counts scale and
 shift the features of every block, pixel by pixel (FiLM, Perez et al. 2018). At half resolution they are averaged.
 
-The preset "paper" is the network of variational diffusion models (Kingma et al. 2021, arXiv 2107.00630): 32 residual blocks of 128
-channels at full resolution on the way down and as many on the way up, one block of attention in the middle. A block on
-the way up reads, beside what comes from below, the features of its mirror image on the way down: the last made are read first.
+The preset "paper" is the network of variational diffusion models (Kingma et al. 2021, arXiv 2107.00630): 32 residual blocks of
+128 channels at full resolution on the way down and as many on the way up, one block of attention in the middle. A block on the
+way up reads, beside what comes from below, the features of its mirror image on the way down: the last made are read first.
 """
 
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from scud.networks.heads import logistic_logits
 from scud.numerics import full_precision
 from scud.typing import Conditioning
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "0.6M": {"width": 32, "blocks": 1, "levels": 3},
     "4M": {"width": 64, "blocks": 2, "levels": 3},
     "12M": {"width": 96, "blocks": 3, "levels": 3},

@@ -6,7 +6,7 @@ f = exp(q) (time). Modes are kept in order of |f|: for large amounts only the fi
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scud.processes.kernel import CANCELLING, Kernel, Operator, Transport
 

@@ -1,4 +1,4 @@
-"""CIFAR-10 as in the paper: 256 levels, the U-Net of variational diffusion models. Give the data by --data.train or --data.hub."""
+"""CIFAR-10 as in the paper: 256 levels, the U-Net of variational diffusion models. Give its folder by --data.train."""
 
 from scud.config import Config, DataConfig, DiffusionConfig, NetworkConfig, ProcessConfig, ScheduleConfig
 from scud.training.settings import TrainingConfig

@@ -29,6 +29,6 @@ class Ema(nn.Module):
         decay = min(self.decay, (1 + updates) / (10 + updates))
         averages = list(self.network.parameters())
         weights = [weight.to(averages[0].dtype) for weight in network.parameters()]
-        get_ema_multi_avg_fn(decay)(averages, weights, None)
+        get_ema_multi_avg_fn(decay)(averages, weights, None)  # type: ignore[no-untyped-call]
         for copied, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
             copied.copy_(buffer)

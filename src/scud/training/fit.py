@@ -87,7 +87,9 @@ def fit(
             raise UserError(f"{error}; {good}") from None
         except BackendCompilerFailed as error:
             remedy = "install a C++ compiler, or leave it out"
-            raise fail("training.compile", "be used where torch.compile works", str(error).split("\n")[0], remedy) from error
+            raise fail(
+                "training.compile", "be used where torch.compile works", str(error).split("\n")[0], remedy
+            ) from error
     if journal.interrupted:
         raise KeyboardInterrupt
 

@@ -1,7 +1,8 @@
 """Batches of training examples as a function of (seed, step).
 
-A plan says which examples a step takes; the stream adds one systematic sample of times, u [batch], which positions are
-kept clean, and which images are mirrored. Ranks and accumulation steps each take every n-th example: together they see exactly the batch.
+A plan says which examples a step takes; the stream adds one systematic sample of times, u [batch], which positions are kept
+clean, and which images are mirrored. Ranks and accumulation steps each take every n-th example: together they see exactly the
+batch.
 """
 
 from collections.abc import Iterator
