@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scud.schedules import Schedule
 
-MIXTURE = (0.5, 0.4, 0.1)
+MIXTURE = (0.75, 0.2, 0.05)
 """Shares of times drawn uniformly in t, in sqrt(t), and in tau."""
 
 

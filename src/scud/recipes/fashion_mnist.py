@@ -15,8 +15,9 @@ def fashion_mnist() -> Config:
         training=TrainingConfig(
             steps=1500,
             batch_size=16,
+            reconstruction=0.5,
             learning_rate=2e-3,
-            warmup=100,
+            warmup=50,
             weight_decay=0.01,
             ema_decay=0.99,
             validate_every=250,
