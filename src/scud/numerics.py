@@ -43,7 +43,7 @@ def draw_categorical(weights: Tensor, generator: torch.Generator | None) -> Tens
     """One state per row, with probability proportional to weights [..., B] >= 0: -> [...] int64."""
     rows = weights.reshape(-1, weights.shape[-1])
     index = torch.arange(rows.shape[0], device=weights.device)
-    drawn = invert_cdf(rows.double().cumsum(-1), index, draw_uniform(index, generator))
+    drawn = invert_cdf(rows.cumsum(-1, dtype=torch.float64), index, draw_uniform(index, generator))
     return drawn.reshape(weights.shape[:-1])
 
 

@@ -60,6 +60,13 @@ class TestContract:
         operator = kernel.operator(each)
         torch.testing.assert_close(operator.rows(index), dense.flatten(0, 1), rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(operator.columns(index), dense.mT.flatten(0, 1), rtol=1e-9, atol=1e-12)
+        other = (index + 1) % size
+        torch.testing.assert_close(
+            operator.entries(index, other),
+            dense.repeat_interleave(size, 0)[torch.arange(len(each)), index, other],
+            rtol=1e-9,
+            atol=1e-12,
+        )
         product = torch.einsum("ni,nij->nj", vectors, dense.repeat_interleave(size, 0))
         torch.testing.assert_close(operator.apply(vectors), product, rtol=1e-9, atol=1e-11)
         assert operator.apply(vectors.float()).dtype == torch.float32

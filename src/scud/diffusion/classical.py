@@ -70,14 +70,10 @@ class Classical(KernelDiffusion):
         return spread(self.schedule.beta(noisy.t.double()), values).to(values.dtype) * values
 
     def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
-        now = self.amounts(noisy).reshape(-1)
-        end = noisy.t.clamp_max(u)
+        now, end = self.amounts(noisy).reshape(-1), noisy.t.clamp_max(u)
         past = spread(self.schedule.tau(end), noisy.x_t).expand(noisy.x_t.shape).reshape(-1)
-        x = noisy.x_t.clone().reshape(-1)
-        rows = (now > past).nonzero().squeeze(-1)
-        if rows.numel():
-            predicted = logits.reshape(-1, self.num_states)[rows]
-            x[rows] = self.draw_before(x[rows], predicted, past[rows], (now - past)[rows], generator)
+        predicted = logits.reshape(-1, self.num_states)
+        x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, now - past, generator, self.rate)
         return Noisy(x.reshape(noisy.x_t.shape), end)
 
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:

@@ -85,17 +85,49 @@ class KernelDiffusion(Diffusion):
         return self._information
 
     def draw_before(
-        self, x_t: Tensor, logits: Tensor, past: Tensor, recent: Tensor, generator: torch.Generator | None
+        self,
+        x_t: Tensor,
+        logits: Tensor,
+        past: Tensor,
+        recent: Tensor,
+        generator: torch.Generator | None,
+        rate: float | None = None,
     ) -> Tensor:
-        """Draw y, the state before the last `recent` units of noise, where `past` units remain: all [N], logits [N, B]."""
+        """Draw y, the state before the last `recent` units of noise, where `past` units remain: all [N], logits [N, B].
+
+        First x0 ∝ p_b M(past + recent)[b, x_t], then y ∝ M(past)[x0, y] M(recent)[y, x_t]: the law of y is the predicted one,
+        and no product of a prediction with a matrix is taken. With `rate`, events come at that rate in time, and y = x_t where
+        there was none, whose probability given x0 and x_t is exp(-rate recent) M(past)[x0, x_t] / M(past + recent)[x0, x_t].
+        """
         states = x_t.clone()
-        for block in self.kernel.blocks(past):
-            p = logits[block].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
-            columns = self.kernel.operator(recent[block]).columns(x_t[block])
-            with numerics.full_precision(p):
-                weights = columns.to(p.dtype) * self.kernel.operator(past[block]).law(p)
-            states[block] = numerics.draw_categorical(weights, generator)
+        rows = (recent > 0).nonzero().squeeze(-1)
+        if not rows.numel():
+            return states
+        none = torch.zeros_like(recent) if rate is None else (-rate * recent).exp()
+        clean = self._draw_clean(x_t, logits, past + recent, rows, generator)
+        if rate is not None:
+            now = self.kernel.entries(clean, x_t[rows], (past + recent)[rows])
+            share = none[rows] * self.kernel.entries(clean, x_t[rows], past[rows]) / now
+            moved = numerics.draw_uniform(share, generator) >= share
+            rows, clean = rows[moved], clean[moved]
+        for block in self.kernel.blocks(recent[rows]) if rows.numel() else []:
+            index, before = rows[block], self.kernel.operator(past[rows[block]])
+            weights = self.kernel.operator(recent[index]).columns(x_t[index])
+            weights = weights.scatter_add(-1, x_t[index].unsqueeze(-1), -none[index].unsqueeze(-1)).clamp_min_(0)
+            states[index] = numerics.draw_categorical(weights * before.rows(clean[block]), generator)
         return states
+
+    def _draw_clean(
+        self, x_t: Tensor, logits: Tensor, amounts: Tensor, rows: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Draw x0 ∝ softmax(logits)_b M(a)[b, x_t] for some rows [n] of x_t and amounts [N] and of logits [N, B]: -> [n]."""
+        clean = torch.empty_like(rows)
+        for block in self.kernel.blocks(amounts[rows]):
+            index = rows[block]
+            p = logits[index].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
+            columns = self.kernel.operator(amounts[index]).columns(x_t[index], p.dtype)
+            clean[block] = numerics.draw_categorical(p * columns, generator)
+        return clean
 
 
 def active_blocks(kernel: Kernel, amounts: Tensor, active: Tensor) -> list[Tensor]:

@@ -92,12 +92,8 @@ class SCUD(KernelDiffusion):
         s, end = counts_of(noisy), torch.full_like(noisy.t, u)
         share = (1 - self.schedule.tau(end) / self.schedule.tau(noisy.t)).clamp(0, 1)
         undone = torch.binomial(s.double(), spread(share, s).expand(s.shape), generator=generator)
-        x = noisy.x_t.clone().reshape(-1)
-        rows = (undone.reshape(-1) > 0).nonzero().squeeze(-1)
-        if rows.numel():
-            recent = undone.reshape(-1)[rows]
-            past = s.reshape(-1)[rows] - recent
-            x[rows] = self.draw_before(x[rows], logits.reshape(-1, self.num_states)[rows], past, recent, generator)
+        past, predicted = (s.double() - undone).reshape(-1), logits.reshape(-1, self.num_states)
+        x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, undone.reshape(-1), generator)
         return Noisy(x.reshape(s.shape), end, s - undone.long())
 
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:

@@ -31,8 +31,8 @@ CANCELLING = (1e-6, 1e-13)
 """`Operator.rounding` of sums with terms of both signs."""
 
 
-KEPT_ELEMENTS = 2**21
-"""Entries of the dense matrices kept from one use to the next (16 MB)."""
+KEPT_ELEMENTS = 2**20
+"""Entries of the dense matrices kept from one use to the next (16 MB, with what they are in float32)."""
 
 RUN = 256
 """Rows of equal amounts from which a block of their own, with one dense product, is cheaper than a mixed one."""
@@ -53,8 +53,12 @@ class Operator(ABC):
         """M(a_n)[index_n, :] for states index [N]: -> [N, B], never negative; computed in float64, then of this dtype."""
 
     @abstractmethod
-    def columns(self, index: Tensor) -> Tensor:
-        """M(a_n)[:, index_n] for states index [N]: -> [N, B] float64, never negative."""
+    def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """M(a_n)[:, index_n] for states index [N]: -> [N, B], as `rows`."""
+
+    def entries(self, start: Tensor, end: Tensor) -> Tensor:
+        """M(a_n)[start_n, end_n] for states [N]: -> [N] float64, never negative."""
+        return self.rows(start).gather(-1, end.unsqueeze(-1)).squeeze(-1)
 
     @abstractmethod
     def apply(self, vectors: Tensor) -> Tensor:
@@ -82,8 +86,8 @@ class Identity(Operator):
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         return nn.functional.one_hot(index, self.num_states).to(dtype)
 
-    def columns(self, index: Tensor) -> Tensor:
-        return self.rows(index)
+    def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        return self.rows(index, dtype)
 
     def apply(self, vectors: Tensor) -> Tensor:
         return vectors
@@ -93,19 +97,30 @@ class Identity(Operator):
 
 
 class DenseOperator(Operator):
-    """One amount for the whole block: the matrix itself, [B, B] float64."""
+    """One amount for the whole block: the matrix itself, [B, B] float64, and what it is in other types."""
 
     def __init__(self, matrix: Tensor, rounding: tuple[float, float]) -> None:
         self.matrix, self.rounding = matrix, rounding
+        self._made: dict[tuple[torch.dtype, bool], Tensor] = {}
+
+    def _as(self, dtype: torch.dtype, transposed: bool = False) -> Tensor:
+        """The matrix or its transpose in a type, made once."""
+        if (dtype, transposed) not in self._made:
+            matrix = self.matrix.T if transposed else self.matrix
+            self._made[dtype, transposed] = matrix.to(dtype).contiguous()
+        return self._made[dtype, transposed]
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        return self.matrix.to(dtype)[index]
+        return self._as(dtype)[index]
 
-    def columns(self, index: Tensor) -> Tensor:
-        return self.matrix.T[index]
+    def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        return self._as(dtype, transposed=True)[index]
+
+    def entries(self, start: Tensor, end: Tensor) -> Tensor:
+        return self.matrix[start, end]
 
     def apply(self, vectors: Tensor) -> Tensor:
-        return vectors @ self.matrix.to(vectors.dtype)
+        return vectors @ self._as(vectors.dtype)
 
     def draw(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         return numerics.invert_cdf(self.matrix.cumsum(-1), index, numerics.draw_uniform(index, generator))
@@ -126,7 +141,7 @@ class Kernel(nn.Module, ABC):
     def __init__(self, stationary: Tensor) -> None:
         super().__init__()
         self.num_states = stationary.shape[0]
-        self._recent: dict[tuple[float, torch.device], Tensor] = {}
+        self._recent: dict[tuple[float, torch.device], DenseOperator] = {}
         self.register_buffer("stationary", stationary, persistent=False)
 
     @abstractmethod
@@ -143,14 +158,14 @@ class Kernel(nn.Module, ABC):
         if high == 0:
             return Identity(self.num_states)
         if low == high and amounts.shape[0] >= self.num_states:
-            return DenseOperator(self._matrix(amounts[:1]), self.rounding)
+            return self._dense(amounts[:1])
         return self.general_operator(amounts)
 
-    def _matrix(self, amount: Tensor) -> Tensor:
-        """M(a) for one amount [1]: -> [B, B] float64. The last few are kept: noise, loss and the next step ask for the same."""
+    def _dense(self, amount: Tensor) -> DenseOperator:
+        """The operator of one amount [1]. The last few are kept: noise, loss and the next step ask for the same."""
         key = float(amount), amount.device
-        matrix = self._recent.pop(key, None)
-        self._recent[key] = self.matrices(amount)[0] if matrix is None else matrix
+        operator = self._recent.pop(key, None)
+        self._recent[key] = DenseOperator(self.matrices(amount)[0], self.rounding) if operator is None else operator
         if len(self._recent) > max(KEPT_ELEMENTS // self.num_states**2, 1):
             del self._recent[next(iter(self._recent))]
         return self._recent[key]
@@ -176,6 +191,13 @@ class Kernel(nn.Module, ABC):
         for block in self.blocks(flat):
             states[block] = self.operator(flat[block]).draw(states[block], generator)
         return states.reshape(index.shape)
+
+    def entries(self, start: Tensor, end: Tensor, amounts: Tensor) -> Tensor:
+        """M(a)[start, end] for states and amounts [N]: -> [N] float64."""
+        values = torch.empty_like(amounts)
+        for block in self.blocks(amounts):
+            values[block] = self.operator(amounts[block]).entries(start[block], end[block])
+        return values
 
     def transport(self, amounts: Tensor) -> "Transport":
         """weight [B, d] -> M(a)ᵀ weight for each of these amounts [n], built once for many weights."""

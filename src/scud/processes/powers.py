@@ -42,8 +42,8 @@ class PowersOperator(Operator):
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         return self._walk(self._one_hot(index), transpose=False).to(dtype)
 
-    def columns(self, index: Tensor) -> Tensor:
-        return self._walk(self._one_hot(index), transpose=True)
+    def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        return self._walk(self._one_hot(index), transpose=True).to(dtype)
 
     def apply(self, vectors: Tensor) -> Tensor:
         return self._walk(vectors, transpose=False)

@@ -21,9 +21,9 @@ class RankOneOperator(Operator):
         one_hot = nn.functional.one_hot(index, self.stationary.shape[0])
         return (self.kept * one_hot + (1 - self.kept) * self.stationary).clamp_min(0).to(dtype)
 
-    def columns(self, index: Tensor) -> Tensor:
+    def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         one_hot = nn.functional.one_hot(index, self.stationary.shape[0])
-        return (self.kept * one_hot + (1 - self.kept) * self.stationary[index].unsqueeze(-1)).clamp_min(0)
+        return (self.kept * one_hot + (1 - self.kept) * self.stationary[index].unsqueeze(-1)).clamp_min(0).to(dtype)
 
     def apply(self, vectors: Tensor) -> Tensor:
         kept = self.kept.to(vectors.dtype)

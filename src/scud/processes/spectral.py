@@ -26,8 +26,8 @@ class SpectralOperator(Operator):
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         return ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0).to(dtype)
 
-    def columns(self, index: Tensor) -> Tensor:
-        return ((self.inverse.T[index] * self.weights[self.level]) @ self.basis.T).clamp_min_(0)
+    def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        return ((self.inverse.T[index] * self.weights[self.level]) @ self.basis.T).clamp_min_(0).to(dtype)
 
     def apply(self, vectors: Tensor) -> Tensor:
         dtype = vectors.dtype

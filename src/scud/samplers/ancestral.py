@@ -46,7 +46,7 @@ def trajectory(
     for u in model.grid(steps)[1:].tolist():
         logits = denoiser(noisy.x_t, model.condition(noisy, mask, label))
         model.check_logits(logits, noisy.x_t)
-        if bool(logits.isnan().any()):
+        if bool(logits.sum().isnan()):
             raise fail("denoiser", "return numbers", f"NaN on the way to t = {u:g}", "check its weights and its input")
         noisy = model.reverse(noisy, logits, u, generator)
         yield noisy
