@@ -90,7 +90,7 @@ def _read_tar(path: Path, names: list[str]) -> dict[str, NDArray[np.uint8]]:
     """Contents of the regular files of these names, in whatever folder of the archive."""
     contents, others = dict[str, NDArray[np.uint8]](), list[str]()
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, "r:" if path.suffix == ".tar" else "r:gz") as archive:
             for member in archive:
                 name, stream = PurePosixPath(member.name).name, archive.extractfile(member) if member.isreg() else None
                 if stream is not None and name in names:

@@ -33,13 +33,13 @@ class _Table:
         name: what to call it in messages.
         schema: the pyarrow schema.
         rows: their number.
-        column: the values of a column, an array of pyarrow for each batch of rows.
+        columns: for each of its files, by what to call it, the values of a column: an array of pyarrow for each batch of rows.
     """
 
     name: str
     schema: Any
     rows: int
-    column: Callable[[str], Iterable[Any]]
+    columns: Mapping[str, Callable[[str], Iterable[Any]]]
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -72,40 +72,51 @@ def read_parquet(path: Path) -> dict[str, Images]:
 
 def _open_parquet(files: list[Path]) -> _Table:
     """One table of the rows of several parquet files with the same columns."""
-    opened = [_Table(str(file), *_parquet_header(file), column=partial(_parquet_column, file)) for file in files]
-    first = opened[0]
-    for other in opened[1:]:
-        if not other.schema.equals(first.schema):
-            raise fail(other.name, f"have the columns of {files[0].name}", other.schema.names, "remove one of them")
-    rows = sum(table.rows for table in opened)
-    return _Table(
-        first.name, first.schema, rows, lambda name: (part for table in opened for part in table.column(name))
-    )
+    headers = [_parquet_header(file) for file in files]
+    schema = headers[0][0]
+    for file, (other, _) in zip(files, headers, strict=True):
+        if not other.equals(schema):
+            found = ", ".join(other.names)
+            raise fail(str(file), f"have the columns of {files[0].name}", found, "write both with the same columns")
+    columns = {str(file): partial(_parquet_column, file, rows) for file, (_, rows) in zip(files, headers, strict=True)}
+    return _Table(str(files[0]), schema, sum(rows for _, rows in headers), columns)
 
 
 def _parquet_header(file: Path) -> tuple[Any, int]:
     """Schema and number of rows."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(file) as table:
-            return table.schema_arrow, table.metadata.num_rows
-    except (OSError, ValueError) as error:  # pyarrow's own are among these
+            metadata, schema = table.metadata, table.schema_arrow
+            rows = sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(file, error) from error
+    if rows != metadata.num_rows:
+        raise _damaged(file, f"{metadata.num_rows} rows in groups of {rows}")
+    return schema, rows
 
 
-def _parquet_column(file: Path, name: str) -> Iterator[Any]:
+def _parquet_column(file: Path, rows: int, name: str) -> Iterator[Any]:
+    """The values of a column, which has so many rows."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    left = rows
     try:
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(_ROWS, columns=[name]):
-                yield batch.column(0)
-    except (OSError, ValueError) as error:
+                left -= len(batch)
+                if left >= 0:
+                    yield batch.column(0)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(file, error) from error
+    if left:
+        raise _damaged(file, f"{rows - left} of {rows} rows")
 
 
-def _damaged(file: Path, error: Exception) -> UserError:
+def _damaged(file: Path, error: object) -> UserError:
     return fail(str(file), "be an undamaged parquet file", f"an error ({error})", "download it again")
 
 
@@ -129,11 +140,12 @@ def read_hub(name: str) -> dict[str, Images]:
             "check the name (owner/name or owner/name:configuration) and the connection, or give files by data.train"
         )
         raise fail("data.hub", "name a data set that can be loaded", f"{name} ({said})", remedy) from error
-    splits = {SPLIT_NAMES[split]: part for split, part in found.items() if split in SPLIT_NAMES}
-    tables = {
-        split: _Table(f"the {split} split of {name}", part.features.arrow_schema, len(part), partial(_hub_column, part))
-        for split, part in splits.items()
-    }
+    tables: dict[str, _Table] = {}
+    for split, part in found.items():
+        if split in SPLIT_NAMES:
+            called = f"the {split} split of {name}"
+            columns = {called: partial(_hub_column, part)}
+            tables[SPLIT_NAMES[split]] = _Table(called, part.features.arrow_schema, len(part), columns)
     return _read_tables(tables, name, files=True)
 
 
@@ -182,13 +194,13 @@ def _read_table(table: _Table, dims: tuple[int, ...] | None, *, files: bool) -> 
         raise fail(table.name, "hold at least one image", "none", "remove it, or add images")
     names = [name for name in _LABEL if name in table.schema.names]
     label = next((name for name in names if pa.types.is_integer(table.schema.field(name).type)), None)
-    labels = None if label is None else _labels(f"{label} in {table.name}", table.column(label))
+    labels = None if label is None else _labels(f"{label} in {table.name}", table, label)
     return Images(stack(_pictures(table, column, files=files), table.rows, dims), labels)
 
 
-def _labels(name: str, parts: Iterable[Any]) -> NDArray[np.int64]:
+def _labels(name: str, table: _Table, column: str) -> NDArray[np.int64]:
     """Labels [N] of a column."""
-    found = list(parts)
+    found = [part for read in table.columns.values() for part in read(column)]
     missing = sum(part.null_count for part in found)
     if missing:
         raise fail(name, "hold a label in every row", f"{missing} rows without", "remove these rows, or the column")
@@ -197,15 +209,18 @@ def _labels(name: str, parts: Iterable[Any]) -> NDArray[np.int64]:
 
 def _pictures(table: _Table, column: str, *, files: bool) -> Iterator[tuple[str, Path | BytesIO]]:
     """Each row's picture, with what to call it."""
-    number = 0
-    for part in table.column(column):
-        for value in part.to_pylist():
-            name = f"in row {number} of {table.name}"
-            content, path = (value or {}).get("bytes"), (value or {}).get("path")
-            if content is not None:
-                yield name, BytesIO(content)
-            elif files and path is not None:
-                yield name, Path(path)
-            else:
-                raise fail(f"the picture {name}", "be in the table", "no bytes", "write the table with its pictures")
-            number += 1
+    import pyarrow.compute as pc
+
+    for where, read in table.columns.items():
+        number = 0
+        for part in read(column):
+            contents = pc.struct_field(part, "bytes").to_pylist()
+            paths = pc.struct_field(part, "path").to_pylist() if files else [None] * len(contents)
+            for content, path in zip(contents, paths, strict=True):
+                name = f"in row {number} of {where}"
+                if content is None and path is None:
+                    raise fail(
+                        f"the picture {name}", "be in the table", "no bytes", "write the table with its pictures"
+                    )
+                yield name, Path(path) if content is None else BytesIO(content)
+                number += 1
