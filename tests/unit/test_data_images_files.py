@@ -3,6 +3,7 @@
 import pickle
 import shutil
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from scud.data import Examples, Source, load_images
+from scud.data.image_files import Images, read_cifar, read_idx, read_imagenet, read_npz
 from scud.errors import UserError
 from tests.unit.image_files import CIFAR_BATCHES, Pixels, random_pixels, write_cifar, write_idx, write_imagenet
 
@@ -285,3 +287,32 @@ def test_reading_never_unpickles(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="without pickled objects"):
         load_images(tmp_path / "trap.npz", 256)
     assert not (tmp_path / "trap").exists()
+
+
+# Memory
+
+
+@pytest.mark.parametrize("kind", ["cifar", "idx", "imagenet", "npz"])
+def test_reading_holds_the_pixels_at_most_twice(tmp_path: Path, kind: str) -> None:
+    pixels = random_pixels(1000, 32, 32, 3)  # 3 MB
+    if kind == "cifar":
+        write_cifar(tmp_path, each=200)
+    elif kind == "idx":
+        write_idx(tmp_path / "train-images-idx3-ubyte", pixels[..., 0].repeat(3, axis=0))
+    elif kind == "imagenet":
+        for number in range(5):
+            write_imagenet(tmp_path / f"train_data_batch_{number}.npz", pixels[200 * number :][:200], [1] * 200)
+    else:
+        np.savez(tmp_path / "images.npz", x_train=pixels)
+    readers: dict[str, Callable[[Path], dict[str, Images]]] = {
+        "cifar": read_cifar,
+        "idx": read_idx,
+        "imagenet": read_imagenet,
+        "npz": lambda path: read_npz(path / "images.npz"),
+    }
+    tracemalloc.start()
+    found = readers[kind](tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.2 * sum(images.pixels.nbytes for images in found.values())
+    assert all(images.pixels.dtype == np.uint8 for images in found.values())

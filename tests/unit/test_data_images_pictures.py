@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -93,6 +93,7 @@ def test_classes_in_a_folder_are_numbered_by_name(tmp_path: Path) -> None:
             assert image.tobytes() in expected[name]
 
 
+@settings(max_examples=10)
 @given(st.permutations(["b.png", "a.PNG", "c/x.png", "c/B.png", "10.png", "9.png"]))
 def test_the_order_is_that_of_the_paths(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     folder = tmp_path_factory.mktemp("pictures")
