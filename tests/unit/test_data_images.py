@@ -110,6 +110,14 @@ def test_a_level_shown_as_a_picture_and_read_again_is_the_same_level(num_states:
     np.testing.assert_array_equal(quantise(shown, num_states).flatten(), levels)
 
 
+def test_quantisation_is_in_place_in_any_order_of_memory() -> None:
+    pixels = random_images(5, 4, 3, 2)
+    for array in (pixels.copy(), pixels.copy().T, pixels.copy()[:, ::-1]):
+        expected = array // 32
+        assert quantise(array, 8) is array
+        np.testing.assert_array_equal(array, expected)
+
+
 def test_quantisation_takes_little_memory_beside_the_pixels() -> None:
     pixels = np.zeros((1000, 3, 64, 64), np.uint8)  # 12 MB
     tracemalloc.start()

@@ -94,9 +94,9 @@ def quantise(pixels: NDArray[np.uint8], num_states: int) -> NDArray[np.uint8]:
     """floor(pixels * num_states / 256), for 2..256 states; in place, so that a large data set is in memory once. Any shape."""
     levels = (np.arange(256) * num_states // 256).astype(np.uint8)
     if num_states < 256:
-        flat = pixels.reshape(-1)
-        for start in range(0, len(flat), _SLICE):  # numpy takes eight bytes for each index
-            flat[start : start + _SLICE] = levels[flat[start : start + _SLICE]]
+        rows = max(1, _SLICE * len(pixels) // max(1, pixels.size))
+        for start in range(0, len(pixels), rows):  # by slices, because numpy takes eight bytes for each index
+            pixels[start : start + rows] = levels[pixels[start : start + rows]]
     return pixels
 
 
