@@ -25,17 +25,29 @@ class DataConfig(Section):
 
     kind: Literal["digits", "images", "sequences"] = Field(
         default="digits",
-        description="digits: the 8x8 digits that ship with scikit-learn; images: any .npz file of them; sequences: FASTA.",
+        description="digits: the 8x8 digits that ship with scikit-learn; images: from files, a folder or the Hugging Face hub; "
+        "sequences: FASTA.",
     )
     train: Path | None = Field(
         default=None,
-        description="images: an .npz file with x_train and perhaps x_valid, x_test: uint8, [N, H, W] or [N, H, W, C]. "
+        description="images: an .npz file with x_train and perhaps x_valid, x_test: uint8, [N, H, W] or [N, H, W, C]; a folder "
+        "of pictures, perhaps one per class, perhaps below train, valid and test; CIFAR-10's binary version; a folder of MNIST's "
+        "or downsampled ImageNet's files; a .parquet file or a folder of them. "
         "sequences: a FASTA file, plain or gzipped, or a UniRef50 folder as published for CARP and EvoDiff.",
+    )
+    hub: str | None = Field(
+        default=None,
+        description="images: a data set of the Hugging Face hub to download instead, such as uoft-cs/cifar10, or with a "
+        "configuration owner/name:configuration; needs the extra `hub`.",
     )
     valid: Path | None = Field(default=None, description="sequences: a FASTA file for validation.")
     test: Path | None = Field(default=None, description="sequences: a FASTA file for the final test.")
     valid_share: float = Field(
-        default=0.05, gt=0, lt=1, description="sequences: share held out by hash for validation where no file is given."
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="Share of the training data held out where none are given for validation: of images by a fixed shuffle, of "
+        "sequences by hash.",
     )
     alphabet: str = Field(
         default="protein", description="sequences: protein, dna, rna, or the letters themselves, such as HP."
@@ -46,7 +58,11 @@ class DataConfig(Section):
         default="cut", description="sequences longer than max_length are cut into the fewest equal parts, or left out."
     )
     num_states: int = Field(
-        default=256, ge=2, le=256, description="images: levels that the 256 pixel values are evenly quantised to."
+        default=256,
+        ge=2,
+        le=256,
+        description="images: levels that the values of a pixel are evenly quantised to; a pixel is a byte, so 256 keep every "
+        "value and there are no more.",
     )
 
     _resolve = field_validator("train", "valid", "test")(_absolute)

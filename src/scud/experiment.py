@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scud import runs
 from scud.config import Config, DataConfig, NetworkConfig, ProcessConfig, differences, read_config, write_config
-from scud.data import Source, load_digits, load_images, load_sequences
+from scud.data import Source, load_digits, load_hub_images, load_images, load_sequences
 from scud.diffusion import Diffusion
 from scud.errors import fail
 from scud.networks import bytenet, unet
@@ -41,11 +41,15 @@ def load_data(config: DataConfig) -> Source:
     """
     if config.kind == "digits":
         return load_digits()
+    if config.kind == "images" and config.hub is not None:
+        if config.train is not None:
+            raise fail("data.train and data.hub", "not be given together", "both", "drop one of them")
+        return load_hub_images(config.hub, config.num_states, config.valid_share)
     if config.train is None:
-        what = "an .npz file with x_train" if config.kind == "images" else "a FASTA file"
+        what = "a file or folder of images" if config.kind == "images" else "a FASTA file"
         raise fail("data.train", f"name {what}", "nothing", "add --data.train FILE")
     if config.kind == "images":
-        return load_images(config.train, config.num_states)
+        return load_images(config.train, config.num_states, config.valid_share)
     filters = {"min_length": config.min_length, "max_length": config.max_length, "long": config.long}
     files = {"valid": config.valid, "test": config.test}
     return load_sequences(config.train, config.alphabet, files=files, valid_share=config.valid_share, **filters)

@@ -77,7 +77,7 @@ def test_data(refuse: Callable[..., str], tmp_path: Path) -> None:
 
     good = np.random.default_rng(0).integers(0, 256, (20, 4, 4))
     assert "add --data.train FILE" in refuse("train", "images", "--out=x")
-    assert "name a file that exists" in refuse("train", "images", "--data.train=nowhere.npz", "--out=x")
+    assert "name a file or folder that exists" in refuse("train", "images", "--data.train=nowhere.npz", "--out=x")
     assert "hold an array x_train" in train(x_test=good)
     assert "convert it with .astype(np.uint8)" in train(x_train=good / 255)
     assert "hold values in 0..255, got 300" in train(x_train=np.where(good == good.max(), 300, good))
@@ -171,7 +171,7 @@ def test_data_that_is_missing_or_has_changed(
     changed = refuse("evaluate", tmp_path / "untested", "--split=valid")
     assert "have the model's 5 states and shape [1, 4, 4], got 5 states of shape [1, 6, 4]" in changed
     path.unlink()
-    assert "name a file that exists" in refuse("evaluate", tmp_path / "untested")
+    assert "name a file or folder that exists" in refuse("evaluate", tmp_path / "untested")
 
 
 @pytest.mark.parametrize(("first", "where"), [(6, "last.ckpt"), (2, "there is no checkpoint yet")])

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sklearn import datasets
 from scud.data import Source, load_digits, load_images
 from scud.data.images import quantise, stratified_split
 from scud.errors import UserError
+from scud.plots.pictures import to_pixels
 
 SIZES = {"train": 1350, "valid": 150, "test": 297}
 
@@ -88,6 +90,7 @@ def test_a_stratified_split_has_exact_sizes_and_gives_each_example_once(labels: 
 @given(st.integers(2, 256))
 def test_quantisation_is_even_and_monotone(num_states: int) -> None:
     levels = quantise(np.arange(256, dtype=np.uint8), num_states).astype(int)
+    np.testing.assert_array_equal(levels, np.arange(256) * num_states // 256)
     sizes = np.bincount(levels, minlength=num_states)
     assert len(sizes) == num_states
     assert sizes.max() - sizes.min() <= (256 % num_states != 0)
@@ -96,7 +99,32 @@ def test_quantisation_is_even_and_monotone(num_states: int) -> None:
 
 def test_quantisation_to_256_levels_changes_nothing() -> None:
     pixels = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(quantise(pixels, 256), pixels)
+    assert quantise(pixels, 256) is pixels
+    np.testing.assert_array_equal(pixels, np.arange(256))
+
+
+@given(st.integers(2, 256))
+def test_a_level_shown_as_a_picture_and_read_again_is_the_same_level(num_states: int) -> None:
+    levels = np.arange(num_states, dtype=np.uint8)
+    shown = to_pixels(levels[:, None, None, None], num_states)
+    np.testing.assert_array_equal(quantise(shown, num_states).flatten(), levels)
+
+
+def test_quantisation_is_in_place_in_any_order_of_memory() -> None:
+    pixels = random_images(5, 4, 3, 2)
+    for array in (pixels.copy(), pixels.copy().T, pixels.copy()[:, ::-1]):
+        expected = array // 32
+        assert quantise(array, 8) is array
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_quantisation_takes_little_memory_beside_the_pixels() -> None:
+    pixels = np.zeros((1000, 3, 64, 64), np.uint8)  # 12 MB
+    tracemalloc.start()
+    quantise(pixels, 64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < pixels.nbytes
 
 
 # Reading
@@ -124,11 +152,13 @@ def test_colour_images_are_read_with_the_channels_first(tmp_path: Path) -> None:
     assert list(source.splits) == ["train", "valid"]
 
 
-@pytest.mark.parametrize(("count", "expected"), [(2, 1), (19, 1), (40, 4)])
-def test_a_tenth_is_held_out_when_there_is_no_validation_set(tmp_path: Path, count: int, expected: int) -> None:
+@pytest.mark.parametrize(("count", "share", "expected"), [(2, 0.01, 1), (2, 0.99, 1), (19, 0.05, 1), (40, 0.1, 4)])
+def test_a_share_is_held_out_when_there_is_no_validation_set(
+    tmp_path: Path, count: int, share: float, expected: int
+) -> None:
     images = random_images(count, 4, 4)
     path = save(tmp_path, x_train=images, y_train=images[:, 0, 0])
-    source = load_images(path, 256)
+    source = load_images(path, 256, share)
     train, valid = source.split("train"), source.split("valid")
     assert (len(train), len(valid)) == (count - expected, expected)
     found = torch.cat([train.x, valid.x])[:, 0]
@@ -136,7 +166,13 @@ def test_a_tenth_is_held_out_when_there_is_no_validation_set(tmp_path: Path, cou
     for examples in (train, valid):
         assert examples.label is not None
         assert torch.equal(examples.label, examples.x[:, 0, 0, 0].long())
-    assert torch.equal(load_images(path, 256).split("valid").x, valid.x)
+    assert torch.equal(load_images(path, 256, share).split("valid").x, valid.x)
+
+
+def test_what_is_held_out_is_the_same_on_every_machine(tmp_path: Path) -> None:
+    path = save(tmp_path, x_train=np.arange(200, dtype=np.uint8)[:, None, None])
+    valid = load_images(path, 256).split("valid")
+    assert valid.x.flatten().tolist() == [73, 195, 126, 44, 183, 45, 155, 58, 136, 82]
 
 
 # Mistakes
@@ -154,11 +190,11 @@ IMAGES = np.linspace(0, 255, 100).astype(np.uint8).reshape(4, 5, 5)
         ({"x_train": IMAGES.astype(int) - 1}, "x_train .*0..255, got -1; rescale it"),
         ({"x_train": IMAGES[:0]}, "x_train .*at least one image.*; add images"),
         ({"x_train": IMAGES, "x_valid": IMAGES[:0]}, "x_valid .*at least one image.*or leave the array out"),
-        ({"x_train": IMAGES[:1]}, "x_train .*two images.*add x_valid"),
+        ({"x_train": IMAGES[:1]}, "train of .*two images.*or images for validation"),
         ({"x_train": IMAGES[0]}, "x_train .*height, width.*; reshape it"),
         ({"x_train": IMAGES[None, None]}, "x_train .*height, width.*; reshape it"),
         ({"x_train": IMAGES[:, None]}, "x_train .*1 or 3 channels.*; put the channels last"),
-        ({"x_train": IMAGES // 128}, "x_train .*more than one of the 8 levels.*; spread the pixel values"),
+        ({"x_train": IMAGES // 128}, "train of .*more than one of the 8 levels.*; spread the pixel values"),
         ({"x_train": IMAGES, "x_valid": IMAGES[:, 1:]}, "split 'valid' .*give every split the same shape"),
         ({"x_train": IMAGES, "x_valid": IMAGES[..., None].repeat(3, 3)}, "split 'valid' .*the same shape"),
         (
@@ -179,23 +215,26 @@ def test_a_wrong_array_is_named_with_a_remedy(tmp_path: Path, arrays: dict[str, 
 
 
 def test_a_missing_file_is_a_mistake_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"name a file that exists.*check the spelling"):
+    with pytest.raises(UserError, match=r"name a file or folder that exists.*check the spelling"):
         load_images(tmp_path / "nothing.npz", 8)
 
 
-def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="name a file that exists"):
-        load_images(tmp_path, 8)
-
-
 def test_a_file_of_another_kind_is_a_mistake_with_a_remedy(tmp_path: Path) -> None:
-    text, array, empty = tmp_path / "a.npz", tmp_path / "b.npy", tmp_path / "c.npz"
+    text, array, empty = tmp_path / "a.npz", tmp_path / "b.npz", tmp_path / "c.npz"
     text.write_text("x_train")
-    np.save(array, IMAGES)
+    with array.open("wb") as file:
+        np.save(file, IMAGES)
     empty.touch()
     for path in (text, array, empty):
         with pytest.raises(UserError, match=r"not an \.npz file.*write it again with np.savez"):
             load_images(path, 8)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "train-images-idx3-ubyte.gz", "data_batch_1.bin", "cat.png", "noending"])
+def test_a_file_of_a_kind_that_is_not_read_is_a_mistake_with_a_remedy(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"content")
+    with pytest.raises(UserError, match=rf"{name}; give an \.npz or \.parquet file, .* or the folder"):
+        load_images(tmp_path / name, 8)
 
 
 @pytest.mark.parametrize("kind", ["cut short", "changed"])
@@ -211,8 +250,14 @@ def test_a_damaged_file_is_a_mistake_with_a_remedy(tmp_path: Path, kind: str) ->
 
 @pytest.mark.parametrize("num_states", [1, 257])
 def test_the_number_of_levels_has_limits(tmp_path: Path, num_states: int) -> None:
-    with pytest.raises(UserError, match=r"num_states must lie in \[2, 256\].*choose the number of"):
+    with pytest.raises(UserError, match=r"num_states must lie in \[2, 256\].*choose the number of.*pixels are bytes"):
         load_images(save(tmp_path, x_train=IMAGES), num_states)
+
+
+@pytest.mark.parametrize("share", [0, 1, float("nan")])
+def test_the_share_that_is_held_out_has_limits(tmp_path: Path, share: float) -> None:
+    with pytest.raises(UserError, match=r"valid_share must lie in \(0, 1\).*choose 0.05"):
+        load_images(save(tmp_path, x_train=IMAGES), 8, share)
 
 
 # Real data

@@ -1,5 +1,7 @@
 """Pictures: exact pixel values, the geometry of the grid, animations read back, and writing that loses nothing."""
 
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,9 @@ def levels(*shape: int, num_states: int = 5) -> NDArray[np.int64]:
 
 
 @given(st.integers(2, 256))
-def test_pixels_are_the_rounded_share_of_255(num_states: int) -> None:
+def test_pixels_are_the_share_of_255_rounded_up(num_states: int) -> None:
     x = np.arange(num_states).reshape(1, 1, 1, -1)
-    expected = [round(255 * level / (num_states - 1)) for level in range(num_states)]
+    expected = [ceil(Fraction(255 * level, num_states - 1)) for level in range(num_states)]
     pixels = to_pixels(x, num_states)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (1, 1, num_states, 1)

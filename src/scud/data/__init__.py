@@ -2,7 +2,7 @@
 
 from scud.data.alphabets import Alphabet, find_alphabet
 from scud.data.buckets import LikeLengths
-from scud.data.images import load_digits, load_images
+from scud.data.images import load_digits, load_hub_images, load_images
 from scud.data.sequences import load_sequences
 from scud.data.source import Examples, Source
 from scud.data.store import SequenceSet
@@ -15,6 +15,7 @@ __all__ = [
     "Source",
     "find_alphabet",
     "load_digits",
+    "load_hub_images",
     "load_images",
     "load_sequences",
 ]

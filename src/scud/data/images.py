@@ -1,4 +1,4 @@
-"""Images: the digits that ship with scikit-learn, and any data set that was saved as an `.npz` file.
+"""Images: the digits that ship with scikit-learn, and images from files, folders and the Hugging Face hub.
 
 Pixels v in 0..255 become levels floor(v B / 256): each of the B levels stands for the same number of pixel values (or
 for one more or less, where B does not divide 256). Rounding would give the two ends half the share of the others.
@@ -6,9 +6,7 @@ for one more or less, where B does not divide 256). Rounding would give the two 
 Splits that are made here come from a fixed shuffle, which is the same on every machine.
 """
 
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scud.data.image_files import (
+    SPLITS,
+    Images,
+    is_cifar,
+    is_idx,
+    is_imagenet,
+    read_cifar,
+    read_idx,
+    read_imagenet,
+    read_npz,
+    refuse_pickle,
+)
+from scud.data.picture_tables import parquet_files, read_hub, read_parquet
+from scud.data.pictures import read_folder
 from scud.data.source import Examples, Source
 from scud.errors import check_in_interval, fail
 
 _SHUFFLE_SEED = 20250608
 _DIGITS_SIZES = {"train": 1350, "valid": 150, "test": 297}
-_SPLITS = ("train", "valid", "test")
+_SLICE = 1 << 20
+_FOLDERS: list[tuple[Callable[[Path], object], Callable[[Path], dict[str, Images]]]] = [
+    (is_cifar, read_cifar),
+    (is_idx, read_idx),
+    (is_imagenet, read_imagenet),
+    (parquet_files, read_parquet),
+]
+"""How to recognise each kind of folder, and to read it."""
 
 
 def load_digits() -> Source:
@@ -39,38 +58,46 @@ def load_digits() -> Source:
     return Source(name="digits", num_states=17, dims=(1, 8, 8), splits=splits)
 
 
-def load_images(path: str | Path, num_states: int) -> Source:
-    """Images from an `.npz` file, quantised to `num_states` levels; dims (channels, height, width).
+def load_images(path: str | Path, num_states: int, valid_share: float = 0.05) -> Source:
+    """Images from a file or a folder, quantised to `num_states` levels; dims (channels, height, width).
 
-    The file holds `x_train` and, if there are any, `x_valid` and `x_test`: integers in 0..255, [N, height, width] or
-    [N, height, width, channels] with 1 or 3 channels; and their class labels `y_train`, `y_valid` and `y_test` [N].
-    Without `x_valid`, the last tenth (at least one image) of a fixed shuffle of `x_train` is held out for validation.
+    What it is shows from its name and from what is in it:
+
+    - an `.npz` file of `x_train` and, if there are any, `x_valid` and `x_test`: integers in 0..255, [N, height, width] or
+      [N, height, width, channels] with 1 or 3 channels; and of their class labels `y_train`, `y_valid` and `y_test` [N];
+    - CIFAR-10's binary version, as a folder or as cifar-10-binary.tar.gz;
+    - a folder of MNIST's or Fashion-MNIST's idx files, gzipped or not;
+    - a folder of downsampled ImageNet's train_data_batch_1.npz, … and val_data.npz, or a single one of these;
+    - a `.parquet` file or a folder of them, as the Hugging Face hub has (see `scud.data.picture_tables`);
+    - a folder of pictures, perhaps one per class, perhaps below train, valid and test (see `scud.data.pictures`).
+
+    Without images for validation, the last `valid_share` (at least one image) of a fixed shuffle of those for training is
+    held out. Images for test are never used for validation.
+
+    Raises:
+        UserError: the path, a file or an image is not as it should be.
     """
-    path = Path(path)
-    check_in_interval("num_states", num_states, 2, 256, "choose the number of grey or colour levels, such as 16 or 256")
-    arrays = _read_arrays(path)
-    splits: dict[str, Examples] = {}
-    for split in _SPLITS:
-        images, y = arrays.get(f"x_{split}"), arrays.get(f"y_{split}")
-        if images is not None:
-            levels = quantise(_to_pixels(f"x_{split} in {path}", images), num_states)
-            label = None if y is None else torch.from_numpy(_to_label(f"y_{split} in {path}", y, len(levels)))
-            splits[split] = Examples(torch.from_numpy(levels), label)
-        elif y is not None:
-            raise fail(f"y_{split} in {path}", f"come with x_{split}", "labels alone", f"add x_{split} to the file")
-    x = splits["train"].x
-    if x.min() == x.max():
-        remedy = "spread the pixel values over 0..255, or raise num_states"
-        raise fail(f"x_train in {path}", f"hold more than one of the {num_states} levels", f"level {x.min()}", remedy)
-    if "valid" not in splits:
-        splits |= _hold_out(path, splits["train"])
-    return Source(name=path.stem, num_states=num_states, dims=tuple(x.shape[1:]), splits=splits)
+    path = Path(path).resolve()
+    _check_options(num_states, valid_share)
+    images, report = _read(path)
+    name = path.name if path.is_dir() else path.stem.removesuffix(".tar")
+    return _source(name, str(path), images, num_states, valid_share, report)
+
+
+def load_hub_images(name: str, num_states: int, valid_share: float = 0.05) -> Source:
+    """Images of a data set of the Hugging Face hub (see `scud.data.picture_tables.read_hub`), otherwise as `load_images`."""
+    _check_options(num_states, valid_share)
+    return _source(name.split("/")[-1], name, read_hub(name), num_states, valid_share, [])
 
 
 def quantise(pixels: NDArray[np.uint8], num_states: int) -> NDArray[np.uint8]:
-    """floor(pixels * num_states / 256), for 2..256 states; any shape."""
+    """floor(pixels * num_states / 256), for 2..256 states; in place, so that a large data set is in memory once. Any shape."""
     levels = (np.arange(256) * num_states // 256).astype(np.uint8)
-    return levels[pixels]
+    if num_states < 256:
+        rows = max(1, _SLICE * len(pixels) // max(1, pixels.size))
+        for start in range(0, len(pixels), rows):  # by slices, because numpy takes eight bytes for each index
+            pixels[start : start + rows] = levels[pixels[start : start + rows]]
+    return pixels
 
 
 def stratified_split(label: NDArray[np.integer[Any]], sizes: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
@@ -103,68 +130,71 @@ def _fixed_shuffle(count: int) -> NDArray[np.int64]:
     return np.argsort(np.random.PCG64(_SHUFFLE_SEED).random_raw(count), kind="stable")
 
 
-def _hold_out(path: Path, examples: Examples) -> dict[str, Examples]:
-    """`examples` divided into "train" and "valid"."""
-    if len(examples) < 2:
-        raise fail(f"x_train in {path}", "hold two images or more", "one", "add images, or add x_valid to the file")
-    order = torch.from_numpy(_fixed_shuffle(len(examples)))
-    valid = max(1, len(examples) // 10)
+def _check_options(num_states: int, valid_share: float) -> None:
+    remedy = "choose the number of grey or colour levels, such as 16 or 256; pixels are bytes, so there are no more"
+    check_in_interval("num_states", num_states, 2, 256, remedy)
+    check_in_interval("valid_share", valid_share, 0, 1, "choose 0.05, say", open_low=True, open_high=True)
+
+
+def _read(path: Path) -> tuple[dict[str, Images], list[str]]:
+    """The images of each split, and what to report of reading them."""
+    if path.is_dir():
+        for holds, read in _FOLDERS:
+            if holds(path):
+                return read(path), []
+        refuse_pickle(path)
+        return read_folder(path)
+    if not path.is_file():
+        remedy = "check the spelling, or give the full path; sets of the hub are named by --data.hub"
+        raise fail("path", "name a file or folder that exists", path, remedy)
+    name = path.name.lower()
+    if name.endswith((".tar", ".tar.gz", ".tgz")):
+        return read_cifar(path), []
+    if name.endswith(".parquet"):
+        return read_parquet(path), []
+    if name.endswith(".npz"):
+        return read_npz(path), []
+    refuse_pickle(path)
+    remedy = "give an .npz or .parquet file, cifar-10-binary.tar.gz, or the folder that this file is in"
+    raise fail("path", "name a file of a known kind, or a folder", path, remedy)
+
+
+def _source(
+    name: str, where: str, images: dict[str, Images], num_states: int, valid_share: float, report: list[str]
+) -> Source:
+    """Quantise images, which are taken out of the dictionary, and hold out what validation needs."""
+    splits: dict[str, Examples] = {}
+    for split in SPLITS:
+        if split in images:
+            pixels, label = images.pop(split)
+            if pixels.size == 0:
+                raise fail(
+                    f"{split} of {where}", "hold at least one image", list(pixels.shape), "add images, or leave it out"
+                )
+            levels = torch.from_numpy(quantise(pixels, num_states))
+            splits[split] = Examples(levels, None if label is None else torch.from_numpy(label))
+    x = splits["train"].x
+    if x.min() == x.max():
+        remedy = "spread the pixel values over 0..255, or raise num_states"
+        raise fail(f"train of {where}", f"hold more than one of the {num_states} levels", f"level {x.min()}", remedy)
+    note = ""
+    if "valid" not in splits:
+        splits |= _hold_out(where, splits["train"], valid_share)
+        note = ", held out of those for training"
+    lines = [f"{split}: {len(part):,} images{note if split == 'valid' else ''}" for split, part in splits.items()]
+    dims = tuple(x.shape[1:])
+    return Source(name=name, num_states=num_states, dims=dims, splits=splits, report=tuple(report + lines))
+
+
+def _hold_out(where: str, examples: Examples, valid_share: float) -> dict[str, Examples]:
+    """`examples` divided into "train" and "valid", at least one each."""
+    count = len(examples)
+    if count < 2:
+        raise fail(f"train of {where}", "hold two images or more", "one", "add images, or images for validation")
+    order = torch.from_numpy(_fixed_shuffle(count))
+    valid = min(max(1, round(count * valid_share)), count - 1)
     label = examples.label
     return {
         name: Examples(examples.x[index], None if label is None else label[index])
         for name, index in (("train", order[:-valid]), ("valid", order[-valid:]))
     }
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays x_* and y_* of an `.npz` file, x_train certainly among them."""
-    if not path.is_file():
-        raise fail("path", "name a file that exists", path, "check the spelling, or give the full path")
-    names = [f"{kind}_{split}" for split in _SPLITS for kind in "xy"]
-    remedy = "write it again with np.savez_compressed(path, x_train=images), images being an array of np.uint8"
-    try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("not an .npz file, or cut short")
-        with np.load(path, allow_pickle=False) as archive:
-            found = list(archive.files)
-            arrays = {name: np.asarray(archive[name]) for name in names if name in found}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise fail("path", "be an undamaged .npz file without pickled objects", f"{path} ({error})", remedy) from error
-    if "x_train" not in arrays:
-        raise fail("path", "hold an array x_train", f"{path} with {', '.join(found) or 'no arrays'}", remedy)
-    return arrays
-
-
-def _check_integers(name: str, array: NDArray[Any]) -> NDArray[np.integer[Any]]:
-    """`array`, which must hold integers."""
-    if array.dtype.kind not in "iu":
-        remedy = "convert it with .astype(np.uint8), after multiplying by 255 if it holds images in 0..1"
-        raise fail(name, "hold integers", array.dtype, remedy)
-    return array
-
-
-def _to_label(name: str, array: NDArray[Any], count: int) -> NDArray[np.int64]:
-    """Class labels [count]."""
-    label = _check_integers(name, array)
-    if label.shape != (count,):
-        raise fail(name, f"have shape [{count}]", list(label.shape), "give one label per image, or leave the array out")
-    return label.astype(np.int64)
-
-
-def _to_pixels(name: str, array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Pixels [N, channels, height, width] from an array as users have them."""
-    images = _check_integers(name, array)
-    if images.ndim not in (3, 4):
-        rule = "have shape [N, height, width] or [N, height, width, channels]"
-        raise fail(name, rule, list(images.shape), "reshape it")
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.shape[-1] not in (1, 3):
-        remedy = "put the channels last, and drop any but grey or red, green and blue"
-        raise fail(name, "have 1 or 3 channels", list(images.shape), remedy)
-    if images.size == 0:
-        raise fail(name, "hold at least one image", list(images.shape), "add images, or leave the array out")
-    low, high = images.min(), images.max()
-    if low < 0 or high > 255:
-        raise fail(name, "hold values in 0..255", low if low < 0 else high, "rescale it to 0..255")
-    return np.ascontiguousarray(np.moveaxis(images, -1, 1).astype(np.uint8))

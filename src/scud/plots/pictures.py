@@ -1,6 +1,7 @@
 """Pictures of image samples: a grid of them, and an animation of how they came to be.
 
-Level l of B becomes the pixel value round(255 l / (B - 1)), so that the two ends are black and white.
+Level l of B becomes the pixel value ceil(255 l / (B - 1)): the two ends are black and white, and quantising a picture, by
+floor(v B / 256), gives its levels back. Rounding to the nearest would not, for most B.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ def to_pixels(x: NDArray[np.integer[Any]], num_states: int) -> NDArray[np.uint8]
     if low < 0 or high >= num_states:
         remedy = "pass the num_states of the data"
         raise fail("x", f"hold levels in 0..{num_states - 1}", low if low < 0 else high, remedy)
-    values = np.rint(255 * np.arange(num_states) / (num_states - 1)).astype(np.uint8)
+    values = (-(-255 * np.arange(num_states) // (num_states - 1))).astype(np.uint8)
     return np.moveaxis(values[x], 1, -1)
 
 

@@ -1,4 +1,4 @@
-"""Images from an `.npz` file: give it by --data.train, and its number of levels by --data.num-states."""
+"""Images: give a file or a folder by --data.train or a hub's name by --data.hub, and a number of levels by --data.num-states."""
 
 from scud.config import Config, DataConfig, DiffusionConfig, NetworkConfig, ProcessConfig, ScheduleConfig
 from scud.training.settings import TrainingConfig
