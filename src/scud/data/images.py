@@ -48,7 +48,8 @@ def load_images(path: str | Path, num_states: int) -> Source:
     """
     path = Path(path)
     check_in_interval("num_states", num_states, 2, 256, "choose the number of grey or colour levels, such as 16 or 256")
-    arrays = _read_arrays(path)
+    names = [f"{kind}_{split}" for split in _SPLITS for kind in "xy"]
+    arrays = _read_arrays(path, names, "x_train")
     splits: dict[str, Examples] = {}
     for split in _SPLITS:
         images, y = arrays.get(f"x_{split}"), arrays.get(f"y_{split}")
@@ -65,6 +66,20 @@ def load_images(path: str | Path, num_states: int) -> Source:
     if "valid" not in splits:
         splits |= _hold_out(path, splits["train"])
     return Source(name=path.stem, num_states=num_states, dims=tuple(x.shape[1:]), splits=splits)
+
+
+def load_samples(path: str | Path, dims: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Pixels [N, channels, height, width] of generated images: the array `x` of an `.npz` file, as `load_images` has them.
+
+    Raises:
+        UserError: no such file or array, or images that are not of shape dims (channels, height, width).
+    """
+    name = f"x in {path}"
+    pixels = _to_pixels(name, _read_arrays(Path(path), ["x"], "x")["x"])
+    if pixels.shape[1:] != dims:
+        rule = "hold images of the model's {} channel(s), height {} and width {}".format(*dims)
+        raise fail(name, rule, "{}, {} and {}".format(*pixels.shape[1:]), "give samples of this model")
+    return pixels
 
 
 def quantise(pixels: NDArray[np.uint8], num_states: int) -> NDArray[np.uint8]:
@@ -116,12 +131,11 @@ def _hold_out(path: Path, examples: Examples) -> dict[str, Examples]:
     }
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays x_* and y_* of an `.npz` file, x_train certainly among them."""
+def _read_arrays(path: Path, names: list[str], needed: str) -> dict[str, NDArray[Any]]:
+    """Those arrays of an `.npz` file that have one of these names, the needed one certainly among them."""
     if not path.is_file():
         raise fail("path", "name a file that exists", path, "check the spelling, or give the full path")
-    names = [f"{kind}_{split}" for split in _SPLITS for kind in "xy"]
-    remedy = "write it again with np.savez_compressed(path, x_train=images), images being an array of np.uint8"
+    remedy = f"write it again with np.savez_compressed(path, {needed}=images), images being an array of np.uint8"
     try:
         if not zipfile.is_zipfile(path):
             raise zipfile.BadZipFile("not an .npz file, or cut short")
@@ -130,8 +144,8 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             arrays = {name: np.asarray(archive[name]) for name in names if name in found}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise fail("path", "be an undamaged .npz file without pickled objects", f"{path} ({error})", remedy) from error
-    if "x_train" not in arrays:
-        raise fail("path", "hold an array x_train", f"{path} with {', '.join(found) or 'no arrays'}", remedy)
+    if needed not in arrays:
+        raise fail("path", f"hold an array {needed}", f"{path} with {', '.join(found) or 'no arrays'}", remedy)
     return arrays
 
 

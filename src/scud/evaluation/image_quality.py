@@ -231,9 +231,7 @@ def image_quality(samples: Tensor, heldout: Tensor, training: Tensor, trained: T
         UserError: a set of fewer than two images, or a level outside 0..B-1.
     """
     for name, part in (("samples", samples), ("held-out images", heldout), ("training images", training)):
-        check_states(name, part, trained.classifier.num_states)
-        if len(part) < 2:
-            raise fail(name, "hold at least two images", len(part), "draw more, or choose another split")
+        check_images(name, part, trained.classifier.num_states)
     generator = torch.Generator().manual_seed(seed)
     subset = training[torch.randperm(len(training), generator=generator)[: len(samples)]]
     known = {image.tobytes() for image in training.numpy()}
@@ -258,6 +256,13 @@ def image_quality(samples: Tensor, heldout: Tensor, training: Tensor, trained: T
         describe(subset, compared=True, held=True),
         trained.accuracy,
     )
+
+
+def check_images(name: str, images: Tensor, num_states: int) -> None:
+    """Raise `UserError` unless there are at least two images, of levels 0..B-1."""
+    check_states(name, images, num_states)
+    if len(images) < 2:
+        raise fail(name, "hold at least two images", len(images), "draw more, or choose another split")
 
 
 def _entropy(counts: Tensor) -> float:
