@@ -3,7 +3,7 @@
     python -m benchmarks.sampling_quality [RUN ...] [--out runs/sampling-quality] [--grids information power-2 ...] [--workers 2]
 
 RUN is the folder of a run on images whose data have class labels, all runs on the same data. Without any, the digits are
-taken: SCUD and classical with Gaussian noise and masking, each trained in its folder of `benchmarks.digits_table` unless that
+taken: SCUD and classical with Gaussian noise, and masking, each trained in its folder of `benchmarks.digits_table` unless that
 has been done.
 
 The figure is the Fréchet distance on features of a small classifier (`scud.evaluation.image_quality`) between as many samples
@@ -32,7 +32,7 @@ from benchmarks.digits_table import configuration, folder_name
 from benchmarks.runs import machine, train_once
 from scud import plots
 from scud.cli.quality import labelled, stored_images
-from scud.config import read_config
+from scud.config import DataConfig, read_config
 from scud.diffusion import Diffusion
 from scud.evaluation.image_quality import Trained, frechet_distance, frechet_error, train_classifier
 from scud.experiment import load_data
@@ -46,8 +46,11 @@ CALLS = (4, 8, 16, 32, 64, 128, 256, 512)
 BATCH = 250
 """Images drawn at once."""
 
-HEADER = ("run", "grid", "calls", "num", "distance", "error")
+HEADER = ("run", "grid", "calls", "num", "seed", "distance", "error")
 """Columns of rows.csv."""
+
+Key = tuple[str, str, int, int, int]
+"""Run, grid, calls, number of samples and seed."""
 
 Inner = Callable[[Diffusion, Tensor], Tensor]
 """From a model and what is left of the way, (n - 1, …, 1) / n, to the times between the ends."""
@@ -92,9 +95,8 @@ def times(model: Diffusion, grid: str, calls: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Measure:
-    """A run, and what its samples are compared with."""
+    """What samples are compared with."""
 
-    run: Run
     trained: Trained
     reference: Tensor
     training: Tensor
@@ -110,41 +112,50 @@ class Measure:
         return self.distance(self.training[order[:num]])
 
 
+def prepare(folder: Path) -> tuple[Run, Measure]:
+    """A run, and what its samples are compared with."""
+    return load(folder), prepare_measure(read_config(RunFolder(folder).config).data.model_dump_json())
+
+
 @functools.cache
-def prepare(folder: Path) -> Measure:
-    """Load a run and train the classifier of its data, once per process."""
-    source = load_data(read_config(RunFolder(folder).config).data)
+def prepare_measure(data: str) -> Measure:
+    """Read the data, given as JSON of their options, and train their classifier, once per process."""
+    source = load_data(DataConfig.model_validate_json(data))
     (train, label), (valid, valid_label) = (labelled(source, name) for name in ("train", "valid"))
     trained = train_classifier(train, label, valid, valid_label, source.num_states)
     heldout = torch.cat([stored_images(source, name) for name in source.splits if name != "train"])
-    return Measure(load(folder), trained, trained.classifier.features(heldout), train)
+    return Measure(trained, trained.classifier.features(heldout), train)
 
 
-def one(num: int, seed: int, out: Path, work: tuple[Path, str, int]) -> None:
+def one(amount: tuple[int, int], out: Path, work: tuple[Path, str, int]) -> None:
     """Draw and compare the samples of one run on one grid, and write the row."""
-    folder, grid, calls = work
+    (num, seed), (folder, grid, calls) = amount, work
     torch.set_num_threads(1)
-    measure = prepare(folder)
+    run, measure = prepare(folder)
     generator = torch.Generator().manual_seed(seed)
-    steps = times(measure.run.model, grid, calls)
+    steps = times(run.model, grid, calls)
     sizes = [len(part) for part in torch.arange(num).split(BATCH)]
-    drawn = torch.cat([measure.run.sample(size, grid=steps, generator=generator) for size in sizes])
+    drawn = torch.cat([run.sample(size, grid=steps, generator=generator) for size in sizes])
     distance, error = measure.distance(drawn)
-    values = [folder.name, grid, calls, num, f"{distance:.6f}", f"{error:.6f}"]
+    values = [folder.name, grid, calls, num, seed, f"{distance:.6f}", f"{error:.6f}"]
     with (out / "rows.csv").open("a", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerow(values)
     print(", ".join(map(str, values)), flush=True)
 
 
-def read_rows(path: Path) -> dict[tuple[str, str, int, int], tuple[float, float]]:
-    """Distance and error by run, grid, calls and number of samples; starts the file if there is none."""
+def read_rows(path: Path) -> dict[Key, tuple[float, float]]:
+    """Distance and error of what is done; starts the file if there is none."""
     if not path.exists():
         path.write_text(",".join(HEADER) + "\n", encoding="utf-8")
     with path.open(newline="", encoding="utf-8") as file:
-        return {
-            (row["run"], row["grid"], int(row["calls"]), int(row["num"])): (float(row["distance"]), float(row["error"]))
-            for row in csv.DictReader(file)
-        }
+        rows = list(csv.DictReader(file))
+    return {
+        (row["run"], row["grid"], int(row["calls"]), int(row["num"]), int(row["seed"])): (
+            float(row["distance"]),
+            float(row["error"]),
+        )
+        for row in rows
+    }
 
 
 def train_digits(folder: Path, seed: int, steps: int | None) -> list[Path]:
@@ -171,18 +182,18 @@ def different(models: list[Diffusion], grids: list[str]) -> list[str]:
     return kept
 
 
-def show(out: Path, runs: list[str], grids: list[str], calls: list[int], num: int, floor: float) -> None:
-    """Print the table as Markdown and draw the figures."""
+def show(out: Path, runs: list[str], grids: list[str], calls: list[int], amount: tuple[int, int], floor: float) -> None:
+    """Print the table as Markdown and draw the figures; amount is the number of samples and their seed."""
     done = read_rows(out / "rows.csv")
     print("| run | grid | " + " | ".join(f"{n} calls" for n in calls) + " |\n|---|---|" + "---|" * len(calls))
     for run in runs:
         for grid in grids:
-            cells = [done[run, grid, n, num] for n in calls]
+            cells = [done[run, grid, n, *amount] for n in calls]
             print(f"| {run} | {grid} | " + " | ".join(f"{value:.4f} ± {error:.4f}" for value, error in cells) + " |")
 
     def draw(name: str, lines: dict[str, tuple[str, str]]) -> None:
         figures = {
-            label: list(zip(*(done[*line, n, num] for n in calls), strict=True)) for label, line in lines.items()
+            label: list(zip(*(done[*line, n, *amount] for n in calls), strict=True)) for label, line in lines.items()
         }
         title = "Fréchet distance on features of a small classifier"
         plots.save_figure(plots.distance_curves(calls, figures, floor, title), out / f"{name}.png")
@@ -211,7 +222,7 @@ def main() -> None:
     print(machine(), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     folders = options.runs or train_digits(options.digits, options.seed, options.train_steps)
-    measure = prepare(folders[0])
+    _, measure = prepare(folders[0])
     num = min(options.num, len(measure.training))
     floor, error = measure.floor(num, options.seed)
     print(
@@ -219,13 +230,13 @@ def main() -> None:
     )
     print(f"images {measure.trained.accuracy:.3f}; floor {floor:.4f} ± {error:.4f}", flush=True)
     grids = different([load(folder).model for folder in folders], options.grids)
-    done = read_rows(options.out / "rows.csv")
+    done, amount = read_rows(options.out / "rows.csv"), (num, options.seed)
     work = [(folder, grid, n) for n in options.calls for grid in grids for folder in folders]
-    work = [(folder, grid, n) for folder, grid, n in work if (folder.name, grid, n, num) not in done]
+    work = [(folder, grid, n) for folder, grid, n in work if (folder.name, grid, n, *amount) not in done]
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        for _ in pool.imap_unordered(functools.partial(one, num, options.seed, options.out), work, chunksize=1):
+        for _ in pool.imap_unordered(functools.partial(one, amount, options.out), work, chunksize=1):
             pass
-    show(options.out, [folder.name for folder in folders], grids, options.calls, num, floor)
+    show(options.out, [folder.name for folder in folders], grids, options.calls, amount, floor)
 
 
 if __name__ == "__main__":
