@@ -27,12 +27,20 @@ ROWS = {
 }
 
 
-def configuration(kind: str, process: str, seed: int) -> Config:
-    """The digits recipe with another model, noise and seed."""
+def configuration(kind: str, process: str, seed: int, *, gamma: float = 1.0, steps: int | None = None) -> Config:
+    """The digits recipe with another model, noise and seed, and perhaps another gamma and number of steps."""
     recipe = RECIPES["digits"]()
     noise = ProcessConfig(**{**recipe.process.model_dump(), "kind": process})
-    diffusion = DiffusionConfig(**{**recipe.diffusion.model_dump(), "kind": kind})
-    return recipe.model_copy(update={"seed": seed, "process": noise, "diffusion": diffusion})
+    diffusion = DiffusionConfig(**{**recipe.diffusion.model_dump(), "kind": kind, "gamma": gamma})
+    parts = {"seed": seed, "process": noise, "diffusion": diffusion}
+    if steps is not None:
+        parts["training"] = recipe.training.model_copy(update={"steps": steps})
+    return recipe.model_copy(update=parts)
+
+
+def folder_name(kind: str, process: str, seed: int, gamma: float = 1.0) -> str:
+    """The folder of a run."""
+    return f"{kind}-{process}-{seed}" if gamma == 1 else f"{kind}-{process}-gamma{gamma:g}-{seed}"
 
 
 def main() -> None:
@@ -51,7 +59,7 @@ def main() -> None:
     )
     for name in options.rows:
         kind, process = ROWS[name]
-        folders = [options.folder / f"{kind}-{process}-{seed}" for seed in options.seeds]
+        folders = [options.folder / folder_name(kind, process, seed) for seed in options.seeds]
         done = []
         for seed, folder in zip(options.seeds, folders, strict=True):
             trained = train_once(configuration(kind, process, seed), folder)

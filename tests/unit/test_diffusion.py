@@ -189,6 +189,49 @@ def test_grid(steps: int, kind: str) -> None:
     assert bool((grid.diff() < 0).all())
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    inner=st.lists(st.floats(1e-6, 0.98), max_size=8, unique=True), kind=st.sampled_from(KINDS), seed=st.integers(0, 99)
+)
+def test_any_grid_is_walked_as_given(inner: list[float], kind: str, seed: int) -> None:
+    """One call of the denoiser at each of its times but the last, where all noise is undone."""
+    model, asked = make(kind), []
+
+    def denoiser(x_t: Tensor, conditioning: Conditioning) -> Tensor:
+        asked.append(float(conditioning.t[0]))
+        return P0.log().expand(*x_t.shape, B)
+
+    grid = torch.tensor([model.t_max, *sorted(inner, reverse=True), 0.0], dtype=torch.float64)
+    x = model.sample(denoiser, (3, 4), grid=grid, generator=torch.Generator().manual_seed(seed))
+    assert asked == pytest.approx(grid[:-1].tolist())
+    assert int(x.max()) < B
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_grid_steps_are_even_in_information(kind: str) -> None:
+    model = make(kind)
+    draws = [
+        model.sample(constant(P0.log()), (9, 5), 6, grid=grid, generator=torch.Generator().manual_seed(2))
+        for grid in (None, model.grid(6))
+    ]
+    assert torch.equal(*draws)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [[], [0.99], [0.99, 0.5, 0.5, 0.0], [0.99, 0.2, 0.4, 0.0], [0.0, 0.99], [0.99, math.nan, 0.0], [[0.99, 0.0]]],
+)
+def test_a_grid_must_fall(grid: list[float]) -> None:
+    with pytest.raises(UserError, match=r"grid must hold at least two times, each below.*sort it"):
+        make("scud").sample(constant(P0.log()), (2, 3), grid=torch.tensor(grid))
+
+
+@pytest.mark.parametrize("grid", [[0.5, 0.0], [0.999, 0.5, 0.001]])
+def test_a_grid_must_run_from_t_max_to_0(grid: list[float]) -> None:
+    with pytest.raises(UserError, match=r"grid must run from the model's t_max, \d.\d+, to 0.*at its ends"):
+        make("masking").sample(constant(P0.log()), (2, 3), grid=torch.tensor(grid))
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000), kind=st.sampled_from(KINDS), steps=st.integers(1, 6))
 def test_known_positions_never_change(seed: int, kind: str, steps: int) -> None:

@@ -25,7 +25,7 @@ class Evaluate:
 
     Shown with its standard error, or a 95% interval, and the bound's two terms. Averaged weights, dropout off. Times are
     drawn from a mixture that covers both ends, stratified over examples and draws; the error is that of the mean over
-    examples, each the mean of its draws. With --samples, the quality of generated sequences instead.
+    examples, each the mean of its draws. With --samples, the quality of generated examples instead.
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -41,7 +41,8 @@ class Evaluate:
     """Sequences: bound a random span of this share of each, given the rest, as infilling has it."""
 
     samples: Path | None = None
-    """A FASTA file of generated sequences, to be compared with the split and with training data."""
+    """Generated examples to be compared with the split and with training data: a FASTA file of sequences, or an .npz file
+    of images (array x, as samples.npz has them; the data must have class labels)."""
 
     batch_size: int = 256
     """Images at once."""

@@ -1,24 +1,47 @@
-"""scud evaluate --samples: generated sequences beside held-out and training data."""
+"""scud evaluate --samples: generated examples beside held-out and training data."""
 
 import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scud.errors import fail
+
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from scud.data import Source
+    from scud.evaluation.sequence_quality import Row
     from scud.runs import Run
 
 
 def compare(run: "Run", source: "Source", split: str, samples: Path, target: Path, seed: int) -> None:
-    """Print and write how the sequences of a FASTA file compare; raises `UserError` for a file that is not as it should be."""
+    """Print and write how the examples of a file compare; raises `UserError` for a file that is not as it should be."""
     from rich.console import Console
     from rich.table import Table
+
+    from scud.files import replacing
+
+    rows = (sequence_rows if run.data else image_rows)(run, source, split, samples, seed)
+    table = Table("measure", "samples", split, "training")
+    for row in rows:
+        table.add_row(row.measure, *("" if value is None else shown(value) for value in row[1:]))
+    Console().print(table)
+    with replacing(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["measure", "samples", split, "training"])
+        writer.writerows(rows)
+    kind = "sequences" if run.data else "images"
+    print(f"wrote {target}: {rows[0].samples} {kind} of {samples} beside {split} and training data")
+
+
+def sequence_rows(run: "Run", source: "Source", split: str, samples: Path, seed: int) -> list["Row"]:
+    """How the sequences of a FASTA file compare."""
+    from rich.console import Console
 
     from scud.data import SequenceSet
     from scud.data.fasta import read_fasta
     from scud.evaluation.sequence_quality import sequence_quality
     from scud.evaluation.sequences import SequenceArray
-    from scud.files import replacing
 
     records = read_fasta(samples, run.alphabet)
 
@@ -29,17 +52,49 @@ def compare(run: "Run", source: "Source", split: str, samples: Path, target: Pat
 
     drawn = SequenceArray.from_list([record.codes for record in records])
     with Console().status("comparing with training data"):
-        quality = sequence_quality(drawn, stored(split), stored("train"), run.model.num_states, seed=seed)
-    table = Table("measure", "samples", split, "training")
-    rows = quality.rows()
-    for row in rows:
-        table.add_row(row.measure, *("" if value is None else shown(value) for value in row[1:]))
-    Console().print(table)
-    with replacing(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["measure", "samples", split, "training"])
-        writer.writerows(rows)
-    print(f"wrote {target}: {len(records)} sequences of {samples} beside {split} and training data")
+        return sequence_quality(drawn, stored(split), stored("train"), run.model.num_states, seed=seed).rows()
+
+
+def image_rows(run: "Run", source: "Source", split: str, samples: Path, seed: int) -> list["Row"]:
+    """How the images of an .npz file compare."""
+    import torch
+    from rich.console import Console
+
+    from scud.data.image_files import read_samples
+    from scud.data.images import quantise
+    from scud.evaluation.image_quality import check_images, image_quality, train_classifier
+
+    num_states = run.model.num_states
+    drawn = torch.from_numpy(quantise(read_samples(samples, run.dims), num_states))
+    (train, label), (valid, valid_label) = (labelled(source, name) for name in ("train", "valid"))
+    heldout = stored_images(source, split)
+    for name, images in (("samples", drawn), (f"{split} images", heldout)):
+        check_images(name, images, num_states)  # training takes a while: mistakes are told before that
+    with Console().status("training a classifier for its features"):
+        trained = train_classifier(train, label, valid, valid_label, num_states, seed=seed)
+    with Console().status("comparing with training data"):
+        return image_quality(drawn, heldout, train, trained, seed).rows()
+
+
+def stored_images(source: "Source", split: str) -> "Tensor":
+    """The levels of a split, [N, C, H, W]."""
+    from scud.data.source import Examples
+
+    part = source.split(split)
+    assert isinstance(part, Examples), "a run of images has data of images"
+    return part.x
+
+
+def labelled(source: "Source", split: str) -> tuple["Tensor", "Tensor"]:
+    """Levels [N, C, H, W] and class labels [N] of a split."""
+    import torch
+
+    images = stored_images(source, split)
+    label = source.split(split).batch(torch.arange(len(images))).label
+    if label is None:
+        rule = "have class labels, for a classifier whose features are compared"
+        raise fail(f"{split} images of {source.name}", rule, "none", f"add an array y_{split} to the data file")
+    return images, label
 
 
 def shown(value: float) -> str:

@@ -26,8 +26,8 @@ ANIMATED = 16
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw new examples: sequences to samples.fasta; or images, a grid of them (samples.png) and an animation of how they
-    came to be (denoising.gif)."""
+    """Draw new examples: sequences to samples.fasta; or images, their pixels (samples.npz, array x), a grid of them
+    (samples.png) and an animation of how they came to be (denoising.gif)."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
@@ -101,11 +101,12 @@ def write_sequences(
 
 
 def draw_pictures(run: "Run", options: Sample, folder: Path, generator: "torch.Generator") -> None:
-    """Draw images and write samples.png and denoising.gif."""
+    """Draw images and write samples.npz, samples.png and denoising.gif."""
     import numpy as np
     from rich.progress import track
 
     from scud import plots
+    from scud.files import replacing
     from scud.samplers import trajectory
 
     states = trajectory(run.model, run.network, (options.num, *run.dims), options.steps, generator=generator)
@@ -115,10 +116,12 @@ def draw_pictures(run: "Run", options: Sample, folder: Path, generator: "torch.G
         if moment in shown:
             frames.append(visible(noisy.x_t.cpu().numpy(), run.model.num_states))
     folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "samples.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, x=plots.to_pixels(frames[-1], run.model.num_states))
     plots.save_image(plots.sample_grid(frames[-1], run.model.num_states), folder / "samples.png")
     animation = plots.denoising_animation(np.stack(frames)[:, :ANIMATED], run.model.num_states)
     plots.save_animation(animation, folder / "denoising.gif", seconds=3)
-    print(f"wrote {folder}: samples.png and denoising.gif, {options.num} images by {options.steps} steps")
+    print(f"wrote {folder}: samples.npz, samples.png and denoising.gif, {options.num} images by {options.steps} steps")
 
 
 def visible(x_t: "NDArray[np.integer[Any]]", num_states: int) -> "NDArray[np.integer[Any]]":

@@ -251,6 +251,25 @@ def read_npz(path: Path) -> dict[str, Images]:
     return splits
 
 
+def read_samples(path: Path, dims: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Pixels [N, channels, height, width] of generated images: the array `x` of an `.npz` file.
+
+    Raises:
+        UserError: no such file or array, or images that are not of shape dims (channels, height, width).
+    """
+    if not path.is_file():
+        raise fail("samples", "name a file that exists", path, "check the spelling, or give the full path")
+    arrays, found = _read_npz(path, ["x"])
+    if "x" not in arrays:
+        remedy = "give what scud sample wrote, or np.savez_compressed(path, x=images)"
+        raise fail("samples", "hold an array x", f"{path} with {', '.join(found) or 'no arrays'}", remedy)
+    pixels = _to_pixels(f"x in {path}", arrays["x"])
+    if pixels.shape[1:] != dims:
+        rule = "hold images of the model's {} channel(s), height {} and width {}".format(*dims)
+        raise fail(f"x in {path}", rule, "{}, {} and {}".format(*pixels.shape[1:]), "give samples of this model")
+    return pixels
+
+
 def _read_npz(path: Path, names: list[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Those of the named arrays that an `.npz` file has, and the names of all of them."""
     try:

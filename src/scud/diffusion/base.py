@@ -150,12 +150,18 @@ class Diffusion(nn.Module, ABC):
         """Set the positions where `known` [batch, *dims] is True to clean states x0, which no step will change."""
 
     @abstractmethod
-    def grid(self, steps: int) -> Tensor:
-        """Times t_max = t_0 > … > t_steps = 0 between which sampling steps, even in information: [steps + 1] float64."""
+    def informative_time(self, share: Tensor) -> Tensor:
+        """When noise has destroyed this share of the information that it destroys by t_max: [n] in (0, 1) -> t [n]."""
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
         """The registered `kind` and scalar arguments: enough, with process, schedule and p0, to build the model again."""
+
+    def grid(self, steps: int) -> Tensor:
+        """Times t_max = t_0 > … > t_steps = 0 between which sampling steps, even in information: [steps + 1] float64."""
+        share = torch.arange(steps - 1, 0, -1, dtype=torch.float64, device=self.p0.device) / steps
+        ends = share.new_tensor([self.t_max, 0.0])
+        return torch.cat([ends[:1], self.informative_time(share), ends[1:]])
 
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
         """Draw the noised state of clean states x0 [batch, *dims], integers below B, at times t [batch] in [0, 1).
@@ -297,12 +303,13 @@ class Diffusion(nn.Module, ABC):
         known_mask: Tensor | None = None,
         mask: Tensor | None = None,
         label: Tensor | None = None,
+        grid: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw clean states, `shape` = (batch, *dims), with `steps` calls of the denoiser: see `scud.samplers.sample`."""
         from scud.samplers import sample
 
-        options = {"known": known, "known_mask": known_mask, "mask": mask, "label": label}
+        options = {"known": known, "known_mask": known_mask, "mask": mask, "label": label, "grid": grid}
         return sample(self, denoiser, shape, steps, **options, generator=generator)
 
 

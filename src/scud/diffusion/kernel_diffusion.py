@@ -72,12 +72,10 @@ class KernelDiffusion(Diffusion):
         weight = self.schedule.beta(t) / (even.beta(lost) * lost)
         return spread(weight, values).to(values.dtype) * values
 
-    def grid(self, steps: int) -> Tensor:
+    def informative_time(self, share: Tensor) -> Tensor:
         even = self._even_in_information()
-        ends = torch.tensor([self.t_max, 0.0], dtype=torch.float64, device=self.p0.device)
-        share = torch.arange(steps - 1, 0, -1, dtype=torch.float64, device=self.p0.device) / steps
-        inner = self.schedule.inverse(even.tau(even.inverse(self.schedule.tau(ends[:1])) * share))
-        return torch.cat([ends[:1], inner, ends[1:]])
+        most = even.inverse(self.schedule.tau(share.new_tensor([self.t_max])))
+        return self.schedule.inverse(even.tau(most * share))
 
     def _even_in_information(self) -> Schedule:
         if not hasattr(self, "_information"):

@@ -81,11 +81,9 @@ class Masking(Diffusion):
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
         return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, counts_of(noisy).masked_fill(known, 0))
 
-    def grid(self, steps: int) -> Tensor:
-        ends = torch.tensor([self.t_max, 0.0], dtype=torch.float64, device=self.p0.device)
-        share = torch.arange(steps - 1, 0, -1, dtype=torch.float64, device=self.p0.device) / steps
-        masked = -(-self.schedule.tau(ends[:1])).expm1() * share
-        return torch.cat([ends[:1], self.schedule.inverse(-(-masked).log1p()), ends[1:]])
+    def informative_time(self, share: Tensor) -> Tensor:
+        masked = -(-self.schedule.tau(share.new_tensor([self.t_max]))).expm1() * share
+        return self.schedule.inverse(-(-masked).log1p())
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "masking", "t_max": self.t_max}

@@ -68,7 +68,10 @@ class RunFolder:
     def written(self) -> list[Path]:
         """Every file that commands write here, there or not."""
         model = [self.model / "model.safetensors", self.model / "config.json"]
-        samples = [self.samples / name for name in ("samples.png", "denoising.gif", "samples.fasta", "infilled.fasta")]
+        samples = [
+            self.samples / name
+            for name in ("samples.png", "samples.npz", "denoising.gif", "samples.fasta", "infilled.fasta")
+        ]
         single = [
             self.config,
             self.metrics,

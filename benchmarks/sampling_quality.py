@@ -1,0 +1,243 @@
+"""Quality of image samples against the number of network calls, for several grids of times.
+
+    python -m benchmarks.sampling_quality [RUN ...] [--out runs/sampling-quality] [--grids information power-2 ...] [--workers 2]
+
+RUN is the folder of a run on images whose data have class labels, all runs on the same data. Without any, the digits are
+taken: SCUD and classical with Gaussian noise, and masking, each trained in its folder of `benchmarks.digits_table` unless that
+has been done.
+
+The figure is the Fréchet distance on features of a small classifier (`scud.evaluation.image_quality`) between as many samples
+as there are training images, at most --num, and all images that are not for training; its error is due to the samples. The
+floor is what as many training images have. Rows are kept in OUT/rows.csv, and what is there is not drawn again. Figures are
+drawn beside it: quality-GRID.png compares runs, grids-RUN.png compares grids.
+
+A grid is a rule for n + 1 times from t_max to 0, i = 0..n. `information`, the default of sampling, has the share 1 - i/n of
+the information that is lost at t_max; power-R has (1 - i/n)^R of it; `t` and `root-t` are even in t and in its root; `events`
+is even in tau, the expected number of events; `log-events` in log tau, down to the last time of `information`. Where two
+coincide for all runs (on their own schedules, `t` is `information`) only the first is drawn.
+"""
+
+import argparse
+import csv
+import functools
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.digits_table import configuration, folder_name
+from benchmarks.runs import machine, train_once
+from scud import plots
+from scud.cli.quality import labelled, stored_images
+from scud.config import DataConfig, read_config
+from scud.diffusion import Diffusion
+from scud.evaluation.image_quality import Trained, frechet_distance, frechet_error, train_classifier
+from scud.experiment import load_data
+from scud.runs import Run, load
+from scud.training.files import RunFolder
+
+MODELS = ("scud", "masking", "classical")
+
+CALLS = (4, 8, 16, 32, 64, 128, 256, 512)
+
+BATCH = 250
+"""Images drawn at once."""
+
+HEADER = ("run", "grid", "calls", "num", "seed", "distance", "error")
+"""Columns of rows.csv."""
+
+Key = tuple[str, str, int, int, int]
+"""Run, grid, calls, number of samples and seed."""
+
+Inner = Callable[[Diffusion, Tensor], Tensor]
+"""From a model and what is left of the way, (n - 1, …, 1) / n, to the times between the ends."""
+
+
+def power(exponent: float) -> Inner:
+    """A power of the way that is left, as share of information."""
+    return lambda model, left: model.informative_time(left**exponent)
+
+
+def even_events(model: Diffusion, left: Tensor) -> Tensor:
+    """Even in tau."""
+    return model.schedule.inverse(model.schedule.tau(left.new_tensor(model.t_max)) * left)
+
+
+def even_log_events(model: Diffusion, left: Tensor) -> Tensor:
+    """Even in log tau, from t_max to the last time of the default grid."""
+    first = model.schedule.tau(left.new_tensor(model.t_max)).log()
+    last = model.schedule.tau(model.informative_time(left[-1:])).log()
+    place = torch.arange(1, len(left) + 1, dtype=left.dtype) / len(left)
+    return model.schedule.inverse((first + (last - first) * place).exp())
+
+
+GRIDS: dict[str, Inner] = {
+    "information": power(1.0),
+    "power-0.5": power(0.5),
+    "power-1.5": power(1.5),
+    "power-2": power(2.0),
+    "t": lambda model, left: model.t_max * left,
+    "root-t": lambda model, left: model.t_max * left**2,
+    "events": even_events,
+    "log-events": even_log_events,
+}
+
+
+def times(model: Diffusion, grid: str, calls: int) -> Tensor:
+    """A grid of `calls` steps, [calls + 1]."""
+    left = torch.arange(calls - 1, 0, -1, dtype=torch.float64) / calls
+    inner = GRIDS[grid](model, left) if calls > 1 else left
+    return torch.cat([left.new_tensor([model.t_max]), inner, left.new_zeros(1)])
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What samples are compared with."""
+
+    trained: Trained
+    reference: Tensor
+    training: Tensor
+
+    def distance(self, images: Tensor) -> tuple[float, float]:
+        """Of images from those not for training, with its error."""
+        features = self.trained.classifier.features(images)
+        return frechet_distance(features, self.reference), frechet_error(features, self.reference)
+
+    def floor(self, num: int, seed: int) -> tuple[float, float]:
+        """`distance` of so many training images."""
+        order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(seed))
+        return self.distance(self.training[order[:num]])
+
+
+def prepare(folder: Path) -> tuple[Run, Measure]:
+    """A run, and what its samples are compared with."""
+    return load(folder), prepare_measure(read_config(RunFolder(folder).config).data.model_dump_json())
+
+
+@functools.cache
+def prepare_measure(data: str) -> Measure:
+    """Read the data, given as JSON of their options, and train their classifier, once per process."""
+    source = load_data(DataConfig.model_validate_json(data))
+    (train, label), (valid, valid_label) = (labelled(source, name) for name in ("train", "valid"))
+    trained = train_classifier(train, label, valid, valid_label, source.num_states)
+    heldout = torch.cat([stored_images(source, name) for name in source.splits if name != "train"])
+    return Measure(trained, trained.classifier.features(heldout), train)
+
+
+def one(amount: tuple[int, int], out: Path, work: tuple[Path, str, int]) -> None:
+    """Draw and compare the samples of one run on one grid, and write the row."""
+    (num, seed), (folder, grid, calls) = amount, work
+    torch.set_num_threads(1)
+    run, measure = prepare(folder)
+    generator = torch.Generator().manual_seed(seed)
+    steps = times(run.model, grid, calls)
+    sizes = [len(part) for part in torch.arange(num).split(BATCH)]
+    drawn = torch.cat([run.sample(size, grid=steps, generator=generator) for size in sizes])
+    distance, error = measure.distance(drawn)
+    values = [folder.name, grid, calls, num, seed, f"{distance:.6f}", f"{error:.6f}"]
+    with (out / "rows.csv").open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerow(values)
+    print(", ".join(map(str, values)), flush=True)
+
+
+def read_rows(path: Path) -> dict[Key, tuple[float, float]]:
+    """Distance and error of what is done; starts the file if there is none."""
+    if not path.exists():
+        path.write_text(",".join(HEADER) + "\n", encoding="utf-8")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        (row["run"], row["grid"], int(row["calls"]), int(row["num"]), int(row["seed"])): (
+            float(row["distance"]),
+            float(row["error"]),
+        )
+        for row in rows
+    }
+
+
+def train_digits(folder: Path, seed: int, steps: int | None) -> list[Path]:
+    """The runs of the three models on digits."""
+    folders = [folder / folder_name(kind, "gaussian", seed) for kind in MODELS]
+    for kind, path in zip(MODELS, folders, strict=True):
+        train_once(configuration(kind, "gaussian", seed, steps=steps), path)
+    return folders
+
+
+def different(models: list[Diffusion], grids: list[str]) -> list[str]:
+    """The grids without those that coincide, for all models, with one before."""
+    kept: list[str] = []
+    for grid in grids:
+        same = [
+            other
+            for other in kept
+            if all(torch.allclose(times(m, grid, 16), times(m, other, 16), rtol=1e-4, atol=0) for m in models)
+        ]
+        if same:
+            print(f"{grid} is the same as {same[0]} here")
+        else:
+            kept.append(grid)
+    return kept
+
+
+def show(out: Path, runs: list[str], grids: list[str], calls: list[int], amount: tuple[int, int], floor: float) -> None:
+    """Print the table as Markdown and draw the figures; amount is the number of samples and their seed."""
+    done = read_rows(out / "rows.csv")
+    print("| run | grid | " + " | ".join(f"{n} calls" for n in calls) + " |\n|---|---|" + "---|" * len(calls))
+    for run in runs:
+        for grid in grids:
+            cells = [done[run, grid, n, *amount] for n in calls]
+            print(f"| {run} | {grid} | " + " | ".join(f"{value:.4f} ± {error:.4f}" for value, error in cells) + " |")
+
+    def draw(name: str, lines: dict[str, tuple[str, str]]) -> None:
+        figures = {
+            label: list(zip(*(done[*line, n, *amount] for n in calls), strict=True)) for label, line in lines.items()
+        }
+        title = "Fréchet distance on features of a small classifier"
+        plots.save_figure(plots.distance_curves(calls, figures, floor, title), out / f"{name}.png")
+
+    for grid in grids:
+        draw(f"quality-{grid}", {run: (run, grid) for run in runs})
+    for run in runs:
+        draw(f"grids-{run}", {grid: (run, grid) for grid in grids})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="*", help="folders of runs on the same images; the digits by default")
+    parser.add_argument("--digits", type=Path, default=Path("runs/digits-table"), help="where runs on digits are kept")
+    parser.add_argument(
+        "--train-steps", type=int, default=None, help="digits: steps of training; the recipe's by default"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of training on digits, and of samples")
+    parser.add_argument("--out", type=Path, default=Path("runs/sampling-quality"), help="where rows and figures go")
+    parser.add_argument("--num", type=int, default=1500, help="samples, at most as many as there are training images")
+    parser.add_argument("--calls", type=int, nargs="+", default=list(CALLS), help="numbers of network calls")
+    parser.add_argument("--grids", nargs="+", default=["information"], choices=list(GRIDS), help="which grids")
+    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(machine(), flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    folders = options.runs or train_digits(options.digits, options.seed, options.train_steps)
+    _, measure = prepare(folders[0])
+    num = min(options.num, len(measure.training))
+    floor, error = measure.floor(num, options.seed)
+    print(
+        f"{num} samples; {len(measure.reference)} images that are not for training; classifier's accuracy on validation"
+    )
+    print(f"images {measure.trained.accuracy:.3f}; floor {floor:.4f} ± {error:.4f}", flush=True)
+    grids = different([load(folder).model for folder in folders], options.grids)
+    done, amount = read_rows(options.out / "rows.csv"), (num, options.seed)
+    work = [(folder, grid, n) for n in options.calls for grid in grids for folder in folders]
+    work = [(folder, grid, n) for folder, grid, n in work if (folder.name, grid, n, *amount) not in done]
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        for _ in pool.imap_unordered(functools.partial(one, amount, options.out), work, chunksize=1):
+            pass
+    show(options.out, [folder.name for folder in folders], grids, options.calls, amount, floor)
+
+
+if __name__ == "__main__":
+    main()
