@@ -77,16 +77,16 @@ def schedule_memory(num_states: int, form: str) -> float:
 def overhead_table(scale: Scale) -> Table:
     """Seconds and megabytes of schedules and of steps without a network, at the two largest B."""
     rows: list[Row] = []
-    for num_states in scale.states[-2:]:
-        for form in FORMS:
-            taken = median_seconds(lambda b=num_states, f=form: schedule(b, f), CPU, 3)
-            with fresh_process() as call:
+    with fresh_process() as call:
+        for num_states in scale.states[-2:]:
+            for form in FORMS:
+                taken = median_seconds(lambda b=num_states, f=form: schedule(b, f), CPU, 3)
                 memory = call(schedule_memory, num_states, form) / 1e6
-            rows.append({"what": f"schedule, {form}", "B": num_states, "seconds": taken, "MB": memory})
-        for name in cases.MODELS:
-            model = cases.model(name, num_states)
-            taken = median_seconds(free_step(model, scale.shape), CPU, 7)
-            rows.append({"what": f"step, {name}", "B": num_states, "seconds": taken, "MB": table_mb(model)})
+                rows.append({"what": f"schedule, {form}", "B": num_states, "seconds": taken, "MB": memory})
+            for name in cases.MODELS:
+                model = cases.model(name, num_states)
+                taken = median_seconds(free_step(model, scale.shape), CPU, 7)
+                rows.append({"what": f"step, {name}", "B": num_states, "seconds": taken, "MB": table_mb(model)})
     text = (
         f"Everything but the network in a training step, forward and backward, batch {' x '.join(map(str, scale.shape))}, "
         "and building the mutual-information schedule. MB: peak memory of building a schedule, tables kept by a model."
