@@ -114,9 +114,10 @@ class NetworkConfig(Section):
     kind: Literal["unet", "bytenet"] = Field(
         default="unet", description="unet: a U-Net for images; bytenet: dilated convolutions for sequences."
     )
-    preset: Literal["1M", "3M", "10M", "40M", "80M", "600M"] | None = Field(
+    preset: Literal["0.6M", "1M", "3M", "4M", "10M", "12M", "40M", "80M", "600M", "paper"] | None = Field(
         default=None,
-        description="bytenet: width, layers and hidden by approximate number of parameters, instead of these options.",
+        description="A size by approximate number of parameters, instead of the options that make it up. unet: 0.6M, 4M, 12M and "
+        "paper; bytenet: 1M, 3M, 10M, 40M, 80M and 600M.",
     )
     width: int = Field(default=64, ge=8, multiple_of=8, description="Channels of the features.")
     layers: int = Field(default=16, ge=1, description="bytenet: residual blocks.")
@@ -126,9 +127,9 @@ class NetworkConfig(Section):
     blocks: int = Field(default=2, ge=1, description="unet: residual blocks per resolution on the way down.")
     levels: int = Field(default=2, ge=1, description="unet: resolutions, each half the one before.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout in every block, in training only.")
-    head: Literal["categorical", "logistic"] = Field(
+    head: Literal["categorical", "logistic", "mixed"] = Field(
         default="categorical",
-        description="unet: categorical: a logit per state; logistic: location and scale, for ordered states.",
+        description="unet: categorical: a logit per state; for ordered states, logistic: location and scale; mixed: both.",
     )
 
 

@@ -3,6 +3,7 @@
 Nothing is written before everything that can be checked has been: data read, model and network built, checkpoint read.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from scud.config import Config, DataConfig, NetworkConfig, ProcessConfig, differ
 from scud.data import Source, load_digits, load_images, load_sequences
 from scud.diffusion import Diffusion
 from scud.errors import fail
-from scud.networks.bytenet import PRESETS
+from scud.networks import bytenet, unet
 from scud.processes.blosum import AMINO_ACIDS
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
@@ -67,21 +68,26 @@ def prepare(config: Config) -> Prepared:
         network = runs.build_network(network_spec(config.network, source))
     if config.training.infill_share and source.dims is not None:
         raise fail("training.infill_share", "be 0 for images", config.training.infill_share, "it is for sequences")
+    if config.training.flips and source.dims is None:
+        raise fail("training.flips", "be False for sequences", True, "it mirrors images")
     return Prepared(source, model, network)
 
 
 def network_spec(config: NetworkConfig, source: Source) -> runs.Spec:
     """What `scud.runs.build_network` makes the configured network of."""
-    shared = {"kind": config.kind, "num_states": source.num_states, "dropout": config.dropout}
+    shared: runs.Spec = {"kind": config.kind, "num_states": source.num_states, "dropout": config.dropout}
     if (config.kind == "unet") != (source.dims is not None):
         remedy = "use unet for images and bytenet for sequences"
         raise fail("network.kind", "suit the data", f"{config.kind} for {source.name}", remedy)
+    presets: Mapping[str, runs.Spec] = unet.PRESETS if config.kind == "unet" else bytenet.PRESETS
+    size: runs.Spec = {"width": config.width, "layers": config.layers, "hidden": config.hidden}
     if config.kind == "unet":
-        size = {"width": config.width, "blocks": config.blocks, "levels": config.levels, "head": config.head}
-        return {**shared, **size, "dims": source.dims}
-    if config.preset is not None:
-        return {**shared, **PRESETS[config.preset]}
-    return {**shared, "width": config.width, "layers": config.layers, "hidden": config.hidden}
+        shared |= {"head": config.head, "dims": source.dims}
+        size = {"width": config.width, "blocks": config.blocks, "levels": config.levels}
+    if config.preset is not None and config.preset not in presets:
+        remedy = "choose one of these, or leave it out and give a width"
+        raise fail("network.preset", f"be one of {', '.join(presets)} for {config.kind}", config.preset, remedy)
+    return {**shared, **(size if config.preset is None else presets[config.preset])}
 
 
 def process_spec(config: ProcessConfig, source: Source) -> runs.Spec:

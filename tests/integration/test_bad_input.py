@@ -31,7 +31,10 @@ def write_npz(folder: Path, **arrays: Any) -> Path:
 
 def test_commands_recipes_and_options(refuse: Callable[..., str], tiny: list[str]) -> None:
     assert "choose from train, evaluate, sample" in refuse("tarin")
-    assert "recipe must be one of digits, images, proteins or a config.yaml, got 'digitz'" in refuse("train", "digitz")
+    assert (
+        "recipe must be one of cifar10, digits, fashion_mnist, images, proteins or a config.yaml, got 'digitz'"
+        in refuse("train", "digitz")
+    )
     assert "name a recipe or a config.yaml" in refuse("train", "--seed", "3")
     assert "--diffusion.gamma" in refuse("train", "digits", "--diffusion.gama", "1")
     assert "'scud', 'masking', 'classical'" in refuse("train", "digits", "--diffusion.kind", "scuds")

@@ -101,3 +101,16 @@ def test_overwriting_replaces_the_run_and_nothing_else(scud: Command, tiny: list
     assert (run / "notes.txt").read_text() == "mine"
     assert not (run / "samples").exists()
     assert "seed: 5" in (run / "config.yaml").read_text()
+
+
+def test_bfloat16_and_flips(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+    """Training in bfloat16 follows training in float32, keeps weights of float32, and can be resumed."""
+    bits = {}
+    for precision in ("float32", "bfloat16"):
+        folder = tmp_path / precision
+        options = [*tiny, "--training.flips", f"--training.precision={precision}", "--out", folder]
+        assert scud("train", "images", *options).status == 0
+        bits[precision] = float((folder / "metrics.csv").read_text().splitlines()[-1].split(",")[2])
+        assert all(weight.dtype == torch.float32 for weight in library.load(folder).network.parameters())
+    assert bits["bfloat16"] == pytest.approx(bits["float32"], rel=0.02)
+    assert bits["bfloat16"] != bits["float32"]

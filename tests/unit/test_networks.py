@@ -13,6 +13,7 @@ from scud.errors import UserError
 from scud.networks import NETWORKS, UNet
 from scud.networks.conditioning import NoiseLevel
 from scud.networks.heads import logistic_logits
+from scud.networks.unet import HEADS, PRESETS, Attention, Block
 from scud.processes import Gaussian
 from scud.schedules import Linear
 from scud.typing import Conditioning
@@ -46,7 +47,7 @@ def awake(network: Net) -> Net:
     return network.eval()
 
 
-@pytest.mark.parametrize("head", ["categorical", "logistic"])
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", ["scud", "classical", "masking"])
 def test_every_parameter_learns(kind: str, head: str) -> None:
     model = models()[kind]
@@ -111,6 +112,71 @@ def test_logistic_head_is_a_difference_of_sigmoids(location: float, log_scale: f
     torch.testing.assert_close(logits.exp(), exact, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["scud", "classical", "masking"])
+def test_compiles_without_graph_breaks_in_bfloat16(kind: str) -> None:
+    """The network, evidence and all, is one graph; the loss is float32 and the same as without compiling."""
+    model, network = models()[kind], awake(UNet(B, DIMS, width=16, blocks=1, levels=2, head="mixed"))
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    x0 = torch.randint(B, (3, *DIMS), generator=torch.Generator().manual_seed(1))
+    losses = []
+    for denoiser in (network, compiled):
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model.loss(denoiser, x0, generator=torch.Generator().manual_seed(2))
+        loss.backward()
+        losses.append(loss.detach())
+        assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
+    assert losses[0].dtype == torch.float32
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("kind", ["scud", "classical", "masking"])
+def test_bfloat16_hardly_changes_the_loss(kind: str, head: str) -> None:
+    """Within 5%, under autocast and with weights of bfloat16; the diffusion itself stays in float32."""
+    model, network = models()[kind], awake(UNet(B, DIMS, width=16, blocks=1, levels=2, head=head))
+    x0 = torch.randint(B, (6, *DIMS), generator=torch.Generator().manual_seed(1))
+
+    def loss(denoiser: torch.nn.Module) -> torch.Tensor:
+        return model.loss(denoiser, x0, generator=torch.Generator().manual_seed(2)).detach()
+
+    exact = loss(network)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = loss(network)
+    halved = loss(network.to(torch.bfloat16))
+    assert mixed.dtype == halved.dtype == torch.float32
+    torch.testing.assert_close(torch.stack([mixed, halved]), exact.expand(2), rtol=5e-2, atol=0)
+
+
+def test_skips_are_read_in_reverse_order() -> None:
+    """The last features made on the way down are the first that are read on the way up."""
+    network = UNet(B, (1, 8, 8), width=8, blocks=3, levels=2)
+    made, read = [], []
+    for stage in network.down:
+        for block in stage:
+            block.register_forward_hook(lambda _, __, output: made.append(output))
+    for stage in network.up:
+        for block in stage:
+            block.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    model = Masking(B, p0=flat(B))
+    model.loss(network, torch.zeros(2, 1, 8, 8, dtype=torch.long))
+    assert len(made) == len(read) == 6
+    for features, inputs in zip(reversed(made), read, strict=True):
+        torch.testing.assert_close(inputs[:, -features.shape[1] :], features)
+
+
+def test_the_papers_network() -> None:
+    """32 residual blocks of 128 channels down and up at full resolution, two around one attention block; 27 M parameters."""
+    with torch.device("meta"):
+        network = UNet(256, (3, 32, 32), dropout=0.1, head="logistic", **PRESETS["paper"])
+    blocks = [module for module in network.modules() if isinstance(module, Block)]
+    assert [len(stage) for stage in network.down] == [len(stage) for stage in network.up] == [32]
+    assert len(blocks) == 66
+    assert all(block.conv_out.out_channels == 128 and block.dropout.p == 0.1 for block in blocks)
+    assert sum(isinstance(module, Attention) for module in network.modules()) == 1
+    assert 26e6 < sum(parameter.numel() for parameter in network.parameters()) < 28e6
+
+
 def test_spec_builds_the_same_network() -> None:
     network = UNet(B, DIMS, width=16, blocks=1, levels=2, dropout=0.1, head="logistic")
     spec = network.spec()
@@ -125,7 +191,7 @@ def test_spec_builds_the_same_network() -> None:
         ({"levels": 4}, "levels must halve height and width evenly"),
         ({"blocks": 0}, "blocks and levels must be at least 1"),
         ({"dropout": 1.0}, "dropout must lie in"),
-        ({"head": "gaussian"}, "head must be one of categorical, logistic"),
+        ({"head": "gaussian"}, "head must be one of categorical, logistic, mixed"),
     ],
 )
 def test_bad_options(options: dict[str, object], message: str) -> None:

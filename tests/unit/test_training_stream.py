@@ -70,6 +70,21 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
         plan(EXAMPLES, TrainingConfig(batch_size=10, accumulate=4), 0)
 
 
+def test_half_of_the_images_are_mirrored_and_nothing_else_changes() -> None:
+    """Each is as it was or mirrored; over 400 the number mirrored is within 6 deviations of 200 (false alarm 2e-9)."""
+    images = Examples(torch.randint(256, (40, 3, 2, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
+    plain = stream(images, TrainingConfig(batch_size=40, steps=10))
+    flipped = stream(images, TrainingConfig(batch_size=40, steps=10, flips=True))
+    mirrored = 0
+    for ours, theirs in zip(flipped, plain, strict=True):
+        same = (ours.batch.x0 == theirs.batch.x0).flatten(1).all(1)
+        turned = (ours.batch.x0 == theirs.batch.x0.flip(-1)).flatten(1).all(1)
+        assert bool((same ^ turned).all())
+        assert ours.u.equal(theirs.u)
+        mirrored += int(turned.sum())
+    assert abs(mirrored - 200) < 60
+
+
 @pytest.fixture(scope="module")
 def sequences(tmp_path_factory: pytest.TempPathFactory) -> SequenceSet:
     """83 proteins of 5 to 60 residues."""

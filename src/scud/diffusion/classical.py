@@ -61,11 +61,9 @@ class Classical(KernelDiffusion):
         rates = self.jump_rates.to(torch.promote_types(logits.dtype, torch.float32))
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
-            past, here = self.kernel.operator(tau[index]), seen[index].unsqueeze(-1)
-            predicted, true = past.law(rows.to(rates.dtype).softmax(-1)), past.rows(clean[index])
-            true = (true / true.gather(-1, here)).to(rates.dtype)
-            to = rates[here.squeeze(-1)]
-            return numerics.generalised_kl(to * true, to * (predicted / predicted.gather(-1, here)))
+            past, here = self.kernel.operator(tau[index]), seen[index]
+            true, predicted = past.rows(clean[index], rates.dtype), past.law(rows.to(rates.dtype).softmax(-1))
+            return numerics.posterior_divergence(predicted, true, rates[here], here)
 
         blocks = active_blocks(self.kernel, tau, is_active(tau.reshape(x0.shape) > 0, mask))
         values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)

@@ -92,7 +92,8 @@ class KernelDiffusion(Diffusion):
         for block in self.kernel.blocks(past):
             p = logits[block].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
             columns = self.kernel.operator(recent[block]).columns(x_t[block])
-            weights = columns.to(p.dtype) * self.kernel.operator(past[block]).law(p)
+            with numerics.full_precision(p):
+                weights = columns.to(p.dtype) * self.kernel.operator(past[block]).law(p)
             states[block] = numerics.draw_categorical(weights, generator)
         return states
 

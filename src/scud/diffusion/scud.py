@@ -81,11 +81,9 @@ class SCUD(KernelDiffusion):
         jump = self.jump.T.to(torch.promote_types(logits.dtype, torch.float32)).contiguous()
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
-            before, recent = self.kernel.operator(past[index]), jump[seen[index]]
-            predicted = recent * before.law(rows.to(jump.dtype).softmax(-1))
-            true = recent * before.rows(clean[index]).to(jump.dtype)
-            true, predicted = true / true.sum(-1, keepdim=True), predicted / predicted.sum(-1, keepdim=True)
-            return numerics.generalised_kl(true, predicted)
+            before = self.kernel.operator(past[index])
+            true, predicted = before.rows(clean[index], jump.dtype), before.law(rows.to(jump.dtype).softmax(-1))
+            return numerics.posterior_divergence(predicted, true, jump[seen[index]])
 
         blocks = active_blocks(self.kernel, past, is_active(s > 0, mask))
         return numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)

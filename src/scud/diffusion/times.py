@@ -18,6 +18,13 @@ MIXTURE = (0.5, 0.4, 0.1)
 """Shares of times drawn uniformly in t, in sqrt(t), and in tau."""
 
 
+def density(t: Tensor, schedule: Schedule, t_max: float, mixture: tuple[float, float, float] = MIXTURE) -> Tensor:
+    """f(t) at times t in (0, t_max), float64."""
+    a, b, c = mixture
+    end = schedule.tau(torch.as_tensor(t_max, dtype=torch.float64, device=t.device))
+    return a / t_max + b / (2 * (t * t_max).sqrt()) + c * schedule.beta(t) / end
+
+
 def draw_times(u: Tensor, schedule: Schedule, t_max: float) -> tuple[Tensor, Tensor]:
     """Times and weights from u [batch] in [0, 1): t in (0, t_max) and 1 / f(t), both [batch] float64."""
     a, b, c = MIXTURE
@@ -25,7 +32,5 @@ def draw_times(u: Tensor, schedule: Schedule, t_max: float) -> tuple[Tensor, Ten
     u = u.double()
     even, root = u / a, (u - a) / b
     late = schedule.inverse(((u - a - b) / c).clamp(0, 1) * end)
-    t = torch.where(u < a, t_max * even, torch.where(u < a + b, t_max * root**2, late))
-    t = t.clamp(1e-12, t_max)
-    density = a / t_max + b / (2 * (t * t_max).sqrt()) + c * schedule.beta(t) / end
-    return t, 1 / density
+    t = torch.where(u < a, t_max * even, torch.where(u < a + b, t_max * root**2, late)).clamp(1e-12, t_max)
+    return t, 1 / density(t, schedule, t_max)

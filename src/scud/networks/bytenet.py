@@ -16,7 +16,7 @@ from scud.errors import check_in_interval, fail
 from scud.networks.conditioning import NoiseLevel
 from scud.typing import Conditioning
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "1M": {"width": 256, "layers": 6, "hidden": 128},
     "3M": {"width": 256, "layers": 16, "hidden": 128},
     "10M": {"width": 512, "layers": 16, "hidden": 256},

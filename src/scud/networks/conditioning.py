@@ -30,12 +30,13 @@ class NoiseLevel(nn.Module):
 
     def forward(self, conditioning: Conditioning, like: Tensor) -> Tensor:
         """Features [batch, *dims, width] for a noised state `like` [batch, *dims]."""
+        dtype = torch.promote_types(self.angles.dtype, torch.float32)  # bfloat16 does not tell large counts apart
         if conditioning.s is not None:
-            z = conditioning.s.to(self.angles.dtype).log1p()
+            z = conditioning.s.to(dtype).log1p()
         else:
-            t = conditioning.t.to(self.angles.dtype)
+            t = conditioning.t.to(dtype)
             z = t.reshape(*t.shape, *[1] * (like.ndim - t.ndim)).expand(like.shape) * 8
         angle = z.unsqueeze(-1) * self.angles
         features = torch.cat([angle.sin(), angle.cos(), z.unsqueeze(-1) / 8, (z == 0).unsqueeze(-1)], dim=-1)
-        mixed: Tensor = self.mix(features)
+        mixed: Tensor = self.mix(features.to(self.angles.dtype))
         return mixed

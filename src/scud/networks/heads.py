@@ -5,6 +5,7 @@
   e_b on [-1, 1], log p_b = log(sigmoid((e_{b+1} - m) / s) - sigmoid((e_b - m) / s)), the first and last bin open. It is
   computed as log sigmoid(u) + log sigmoid(-l) + log(1 - exp(l - u)), u and l the scaled upper and lower edges: a
   product, not a difference, so it stays finite in float32 with finite gradients everywhere.
+- mixed: a discretised logistic plus one free logit per state, which begins as the logistic and can become any law.
 """
 
 import torch
@@ -30,7 +31,8 @@ def logistic_logits(location: Tensor, log_scale: Tensor, num_states: int) -> Ten
     inverse_scale = (-log_scale.clamp(*LOG_SCALE_RANGE)).exp()
     edges = torch.linspace(-1, 1, num_states + 1, dtype=dtype, device=location.device)[1:-1]
     scaled = (edges - location) * inverse_scale
-    upper, lower = F.pad(F.logsigmoid(scaled), (0, 1)), F.pad(F.logsigmoid(-scaled), (1, 0))
+    below = F.logsigmoid(scaled)
+    upper, lower = F.pad(below, (0, 1)), F.pad(below - scaled, (1, 0))
     width = (-(-2 / num_states * inverse_scale).expm1()).log()
     inner = (
         F.pad(width.expand(*width.shape[:-1], num_states - 2), (1, 1)) if num_states > 2 else torch.zeros_like(upper)

@@ -2,6 +2,10 @@
 
 The input is not the bare state but its evidence (see `scud.typing.Evidence`), embedded per channel; event counts scale and
 shift the features of every block, pixel by pixel (FiLM, Perez et al. 2018). At half resolution they are averaged.
+
+The preset "paper" is the network of variational diffusion models (Kingma et al. 2021, arXiv 2107.00630): 32 residual blocks of
+128 channels at full resolution on the way down and as many on the way up, one block of attention in the middle. A block on the
+way up reads, beside what comes from below, the features of its mirror image on the way down: the last made are read first.
 """
 
 from typing import Any, Literal
@@ -13,18 +17,32 @@ from torch.nn import functional as F
 from scud.errors import check_choice, check_in_interval, fail
 from scud.networks.conditioning import NoiseLevel
 from scud.networks.heads import logistic_logits
+from scud.numerics import full_precision
 from scud.typing import Conditioning
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "0.6M": {"width": 32, "blocks": 1, "levels": 3},
+    "4M": {"width": 64, "blocks": 2, "levels": 3},
+    "12M": {"width": 96, "blocks": 3, "levels": 3},
+    "paper": {"width": 128, "blocks": 32, "levels": 1},
+}
+"""Sizes by approximate number of parameters; the paper's has 27 million of them."""
+
+HEADS = ("categorical", "logistic", "mixed")
+
+LEVEL_WIDTH = 64
+"""Most channels of the features of the noise level."""
 
 
 class Block(nn.Module):
-    """Residual block of two 3x3 convolutions; the noise level [batch, width, H, W] scales and shifts between them."""
+    """Residual block of two 3x3 convolutions; the noise level [batch, level, H, W] scales and shifts between them."""
 
-    def __init__(self, inputs: int, width: int, dropout: float) -> None:
+    def __init__(self, inputs: int, width: int, level: int, dropout: float) -> None:
         super().__init__()
         self.norm_in, self.norm_out = nn.GroupNorm(8, inputs), nn.GroupNorm(8, width)
         self.conv_in = nn.Conv2d(inputs, width, 3, padding=1)
         self.conv_out = nn.Conv2d(width, width, 3, padding=1)
-        self.film = nn.Conv2d(width, 2 * width, 1)
+        self.film = nn.Conv2d(level, 2 * width, 1)
         self.skip = nn.Conv2d(inputs, width, 1) if inputs != width else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         nn.init.zeros_(self.conv_out.weight)
@@ -58,17 +76,52 @@ class Attention(nn.Module):
         return out
 
 
+class Head(nn.Module):
+    """Logits [batch, channels, H, W, B] from features [batch, width, H, W] (see `heads` for the kinds).
+
+    Location and scale of the logistic head are computed in float32 whatever the network runs in: bfloat16 is too coarse to
+    place one of 256 levels.
+    """
+
+    def __init__(self, kind: str, width: int, channels: int, num_states: int) -> None:
+        super().__init__()
+        self.channels, self.num_states = channels, num_states
+        self.free = self.place = None
+        if kind == "categorical":
+            self.free = nn.Conv2d(width, channels * num_states, 3, padding=1)
+        else:
+            self.place = nn.Conv2d(width, channels * 2, 3, padding=1)
+            self.free = nn.Conv2d(width, channels * num_states, 1) if kind == "mixed" else None
+        for layer in (self.free, self.place):
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        free = None if self.free is None else self._per_channel(self.free(features))
+        if self.place is None:
+            assert free is not None
+            return free
+        with full_precision(features):
+            place = self._per_channel(self.place(features.to(self.place.weight.dtype)))
+            logits = logistic_logits(place[..., 0], place[..., 1] - 1, self.num_states)
+        return logits if free is None else logits + free
+
+    def _per_channel(self, maps: Tensor) -> Tensor:
+        batch, _, height, width = maps.shape
+        return maps.reshape(batch, self.channels, -1, height, width).movedim(2, -1)
+
+
 class UNet(nn.Module):
     """U-Net denoiser for states [batch, channels, height, width].
 
     Args:
         num_states: B.
         dims: (channels, height, width); height and width divisible by 2 ** (levels - 1).
-        width: channels of the features, a multiple of 8.
+        width: channels of the features at full resolution, a multiple of 8; twice as many at lower ones.
         blocks: residual blocks per resolution on the way down, and on the way up.
         levels: resolutions, each half the one before.
         dropout: probability in every block, in training only.
-        head: "categorical", or "logistic" for ordered states (see `heads`).
+        head: "categorical", or for ordered states "logistic" or "mixed" (see `heads`).
 
     Raises:
         UserError: naming the argument that breaks a rule above.
@@ -83,10 +136,10 @@ class UNet(nn.Module):
         blocks: int = 2,
         levels: int = 2,
         dropout: float = 0.0,
-        head: Literal["categorical", "logistic"] = "categorical",
+        head: Literal["categorical", "logistic", "mixed"] = "categorical",
     ) -> None:
         super().__init__()
-        check_choice("head", head, ("categorical", "logistic"))
+        check_choice("head", head, HEADS)
         check_in_interval("dropout", dropout, 0, 1, "0.1 is usual", open_high=True)
         if width % 8 or width < 8:
             raise fail("width", "be a positive multiple of 8", width, "64 is the default")
@@ -99,18 +152,27 @@ class UNet(nn.Module):
                 "levels", "halve height and width evenly", f"{levels} for {size}", "use fewer levels, or pad the images"
             )
         self._spec = {"width": width, "blocks": blocks, "levels": levels, "dropout": dropout, "head": head}
-        self.num_states, self.dims, self.head = num_states, tuple(dims), head
+        self.num_states, self.dims = num_states, tuple(dims)
         self.embedding = nn.Parameter(ordinal_features(num_states, max(width // 2, 8)))
-        self.level = NoiseLevel(width)
-        self.merge_level = nn.Conv2d(channels * width, width, 1) if channels > 1 else nn.Identity()
+        level = min(width, LEVEL_WIDTH)
+        self.level = NoiseLevel(level)
+        self.merge_level = nn.Conv2d(channels * level, level, 1) if channels > 1 else nn.Identity()
         self.stem = nn.Conv2d(channels * self.embedding.shape[1], width, 3, padding=1)
-        self.down = nn.ModuleList(stage(width, width, blocks, dropout) for _ in range(levels))
-        self.middle = nn.ModuleList([Block(width, width, dropout), Attention(width), Block(width, width, dropout)])
-        self.up = nn.ModuleList(stage(2 * width, width, blocks, dropout) for _ in range(levels))
-        outputs = num_states if head == "categorical" else 2
-        last = nn.Conv2d(width, channels * outputs, 3, padding=1)
-        nn.init.zeros_(last.weight)
-        self.out = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), last)
+
+        widths = [width] + [2 * width] * (levels - 1)
+
+        def stage(first: int, others: int, width: int) -> nn.ModuleList:
+            inputs = [first] + [others] * (blocks - 1)
+            return nn.ModuleList(Block(each, width, level, dropout) for each in inputs)
+
+        above, below, deepest = [width, *widths[:-1]], [*widths[1:], widths[-1]], widths[-1]
+        self.down = nn.ModuleList(stage(a, w, w) for a, w in zip(above, widths, strict=True))
+        self.middle_in = Block(deepest, deepest, level, dropout)
+        self.attention = Attention(deepest)
+        self.middle_out = Block(deepest, deepest, level, dropout)
+        self.up = nn.ModuleList(stage(b + w, 2 * w, w) for b, w in zip(below, widths, strict=True))
+        self.norm = nn.GroupNorm(8, width)
+        self.head = Head(head, width, channels, num_states)
 
     def spec(self) -> dict[str, Any]:
         """The registered kind and the constructor's arguments."""
@@ -129,25 +191,14 @@ class UNet(nn.Module):
             for block in blocks.children():
                 x = block(x, scales[-1])
                 skips.append(x)
-        x = self.middle[2](self.middle[1](self.middle[0](x, scales[-1])), scales[-1])
+        x = self.middle_out(self.attention(self.middle_in(x, scales[-1])), scales[-1])
         for depth, blocks in reversed(list(enumerate(self.up))):
             for block in blocks.children():
                 x = block(torch.cat([x, skips.pop()], dim=1), scales[depth])
             if depth:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        return self._logits(self.out(x))
-
-    def _logits(self, maps: Tensor) -> Tensor:
-        batch, _, height, width = maps.shape
-        per_state = maps.reshape(batch, self.dims[0], -1, height, width).movedim(2, -1)
-        if self.head == "categorical":
-            return per_state
-        return logistic_logits(per_state[..., 0], per_state[..., 1] - 1, self.num_states)
-
-
-def stage(inputs: int, width: int, blocks: int, dropout: float) -> nn.ModuleList:
-    """The residual blocks of one resolution."""
-    return nn.ModuleList(Block(inputs, width, dropout) for _ in range(blocks))
+        logits: Tensor = self.head(F.silu(self.norm(x)))
+        return logits
 
 
 def as_maps(features: Tensor) -> Tensor:

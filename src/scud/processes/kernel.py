@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from scud import numerics
 
-BLOCK_ELEMENTS = 2**19
-"""Entries of a block of rows; a few such arrays fit the processor's cache."""
+BLOCK_ELEMENTS = 2**18
+"""Entries of a block of rows on a CPU, whose cache holds a few such arrays."""
+
+GPU_BLOCK_ELEMENTS = 2**26
+"""Entries of a block of rows on a GPU, where starting an operation costs more than memory."""
 
 
 EXACT = (1e-15, 1e-30)
@@ -28,7 +31,10 @@ CANCELLING = (1e-6, 1e-13)
 """`Operator.rounding` of sums with terms of both signs."""
 
 
-RUN = 1024
+KEPT_ELEMENTS = 2**21
+"""Entries of the dense matrices kept from one use to the next (16 MB)."""
+
+RUN = 256
 """Rows of equal amounts from which a block of their own, with one dense product, is cheaper than a mixed one."""
 
 
@@ -43,8 +49,8 @@ class Operator(ABC):
     rounding: tuple[float, float] = EXACT
 
     @abstractmethod
-    def rows(self, index: Tensor) -> Tensor:
-        """M(a_n)[index_n, :] for states index [N]: -> [N, B] float64, never negative."""
+    def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """M(a_n)[index_n, :] for states index [N]: -> [N, B], never negative; computed in float64, then of this dtype."""
 
     @abstractmethod
     def columns(self, index: Tensor) -> Tensor:
@@ -73,8 +79,8 @@ class Identity(Operator):
     def __init__(self, num_states: int) -> None:
         self.num_states = num_states
 
-    def rows(self, index: Tensor) -> Tensor:
-        return nn.functional.one_hot(index, self.num_states).double()
+    def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        return nn.functional.one_hot(index, self.num_states).to(dtype)
 
     def columns(self, index: Tensor) -> Tensor:
         return self.rows(index)
@@ -92,8 +98,8 @@ class DenseOperator(Operator):
     def __init__(self, matrix: Tensor, rounding: tuple[float, float]) -> None:
         self.matrix, self.rounding = matrix, rounding
 
-    def rows(self, index: Tensor) -> Tensor:
-        return self.matrix[index]
+    def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        return self.matrix.to(dtype)[index]
 
     def columns(self, index: Tensor) -> Tensor:
         return self.matrix.T[index]
@@ -120,6 +126,7 @@ class Kernel(nn.Module, ABC):
     def __init__(self, stationary: Tensor) -> None:
         super().__init__()
         self.num_states = stationary.shape[0]
+        self._recent: dict[tuple[float, torch.device], Tensor] = {}
         self.register_buffer("stationary", stationary, persistent=False)
 
     @abstractmethod
@@ -136,15 +143,25 @@ class Kernel(nn.Module, ABC):
         if high == 0:
             return Identity(self.num_states)
         if low == high and amounts.shape[0] >= self.num_states:
-            return DenseOperator(self.matrices(amounts[:1])[0], self.rounding)
+            return DenseOperator(self._matrix(amounts[:1]), self.rounding)
         return self.general_operator(amounts)
+
+    def _matrix(self, amount: Tensor) -> Tensor:
+        """M(a) for one amount [1]: -> [B, B] float64. The last few are kept: noise, loss and the next step ask for the same."""
+        key = float(amount), amount.device
+        matrix = self._recent.pop(key, None)
+        self._recent[key] = self.matrices(amount)[0] if matrix is None else matrix
+        if len(self._recent) > max(KEPT_ELEMENTS // self.num_states**2, 1):
+            del self._recent[next(iter(self._recent))]
+        return self._recent[key]
 
     def blocks(self, amounts: Tensor) -> list[Tensor]:
         """Split rows 0..N-1 into blocks of like amounts: index tensors that cover amounts [N] once.
 
         Rows of amount 0 stand alone, as does any run of equal amounts that fills a block; the rest are grouped in order.
         """
-        size = max(BLOCK_ELEMENTS // self.num_states, 256)
+        elements = GPU_BLOCK_ELEMENTS if amounts.is_cuda else BLOCK_ELEMENTS
+        size = max(elements // self.num_states, 256)
         ordered, order = amounts.sort()
         values, lengths = torch.unique_consecutive(ordered, return_counts=True)
         ends = lengths.cumsum(0)
@@ -160,8 +177,22 @@ class Kernel(nn.Module, ABC):
             states[block] = self.operator(flat[block]).draw(states[block], generator)
         return states.reshape(index.shape)
 
-    def transport(self, weight: Tensor, amounts: Tensor) -> Tensor:
-        """M(a)ᵀ weight for weight [B, d] and amounts [n]: -> [n, B, d], differentiable in weight."""
-        count, width = amounts.shape[0], weight.shape[1]
-        operator = self.general_operator(amounts.repeat_interleave(width))
+    def transport(self, amounts: Tensor) -> "Transport":
+        """weight [B, d] -> M(a)ᵀ weight for each of these amounts [n], built once for many weights."""
+        return Transport(self, amounts)
+
+
+class Transport(nn.Module):
+    """weight [B, d] -> M(a)ᵀ weight [n, B, d] for fixed amounts a [n], differentiable in the weight."""
+
+    amounts: Tensor
+
+    def __init__(self, kernel: Kernel, amounts: Tensor) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.register_buffer("amounts", amounts, persistent=False)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        count, width = self.amounts.shape[0], weight.shape[1]
+        operator = self.kernel.general_operator(self.amounts.repeat_interleave(width))
         return operator.apply(weight.T.repeat(count, 1)).reshape(count, width, -1).transpose(1, 2)

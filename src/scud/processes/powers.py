@@ -39,8 +39,8 @@ class PowersOperator(Operator):
     def _one_hot(self, index: Tensor) -> Tensor:
         return nn.functional.one_hot(index, self.factors.shape[-1]).double()
 
-    def rows(self, index: Tensor) -> Tensor:
-        return self._walk(self._one_hot(index), transpose=False)
+    def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        return self._walk(self._one_hot(index), transpose=False).to(dtype)
 
     def columns(self, index: Tensor) -> Tensor:
         return self._walk(self._one_hot(index), transpose=True)

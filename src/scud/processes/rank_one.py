@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scud import numerics
-from scud.processes.kernel import Kernel, Operator
+from scud.processes.kernel import Kernel, Operator, Transport
 
 
 class RankOneOperator(Operator):
@@ -17,9 +17,9 @@ class RankOneOperator(Operator):
         self.kept = kept.unsqueeze(-1)
         self.stationary, self.alternating = stationary, alternating
 
-    def rows(self, index: Tensor) -> Tensor:
+    def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         one_hot = nn.functional.one_hot(index, self.stationary.shape[0])
-        return (self.kept * one_hot + (1 - self.kept) * self.stationary).clamp_min(0)
+        return (self.kept * one_hot + (1 - self.kept) * self.stationary).clamp_min(0).to(dtype)
 
     def columns(self, index: Tensor) -> Tensor:
         one_hot = nn.functional.one_hot(index, self.stationary.shape[0])
@@ -77,3 +77,20 @@ class RankOneKernel(Kernel):
 
     def general_operator(self, amounts: Tensor) -> Operator:
         return RankOneOperator(self._kept(amounts), self.stationary, self.base < 0)
+
+    def transport(self, amounts: Tensor) -> Transport:
+        return RankOneTransport(self, amounts)
+
+
+class RankOneTransport(Transport):
+    """M(a)ᵀ weight = c(a) weight + (1 - c(a)) pi Σ_b weight_b."""
+
+    kept: Tensor
+
+    def __init__(self, kernel: RankOneKernel, amounts: Tensor) -> None:
+        super().__init__(kernel, amounts)
+        self.register_buffer("kept", kernel._kept(amounts)[:, None, None], persistent=False)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        kept, spread = self.kept.to(weight.dtype), self.kernel.stationary.to(weight.dtype).unsqueeze(1)
+        return kept * weight + ((1 - self.kept).to(weight.dtype) * weight.sum(0)) * spread

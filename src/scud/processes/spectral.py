@@ -8,7 +8,7 @@ f = exp(q) (time). Modes are kept in order of |f|: for large amounts only the fi
 import torch
 from torch import Tensor
 
-from scud.processes.kernel import CANCELLING, Kernel, Operator
+from scud.processes.kernel import CANCELLING, Kernel, Operator, Transport
 
 NEGLIGIBLE = 1e-12
 """A mode whose weight falls below this is left out of a product."""
@@ -23,8 +23,8 @@ class SpectralOperator(Operator):
         self.weights, self.level = weights, level
         self.basis, self.inverse = basis, inverse
 
-    def rows(self, index: Tensor) -> Tensor:
-        return ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0)
+    def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        return ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0).to(dtype)
 
     def columns(self, index: Tensor) -> Tensor:
         return ((self.inverse.T[index] * self.weights[self.level]) @ self.basis.T).clamp_min_(0)
@@ -55,11 +55,12 @@ class SpectralKernel(Kernel):
         self.register_buffer("basis", basis[:, order].contiguous(), persistent=False)
         self.register_buffer("inverse", inverse[order].contiguous(), persistent=False)
 
-    def _rank(self, amount: Tensor) -> int:
+    def rank(self, amount: Tensor) -> int:
+        """How many modes matter after an amount of noise."""
         return int((self.factor.abs() ** amount > NEGLIGIBLE).sum())
 
     def matrices(self, amounts: Tensor) -> Tensor:
-        rank = self._rank(amounts.min())
+        rank = self.rank(amounts.min())
         weights = self.factor[:rank] ** amounts.double().unsqueeze(-1)
         dense = (self.basis[:, :rank] * weights.unsqueeze(1)) @ self.inverse[:rank]
         identity = torch.eye(self.num_states, dtype=torch.float64, device=amounts.device)
@@ -68,9 +69,42 @@ class SpectralKernel(Kernel):
 
     def general_operator(self, amounts: Tensor) -> Operator:
         levels, level = torch.unique(amounts.double(), return_inverse=True)
-        rank = self._rank(levels[0])
+        rank = self.rank(levels[0])
         weights = self.factor[:rank] ** levels.unsqueeze(-1)
         return SpectralOperator(weights, level, self.basis[:, :rank], self.inverse[:rank])
+
+    def transport(self, amounts: Tensor) -> Transport:
+        return SpectralTransport(self, amounts)
+
+
+class SpectralTransport(Transport):
+    """M(a)ᵀ weight = V⁻ᵀ diag(f^a) Vᵀ weight; amounts of like rank share one product."""
+
+    scale: Tensor
+    place: Tensor
+    basis: Tensor
+    inverse: Tensor
+
+    def __init__(self, kernel: SpectralKernel, amounts: Tensor) -> None:
+        super().__init__(kernel, amounts)
+        ranks = [kernel.rank(amount) for amount in amounts]
+        classes = [(rank - 1).bit_length() for rank in ranks]
+        order = sorted(range(len(ranks)), key=lambda node: classes[node])
+        self.parts = [[node for node in order if classes[node] == one] for one in sorted(set(classes))]
+        self.most = [max(ranks[node] for node in part) for part in self.parts]
+        self.register_buffer("scale", kernel.factor ** amounts.unsqueeze(-1), persistent=False)
+        self.register_buffer("place", torch.tensor(order).argsort(), persistent=False)
+        self.register_buffer("basis", kernel.basis, persistent=False)
+        self.register_buffer("inverse", kernel.inverse, persistent=False)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        dtype = weight.dtype
+        modes = self.basis.to(dtype).T @ weight
+        done = []
+        for part, rank in zip(self.parts, self.most, strict=True):
+            scaled = self.scale[part, :rank].to(dtype).unsqueeze(-1) * modes[:rank]
+            done.append(self.inverse[:rank].to(dtype).T @ scaled)
+        return torch.cat(done)[self.place]
 
 
 def reversible_basis(generator: Tensor, stationary: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,11 +3,19 @@
 from collections.abc import Callable
 
 from scud.config import Config
+from scud.recipes.cifar10 import cifar10
 from scud.recipes.digits import digits
+from scud.recipes.fashion_mnist import fashion_mnist
 from scud.recipes.images import images
 from scud.recipes.proteins import proteins
 
-RECIPES: dict[str, Callable[[], Config]] = {"digits": digits, "images": images, "proteins": proteins}
+RECIPES: dict[str, Callable[[], Config]] = {
+    "cifar10": cifar10,
+    "digits": digits,
+    "fashion_mnist": fashion_mnist,
+    "images": images,
+    "proteins": proteins,
+}
 """Recipes by name."""
 
-__all__ = ["RECIPES", "digits", "images", "proteins"]
+__all__ = ["RECIPES", "cifar10", "digits", "fashion_mnist", "images", "proteins"]

@@ -11,7 +11,7 @@ def images() -> Config:
         process=ProcessConfig(kind="gaussian", bandwidth=0.05),
         schedule=ScheduleConfig(kind="mutual_information"),
         diffusion=DiffusionConfig(kind="scud", gamma=1.0),
-        network=NetworkConfig(kind="unet", width=128, levels=3, head="logistic"),
+        network=NetworkConfig(kind="unet", width=64, blocks=2, levels=3, head="mixed"),
         training=TrainingConfig(
             steps=50_000, batch_size=64, learning_rate=2e-4, warmup=1000, ema_decay=0.9999, validate_every=1000
         ),

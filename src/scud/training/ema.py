@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema(nn.Module):
@@ -26,7 +27,8 @@ class Ema(nn.Module):
     def update(self, network: nn.Module, updates: int) -> None:
         """Move towards the weights of `network`, `updates` being the number of updates before this one."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
-        for average, weight in zip(self.network.parameters(), network.parameters(), strict=True):
-            average.lerp_(weight.to(average.dtype), 1 - decay)
+        averages = list(self.network.parameters())
+        weights = [weight.to(averages[0].dtype) for weight in network.parameters()]
+        get_ema_multi_avg_fn(decay)(averages, weights, None)  # type: ignore[no-untyped-call]
         for copied, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
             copied.copy_(buffer)

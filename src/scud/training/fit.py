@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch._dynamo.exc import BackendCompilerFailed
 
 from scud.diffusion import Diffusion
-from scud.errors import UserError
+from scud.errors import UserError, fail
 from scud.evaluation import ExampleSet
 from scud.training import metrics
 from scud.training.callbacks import Bar, Journal
@@ -66,6 +67,7 @@ def fit(
             accelerator="gpu" if gpus else "cpu",
             devices=gpus or 1,
             max_epochs=1,
+            precision="bf16-mixed" if settings.precision == "bfloat16" else "32-true",
             accumulate_grad_batches=settings.accumulate,
             callbacks=[journal],
             logger=False,
@@ -83,6 +85,11 @@ def fit(
                 good = f"the last good checkpoint is {folder.last}; lower training.learning_rate and start a new run"
                 good += f" from its weights with --init-from {folder.path}"
             raise UserError(f"{error}; {good}") from None
+        except BackendCompilerFailed as error:
+            remedy = "install a C++ compiler, or leave it out"
+            raise fail(
+                "training.compile", "be used where torch.compile works", str(error).split("\n")[0], remedy
+            ) from error
     if journal.interrupted:
         raise KeyboardInterrupt
 

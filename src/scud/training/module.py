@@ -58,6 +58,8 @@ class DiffusionTraining(pl.LightningModule):
             self.step = start.step
             self.network.load_state_dict(start.network)
             self.ema.network.load_state_dict(start.average)
+        if settings.compile:
+            self.network.compile()
 
     def train_dataloader(self) -> Stream:
         rank, ranks = self.trainer.global_rank, self.trainer.world_size

@@ -16,6 +16,7 @@ class Use(IntEnum):
     DROPOUT = 4
     VALIDATION = 5
     KNOWN = 6
+    FLIPS = 7
 
 
 def derive(seed: int, use: Use, *path: int) -> int:

@@ -63,6 +63,14 @@ class TrainingConfig(Section):
         le=1,
         description="Share of the cross-entropy of x0 itself in the loss, the rest being the bound; both have one minimum.",
     )
+    flips: bool = Field(default=False, description="Images: mirror half of the training examples left to right.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="What the network computes in while training; weights, loss and evaluation stay in float32.",
+    )
+    compile: bool = Field(
+        default=False, description="Compile the network with torch.compile; on a CPU this needs a C++ compiler."
+    )
     accumulate: int = Field(
         default=1, ge=1, description="Parts a batch is split into to save memory; divides batch_size of images."
     )

@@ -1,11 +1,12 @@
 """Batches of training examples as a function of (seed, step).
 
-A plan says which examples a step takes; the stream adds one systematic sample of times, u [batch], and which positions are
-kept clean. Ranks and accumulation steps each take every n-th example: together they see exactly the batch.
+A plan says which examples a step takes; the stream adds one systematic sample of times, u [batch], which positions are kept
+clean, and which images are mirrored. Ranks and accumulation steps each take every n-th example: together they see exactly the
+batch.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -127,6 +128,8 @@ class Stream:
         parts = accumulate * self.ranks
         for step in range(self.first, self.settings.steps):
             batch = self.examples.batch(self.plan.examples(step))
+            if self.settings.flips:
+                batch = replace(batch, x0=mirror_half(batch.x0, seeded(self.seed, Use.FLIPS, step)))
             u = stratified_uniform(len(batch.x0), seeded(self.seed, Use.TIMES, step))
             known, counted = None, batch.mask
             if self.settings.infill_share:
@@ -141,3 +144,9 @@ class Stream:
                 share = Batch(batch.x0[mine], mask, label)
                 kept = None if known is None else known[mine]
                 yield Portion(step, part, micro == accumulate - 1, share, u[mine], kept, positions)
+
+
+def mirror_half(x0: Tensor, generator: torch.Generator) -> Tensor:
+    """Images [batch, channels, height, width], each mirrored left to right with probability 1/2."""
+    mirrored = torch.rand(len(x0), generator=generator) < 0.5
+    return torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)

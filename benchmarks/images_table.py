@@ -1,0 +1,140 @@
+"""The models on images: same U-Net and steps, validation bits/dim, two seeds each, and pictures of samples.
+
+    python -m benchmarks.images_table FILE.npz --levels 256 [--out runs/images-256] [--steps 1500] [--seeds 0 1] [--workers 2]
+
+Each run is kept in its own folder under OUT; one that is finished is not trained again, one that was cut short is resumed. When
+a run ends its row is written to OUT/rows.csv, and OUT/MODEL-SEED.png shows samples of the first seed. bits/dim are over the whole
+validation split; the standard error covers which images are in it and which noise was drawn. Models share most of it, since they
+see the same images: differences are surer than each figure.
+"""
+
+import argparse
+import csv
+import multiprocessing
+import statistics
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.runs import machine, train_once
+from scud import plots
+from scud.config import Config, DiffusionConfig, ProcessConfig
+from scud.evaluation import evaluate
+from scud.experiment import load_data
+from scud.recipes import RECIPES
+
+ROWS = {
+    "SCUD, Gaussian": ("scud", "gaussian"),
+    "SCUD, uniform": ("scud", "uniform"),
+    "masking": ("masking", "uniform"),
+    "classical, Gaussian": ("classical", "gaussian"),
+}
+
+HEADER = ("model", "seed", "bits", "error", "prior", "seconds")
+"""Columns of rows.csv: bits/dim, its standard error, the prior term in it, seconds of training."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One set of data and its runs; samples are drawn for the seed `drawn`."""
+
+    data: Path
+    levels: int
+    out: Path
+    steps: int
+    repeats: int
+    drawn: int
+    samples: int
+
+
+def folder_name(row: str, seed: int) -> str:
+    """The folder of a run."""
+    kind, process = ROWS[row]
+    return f"masking-{seed}" if kind == "masking" else f"{kind}-{process}-{seed}"
+
+
+def configuration(table: Table, row: str, seed: int) -> Config:
+    """The small images recipe with the data of the table, another model, noise and seed."""
+    recipe, (kind, process) = RECIPES["fashion_mnist"](), ROWS[row]
+    training = {"steps": table.steps, "validate_every": max(table.steps // 4, 1)}
+    return recipe.model_copy(
+        update={
+            "seed": seed,
+            "data": recipe.data.model_copy(update={"train": table.data.resolve(), "num_states": table.levels}),
+            "process": ProcessConfig(**{**recipe.process.model_dump(), "kind": process}),
+            "diffusion": DiffusionConfig(**{**recipe.diffusion.model_dump(), "kind": kind}),
+            "training": type(recipe.training)(**{**recipe.training.model_dump(), **training}),
+        }
+    )
+
+
+def one(table: Table, work: tuple[str, int]) -> None:
+    """Train and evaluate one run, write its row, and draw its samples."""
+    row, seed = work
+    torch.set_num_threads(1)
+    config = configuration(table, row, seed)
+    folder = table.out / folder_name(row, seed)
+    run = train_once(config, folder)
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        seconds = float(list(csv.DictReader(file))[-1]["seconds"])
+    result = evaluate(
+        run.model, run.network, load_data(config.data).split("valid"), repeats=table.repeats, batch_size=64
+    )
+    figures = (result.bits_per_dim, result.bits_per_dim_error, result.term_bits_per_dim(result.prior), seconds)
+    values = [row, seed, *(f"{figure:.5f}" for figure in figures)]
+    path = table.out / "rows.csv"
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([values] if path.stat().st_size else [HEADER, values])
+    picture = folder.with_suffix(".png")
+    if seed == table.drawn and not picture.exists():
+        drawn = run.sample(table.samples, 128, generator=torch.Generator().manual_seed(seed))
+        plots.save_image(plots.sample_grid(drawn.numpy(), table.levels), picture)
+    print(f"{', '.join(map(str, values))}", flush=True)
+
+
+def show(path: Path, seeds: list[int]) -> None:
+    """Print the rows that are done, as Markdown."""
+    with path.open(newline="", encoding="utf-8") as file:
+        done = {(row["model"], int(row["seed"])): row for row in csv.DictReader(file)}
+    print(
+        "| model | bits/dim, mean of seeds | each seed ± standard error | prior term | minutes a run |\n|---|---|---|---|---|"
+    )
+    for model in ROWS:
+        runs = [done[model, seed] for seed in seeds if (model, seed) in done]
+        if runs:
+            each = ", ".join(f"{float(run['bits']):.3f} ± {float(run['error']):.3f}" for run in runs)
+            bits, prior, seconds = (
+                statistics.mean(float(run[name]) for run in runs) for name in ("bits", "prior", "seconds")
+            )
+            print(f"| {model} | {bits:.3f} | {each} | {prior:.4f} | {seconds / 60:.0f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the .npz file")
+    parser.add_argument("--levels", type=int, default=256, help="levels that pixels are quantised to")
+    parser.add_argument("--out", type=Path, default=None, help="where runs are kept; runs/images-LEVELS by default")
+    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps of each run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows")
+    parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
+    parser.add_argument("--repeats", type=int, default=1, help="draws per validation image")
+    parser.add_argument("--samples", type=int, default=32, help="images in each picture")
+    options = parser.parse_args()
+    out = options.out or Path("runs") / f"images-{options.levels}"
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = (options.seeds[0], options.samples)
+    table = Table(options.data, options.levels, out, options.steps, options.repeats, *drawn)
+    work = [(row, seed) for seed in options.seeds for row in options.rows]
+    torch.set_num_threads(1)
+    print(machine(), flush=True)
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        for _ in pool.imap_unordered(partial(one, table), work, chunksize=1):
+            pass
+    show(out / "rows.csv", options.seeds)
+
+
+if __name__ == "__main__":
+    main()
