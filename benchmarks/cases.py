@@ -12,16 +12,13 @@ from torch.nn import functional as F
 
 from scud.diffusion import SCUD, Classical, Diffusion, Masking
 from scud.networks import UNet
+from scud.networks.unet import PRESETS
 from scud.processes import Gaussian
 from scud.schedules import MutualInformation
 from scud.typing import Conditioning
 
-SIZES = {
-    "tiny": {"width": 8, "blocks": 1, "levels": 1},
-    "12M": {"width": 128, "blocks": 5, "levels": 3},
-    "paper": {"width": 128, "blocks": 32, "levels": 1},
-}
-"""Networks by size: of tests, of about twelve million parameters, and that of the paper."""
+SIZES = {"tiny": {"width": 8, "blocks": 1, "levels": 1}, **PRESETS}
+"""Networks by size: of tests, and the U-Net's presets."""
 
 MODELS = ("SCUD", "masking", "classical")
 
