@@ -22,7 +22,6 @@ from benchmarks.timing import compare, fresh_process, held_bytes, median_seconds
 from scud.diffusion import Diffusion
 from scud.typing import Batch, Conditioning, Denoiser
 
-
 DRAWS = 3
 """Steps of which the peak memory is taken: it depends on the noise that is drawn."""
 
