@@ -29,9 +29,10 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Tables of costs, to runs/bench; the README's table is "overhead" on one thread. Peers need .venv/bin/pip install -e ".[bench]".
 bench: .venv/installed
-	$(BIN)/python -m benchmarks.overhead --threads 1
-	$(BIN)/python -m benchmarks.proteins_step --threads 2
+	$(BIN)/python -m benchmarks --tables overhead --threads 1 --out runs/bench/one-thread
+	$(BIN)/python -m benchmarks --threads 2 --out runs/bench
 
 clean:
 	rm -rf .venv

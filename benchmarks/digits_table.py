@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.runs import machine, train_once
+from benchmarks.report import machine_line
+from benchmarks.runs import train_once
 from scud.config import Config, DiffusionConfig, ProcessConfig
 from scud.evaluation import evaluate
 from scud.experiment import load_data
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(machine(), flush=True)
+    print(machine_line(), flush=True)
     print(
         "| model | bits/dim, mean ± s.e. over seeds | each seed | s.e. of one evaluation |\n|---|---|---|---|",
         flush=True,

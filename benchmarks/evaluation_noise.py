@@ -14,7 +14,7 @@ from unittest import mock
 
 import torch
 
-from benchmarks.runs import machine
+from benchmarks.report import machine_line
 from scud.config import read_config
 from scud.evaluation import bound, evaluate
 from scud.experiment import load_data
@@ -31,7 +31,7 @@ def main() -> None:
     torch.set_num_threads(1)
     run, valid = load(options.run), load_data(read_config(options.run / "config.yaml").data).split("valid")
     valid = valid.part(options.examples)
-    print(f"{machine()}; {len(valid)} examples, {options.repeats} draws of each, {options.seeds} seeds")
+    print(f"{machine_line()}; {len(valid)} examples, {options.repeats} draws of each, {options.seeds} seeds")
     print("| control variate | mean, nats per position | standard deviation between seeds |\n|---|---|---|", flush=True)
     for name, enough in (("yes", bound.ENOUGH), ("no", math.inf)):
         with mock.patch("scud.evaluation.bound.ENOUGH", enough):

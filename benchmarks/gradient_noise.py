@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.runs import machine
+from benchmarks.report import machine_line
 from scud.config import read_config
 from scud.diffusion import Diffusion
 from scud.diffusion.times import density
@@ -73,7 +73,7 @@ def main() -> None:
         value[cell] = sum(loss**2 for _, loss in drawn) / len(drawn)
         # |mean|² without bias: all pairs of different examples.
         between[cell] = (each.sum(0).square().sum() - each.square().sum()) / (len(drawn) * (len(drawn) - 1))
-    print(machine())
+    print(machine_line())
     print("| t | root of E gradient² | root of E loss² |\n|---|---|---|")
     for t, g, loss in zip(middles.tolist(), second.sqrt().tolist(), value.sqrt().tolist(), strict=True):
         print(f"| {t:.4f} | {g:.3f} | {loss:.3f} |")

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.runs import machine, train_once
+from benchmarks.report import machine_line
+from benchmarks.runs import train_once
 from scud import plots
 from scud.config import Config, DiffusionConfig, ProcessConfig
 from scud.evaluation import evaluate
@@ -129,7 +130,7 @@ def main() -> None:
     table = Table(options.data, options.levels, out, options.steps, options.repeats, *drawn)
     work = [(row, seed) for seed in options.seeds for row in options.rows]
     torch.set_num_threads(1)
-    print(machine(), flush=True)
+    print(machine_line(), flush=True)
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
         for _ in pool.imap_unordered(partial(one, table), work, chunksize=1):
             pass

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.proteins_table import Table, configuration, folder_name
-from benchmarks.runs import machine, train_once
+from benchmarks.report import machine_line
+from benchmarks.runs import train_once
 from scud.evaluation import evaluate
 from scud.experiment import load_data
 from scud.runs import Run
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=12, help="draws per sequence in each evaluation")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(machine())
+    print(machine_line())
     print("| seed | infill_share | whole, perplexity | difference, nats | span, perplexity | difference, nats |")
     print("|---|---|---|---|---|---|", flush=True)
     for seed in options.seeds:

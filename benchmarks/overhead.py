@@ -1,85 +1,59 @@
-"""What everything but the network costs: loss forward and backward, network free, and the tables and schedules behind it.
+"""What everything but the network costs, and how it grows.
 
-    python -m benchmarks.overhead [--threads 1] [--json FILE]
-
-Batch 16 x 3 x 32 x 32, Gaussian noise of bandwidth 0.05, B = 64 and 256. "Everything but the network" is one training step
-with given logits: times, noising, evidence embedded in 64 dimensions, loss, and the gradients of logits and embedding.
-Each figure is the median of several runs after one to warm up; memory is the growth of the process's peak.
+"Everything but the network" is one training step with given logits: times, noising, evidence embedded in 64 dimensions, loss, and
+the gradients of logits and embedding.
 """
 
-import argparse
-import json
-import platform
-import resource
-import statistics
-import time
-from collections.abc import Callable
+import itertools
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from scud import SCUD, Classical, Diffusion, Masking
+from benchmarks import cases
+from benchmarks.cases import FreeDenoiser, Scale
+from benchmarks.report import Row, Table
+from benchmarks.timing import Work, fresh_process, held_bytes, median_seconds, peak_bytes, seconds
+from scud.data import Examples, load_images
+from scud.diffusion import Diffusion
 from scud.processes import Gaussian
-from scud.schedules import Linear, MutualInformation
-from scud.typing import Conditioning
+from scud.samplers import sample
+from scud.schedules import MutualInformation
 
-SHAPE = (16, 3, 32, 32)
-EMBEDDING = 64
+CPU = torch.device("cpu")
 
-
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median wall time of `work`, after one run to warm up."""
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+FORMS = ("events", "time")
+"""What the two kinds of mutual-information schedule are conditioned on."""
 
 
-def peak_mb() -> float:
-    """The process's largest resident size so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+@dataclass(frozen=True)
+class Ranges:
+    """What is varied in `growth_table`, one at a time around batches of `shape` with B = `states`."""
+
+    shape: tuple[int, ...] = (4, 3, 32, 32)
+    states: int = 64
+    vary_states: tuple[int, ...] = (16, 64, 256, 1024)
+    vary_positions: tuple[int, ...] = (256, 1024, 4096, 16384)
+    vary_batch: tuple[int, ...] = (1, 4, 16, 64)
+    vary_steps: tuple[int, ...] = (8, 32, 128)
+
+    @classmethod
+    def quick(cls) -> "Ranges":
+        """A size that shows that everything runs, and says nothing about speed."""
+        return cls((2, 3, 8, 8), 16, (16, 32), (64, 128), (1, 2), (2, 4))
 
 
-def marginal(num_states: int) -> torch.Tensor:
-    """A marginal like that of pixels: smooth, with heavy ends."""
-    place = torch.linspace(0, 1, num_states, dtype=torch.float64)
-    weight = 1 + (6 * place).sin() ** 2
-    weight[0], weight[-1] = 6 * weight[0], 4 * weight[-1]
-    return weight / weight.sum()
-
-
-def models(num_states: int) -> dict[str, Diffusion]:
-    """The three models with Gaussian noise and their own mutual-information schedules."""
-    p0, process = marginal(num_states), Gaussian(num_states, bandwidth=0.05)
-    return {
-        "scud": SCUD(process, MutualInformation(process, p0, 1.0), 1.0, p0=p0),
-        "classical": Classical(process, MutualInformation(process, p0, 0.0), p0=p0),
-        "masking": Masking(num_states, Linear(), p0=p0),
-    }
-
-
-def step_seconds(model: Diffusion, repeats: int) -> float:
-    """Seconds of everything but the network in one training step, forward and backward."""
-    generator = torch.Generator().manual_seed(0)
-    x0 = torch.multinomial(model.p0.float(), torch.Size(SHAPE).numel(), replacement=True, generator=generator)
-    x0 = x0.reshape(SHAPE)
-    logits = torch.randn(*SHAPE, model.num_states, generator=generator).requires_grad_()
-    weight = torch.randn(model.num_states, EMBEDDING, generator=generator).requires_grad_()
-    upstream = torch.randn(*SHAPE, EMBEDDING, generator=generator)
-
-    def denoiser(x_t: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        assert conditioning.evidence is not None
-        conditioning.evidence.embed(weight).backward(upstream[: x_t.shape[0]])
-        return logits
+def free_step(model: Diffusion, shape: tuple[int, ...]) -> Work:
+    """Everything but the network in one training step, forward and backward."""
+    x0, denoiser = cases.images(model.p0, shape), FreeDenoiser(shape, model.num_states, CPU)
 
     def step() -> None:
-        logits.grad = weight.grad = None
-        model.loss(denoiser, x0, generator=generator).backward()
+        denoiser.forget()
+        model.loss(denoiser, x0).backward()
 
-    return median_seconds(step, repeats)
+    return step
 
 
 def table_mb(model: Diffusion) -> float:
@@ -87,39 +61,85 @@ def table_mb(model: Diffusion) -> float:
     return sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()) / 1e6
 
 
-def measure() -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for num_states in (64, 256):
-        process, p0 = Gaussian(num_states, bandwidth=0.05), marginal(num_states)
-        for form, gamma in (("events", 1.0), ("time", 0.0)):
-            before = peak_mb()
-            seconds = median_seconds(lambda g=gamma, p=process, m=p0: MutualInformation(p, m, g), 3)
-            memory = peak_mb() - before
-            rows.append({"what": f"schedule, {form}", "B": num_states, "seconds": seconds, "MB": memory})
-        for name, model in models(num_states).items():
-            rows.append(
-                {"what": f"step, {name}", "B": num_states, "seconds": step_seconds(model, 7), "MB": table_mb(model)}
-            )
-    return rows
+def schedule(num_states: int, form: str) -> MutualInformation:
+    """The mutual-information schedule of the measured noise."""
+    gamma = cases.events_gamma(num_states) if form == "events" else 0.0
+    return MutualInformation(Gaussian(num_states, bandwidth=0.05), cases.marginal(num_states), gamma)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1, help="threads PyTorch may use")
-    parser.add_argument("--json", type=Path, default=None, help="also write the table here")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    rows = measure()
-    print(
-        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{options.threads} thread(s); MB: peak memory of building a schedule, tables kept by a model"
+def schedule_memory(num_states: int, form: str) -> float:
+    """Bytes by which memory grows at most while a schedule is built, after a small one."""
+    schedule(16, form)
+    before = held_bytes(CPU)
+    return peak_bytes(lambda: schedule(num_states, form), CPU) - before
+
+
+def overhead_table(scale: Scale) -> Table:
+    """Seconds and megabytes of schedules and of steps without a network, at the two largest B."""
+    rows: list[Row] = []
+    with fresh_process() as call:
+        for num_states in scale.states[-2:]:
+            for form in FORMS:
+                taken = median_seconds(lambda b=num_states, f=form: schedule(b, f), CPU, 3)
+                memory = call(schedule_memory, num_states, form) / 1e6
+                rows.append({"what": f"schedule, {form}", "B": num_states, "seconds": taken, "MB": memory})
+            for name in cases.MODELS:
+                model = cases.model(name, num_states)
+                taken = median_seconds(free_step(model, scale.shape), CPU, 7)
+                rows.append({"what": f"step, {name}", "B": num_states, "seconds": taken, "MB": table_mb(model)})
+    text = (
+        f"Everything but the network in a training step, forward and backward, batch {' x '.join(map(str, scale.shape))}, "
+        "and building the mutual-information schedule. MB: peak memory of building a schedule, tables kept by a model."
     )
-    print("| what | B | seconds | MB |\n|---|---|---|---|")
-    for row in rows:
-        print(f"| {row['what']} | {row['B']} | {row['seconds']:.3f} | {row['MB']:.1f} |")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+    return Table("overhead", text, rows)
 
 
-if __name__ == "__main__":
-    main()
+def growth_table(ranges: Ranges) -> Table:
+    """How seconds grow with B, D, batch and steps."""
+    rows: list[Row] = []
+
+    def add(what: str, vary: str, value: int, taken: float) -> None:
+        rows.append({"what": what, "grows with": vary, "at": value, "seconds": taken})
+
+    for num_states in ranges.vary_states:
+        for form in FORMS:
+            add(f"schedule, {form}", "B", num_states, seconds(lambda b=num_states, f=form: schedule(b, f), CPU))
+        for name in cases.MODELS:
+            step = free_step(cases.model(name, num_states), ranges.shape)
+            add(f"step, {name}", "B", num_states, median_seconds(step, CPU, 3))
+    for name in cases.MODELS:
+        model, (batch, *dims) = cases.model(name, ranges.states), ranges.shape
+        for positions in ranges.vary_positions:
+            step = free_step(model, (batch, positions))
+            add(f"step, {name}", "D", positions, median_seconds(step, CPU, 3))
+        for batch in ranges.vary_batch:
+            add(f"step, {name}", "batch", batch, median_seconds(free_step(model, (batch, *dims)), CPU, 3))
+        denoiser = FreeDenoiser(ranges.shape, ranges.states, CPU)
+        for steps in ranges.vary_steps:
+            taken = seconds(lambda m=model, d=denoiser, n=steps: sample(m, d, ranges.shape, n), CPU)
+            add(f"sampling run, {name}", "steps", steps, taken)
+    text = (
+        f"Without a network, one thing varied at a time: batch {' x '.join(map(str, ranges.shape))}, B = {ranges.states} unless "
+        "it is what varies; D is in batches of as many sequences. A schedule, and a sampling run, is built once."
+    )
+    return Table("growth", text, rows)
+
+
+def data_table(scale: Scale, count: int) -> Table:
+    """Reading images from a file, and taking batches of them from memory."""
+    channels, height, width = scale.shape[1:]
+    pixels = np.random.default_rng(0).integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npz"
+        np.savez(path, x_train=pixels)
+        reading = median_seconds(lambda: load_images(path, 256), CPU, 3)
+        examples = load_images(path, 256).split("train")
+    assert isinstance(examples, Examples)
+    rows: list[Row] = [{"what": f"read and quantise {count} images", "batch": None, "seconds": reading}]
+    for batch in (16, 64, 256):
+        generator = torch.Generator().manual_seed(0)
+        indices = itertools.cycle(torch.randint(len(examples), (16, batch), generator=generator))
+        taken = median_seconds(lambda i=indices: examples.batch(next(i)), CPU, 16)
+        rows.append({"what": "a batch from memory", "batch": batch, "seconds": taken})
+    text = f"Images of {channels} x {height} x {width} from an uncompressed .npz file, and shuffled batches of them as states."
+    return Table("data", text, rows)

@@ -19,7 +19,7 @@ from Bio.Align import PairwiseAligner, substitution_matrices
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.runs import machine
+from benchmarks.report import machine_line
 from scud.data.fasta import read_fasta
 from scud.evaluation.scores import score_variants
 from scud.runs import Run, load
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=64, help="draws of time and noise for each")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(machine())
+    print(machine_line())
     run = load(options.run)
     alphabet = run.alphabet
     valid = [(alphabet.decode(record.codes), record.codes) for record in read_fasta(options.valid, alphabet)]

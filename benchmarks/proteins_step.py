@@ -1,43 +1,39 @@
 """A training step on proteins over the same step of the network alone, in one run.
 
-    python -m benchmarks.proteins_step [--threads 2] [--steps 6]
-
-Tokens 16 x 256, ByteNet of width 256 and 16 layers. The network alone: token embeddings, the same blocks with fixed counts,
-cross-entropy, backward, clipping, AdamW. A full step adds times, noise, evidence and the recipe's loss. The two alternate,
-so that whatever else the machine does hits both; the ratio is that of the medians, its error from the pairs' ratios.
+Tokens 16 x 256, ByteNet of width 256 and 16 layers, and the recipe's loss; see `steps` for what the network alone does.
 """
 
-import argparse
-import math
-import statistics
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from benchmarks.runs import machine
-from scud import SCUD, Classical, Conditioning, Diffusion, Masking
+from benchmarks import cases
+from benchmarks.report import Row, Table
+from benchmarks.steps import TrainingStep
+from benchmarks.timing import compare
+from scud.diffusion import SCUD, Classical, Diffusion, Masking
 from scud.networks import ByteNet
 from scud.processes import Blosum62, Uniform
 from scud.recipes import RECIPES
 from scud.schedules import MutualInformation
+from scud.typing import Batch
 
-BATCH, LENGTH = 16, 256
 
+@dataclass(frozen=True)
+class Scale:
+    """How large the measured work is: a batch of sequences, a ByteNet, alphabets, and pairs of runs."""
 
-class Tokens:
-    """Evidence that is the bare token: an embedding look-up, as any network has."""
+    batch: int = 16
+    length: int = 256
+    width: int = 256
+    layers: int = 16
+    alphabets: tuple[int, ...] = (20, 31)
+    pairs: int = 20
 
-    def __init__(self, x: Tensor) -> None:
-        self.x = x
-
-    def embed(self, weight: Tensor) -> Tensor:
-        return F.embedding(self.x, weight)
-
-    def probs(self) -> Tensor:
-        return F.one_hot(self.x).float()
+    @classmethod
+    def quick(cls) -> "Scale":
+        """A size that shows that everything runs, and says nothing about speed."""
+        return cls(2, 16, 16, 2, (20,), 2)
 
 
 def models(num_states: int) -> dict[str, Diffusion]:
@@ -56,50 +52,21 @@ def models(num_states: int) -> dict[str, Diffusion]:
     return made
 
 
-def measure(model: Diffusion, share: float, pairs: int) -> tuple[float, float, float]:
-    """Seconds of the network alone, the ratio of a full step to it, and the ratio's standard error."""
-    network = ByteNet(model.num_states, width=256, layers=16, dropout=0.1).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
-    x0 = torch.multinomial(model.p0.float(), BATCH * LENGTH, replacement=True).reshape(BATCH, LENGTH)
-    mask = torch.arange(LENGTH) < torch.linspace(0.9 * LENGTH, LENGTH, BATCH).long().unsqueeze(1)
-    s = torch.randint(5, x0.shape)
-    fixed = Conditioning(torch.full((BATCH,), 0.5), s, mask=mask, evidence=Tokens(x0))
-
-    def alone() -> Tensor:
-        return F.cross_entropy(network(x0, fixed)[mask], x0[mask])
-
-    def full() -> Tensor:
-        return model.objective(network, x0, mask, reconstruction=share).loss.sum() / mask.sum()
-
-    def seconds(loss: Callable[[], Tensor]) -> float:
-        start = time.perf_counter()
-        optimizer.zero_grad()
-        loss().backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        return time.perf_counter() - start
-
-    seconds(alone), seconds(full)
-    times = [(seconds(alone), seconds(full)) for _ in range(pairs)]
-    ratios = [b / a for a, b in times]
-    base = statistics.median(a for a, _ in times)
-    return base, statistics.median(b for _, b in times) / base, statistics.stdev(ratios) / math.sqrt(pairs)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2, help="threads PyTorch may use")
-    parser.add_argument("--steps", type=int, default=6, help="pairs of steps")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    print(machine())
-    print("| model | B | network alone, s | training step over it |\n|---|---|---|---|")
-    for num_states in (20, 31):
+def proteins_table(scale: Scale) -> Table:
+    """Training steps on proteins, a row for every alphabet and model."""
+    share, rows, cpu = RECIPES["proteins"]().training.reconstruction, list[Row](), torch.device("cpu")
+    ends = torch.linspace(0.9 * scale.length, scale.length, scale.batch).long()
+    mask = torch.arange(scale.length) < ends.unsqueeze(1)
+    for num_states in scale.alphabets:
         for name, model in models(num_states).items():
-            base, ratio, error = measure(model, RECIPES["proteins"]().training.reconstruction, options.steps)
-            print(f"| {name} | {num_states} | {base:.3f} | {ratio:.3f} ± {error:.3f} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            network = ByteNet(num_states, width=scale.width, layers=scale.layers, dropout=0.1).train()
+            batch = Batch(cases.images(model.p0, (scale.batch, scale.length)), mask)
+            work = TrainingStep(model, network, batch, share)
+            found = compare(work.alone, work.full, cpu, scale.pairs)
+            row: dict[str, object] = {"model": name, "B": num_states, "network alone, s": found.base}
+            rows.append({**row, "step / alone": found.ratio, "±": found.error})
+    text = (
+        f"A training step on proteins over the network alone: tokens {scale.batch} x {scale.length}, ByteNet of width "
+        f"{scale.width} and {scale.layers} layers, {scale.pairs} pairs."
+    )
+    return Table("proteins", text, rows)

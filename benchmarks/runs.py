@@ -1,9 +1,6 @@
 """What the tables share: runs that are trained once, resumed when they were cut short, and loaded when they are finished."""
 
-import platform
 from pathlib import Path
-
-import torch
 
 from scud.config import Config, differences, read_config
 from scud.errors import fail
@@ -28,9 +25,3 @@ def train_once(config: Config, folder: Path) -> Run:
         train(config, folder, resume=started, device="cpu", progress=False)
         finished.touch()
     return load(folder)
-
-
-def machine() -> str:
-    """What the numbers were made on."""
-    parts = [platform.machine(), f"Python {platform.python_version()}", f"torch {torch.__version__}"]
-    return ", ".join([*parts, f"{torch.get_num_threads()} thread(s) a run"])

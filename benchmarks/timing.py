@@ -1,0 +1,128 @@
+"""How seconds and bytes are measured: pairs of alternating runs, and peak memory.
+
+Seconds are wall time on a CPU. On a GPU they are the time between two events in its stream, with nothing queued before the
+first: launching the work counts, as it does in training. What two runs cost is compared in pairs, each pair in the other
+order than the one before, so that whatever else the machine does hits both; the ratio is that of the medians, its standard error
+comes from the ratios of the pairs.
+
+Peak memory on a GPU is what PyTorch has allocated. On a CPU it is the process's resident memory, whose peak Linux can reset.
+There it is measured in a process of its own, in which the allocator returns what it frees: one that keeps memory for later would
+hide what is taken again.
+"""
+
+import math
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Work = Callable[[], object]
+
+RETURN_FREED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""Settings of the C library, in bytes, with which larger blocks go back to the system once they are freed."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `full` costs over `base`.
+
+    Attributes:
+        base: median seconds of the baseline.
+        full: median seconds of the other.
+        ratio: full / base.
+        error: standard error of the ratio.
+    """
+
+    base: float
+    full: float
+    ratio: float
+    error: float
+
+
+def seconds(work: Work, device: torch.device, inner: int = 1) -> float:
+    """Seconds of one run of `work`, the mean of `inner` runs without a pause."""
+    if device.type == "cuda":
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize(device)
+        start.record()
+        for _ in range(inner):
+            work()
+        end.record()
+        torch.cuda.synchronize(device)
+        return start.elapsed_time(end) / 1e3 / inner
+    began = time.perf_counter()
+    for _ in range(inner):
+        work()
+    return (time.perf_counter() - began) / inner
+
+
+def median_seconds(work: Work, device: torch.device, repeats: int) -> float:
+    """Median seconds of `work`, after one run to warm up."""
+    work()
+    return statistics.median(seconds(work, device) for _ in range(repeats))
+
+
+def compare(base: Work, full: Work, device: torch.device, pairs: int, inner: int = 1) -> Comparison:
+    """Measure two pieces of work in alternation, after one run of each to warm up; `pairs` at least 2."""
+    base(), full()
+    times: list[tuple[float, float]] = []
+    for pair in range(pairs):
+        if pair % 2:
+            after = seconds(full, device, inner)
+            times.append((seconds(base, device, inner), after))
+        else:
+            before = seconds(base, device, inner)
+            times.append((before, seconds(full, device, inner)))
+    low, high = (statistics.median(column) for column in zip(*times, strict=True))
+    error = statistics.stdev(b / a for a, b in times) / math.sqrt(pairs)
+    return Comparison(low, high, high / low, error)
+
+
+def held_bytes(device: torch.device) -> float:
+    """Bytes held now; NaN where the system does not say."""
+    return float(torch.cuda.memory_allocated(device)) if device.type == "cuda" else _status("VmRSS")
+
+
+def peak_bytes(work: Work, device: torch.device) -> float:
+    """The most bytes held while `work` runs; NaN where the system does not say."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return float(torch.cuda.max_memory_allocated(device))
+    reset = Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return math.nan
+    reset.write_text("5")
+    work()
+    return _status("VmHWM")
+
+
+def _status(field: str) -> float:
+    path = Path("/proc/self/status")
+    if not path.exists():
+        return math.nan
+    (line,) = (line for line in path.read_text().splitlines() if line.startswith(field))
+    return 1024 * float(line.split()[1])
+
+
+@contextmanager
+def fresh_process() -> Iterator[Callable[..., Any]]:
+    """Calls functions in a process of its own, with as many threads, whose allocator returns what it frees."""
+    before = {name: os.environ.get(name) for name in RETURN_FREED}
+    os.environ.update(RETURN_FREED)
+    try:
+        with multiprocessing.get_context("spawn").Pool(1, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
+            yield lambda function, *arguments: pool.apply(function, arguments)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

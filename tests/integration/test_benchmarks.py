@@ -1,0 +1,146 @@
+"""The benchmarks run, in miniature, and measure what they say."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import gpu, timing
+from benchmarks.__main__ import main as tables_main
+from benchmarks.report import Table, cell, write
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+NOT_CORE = (
+    "pydantic",
+    "pytorch_lightning",
+    "tyro",
+    "matplotlib",
+    "yaml",
+    "rich",
+    "sklearn",
+    "Bio",
+    "PIL",
+    "safetensors",
+)
+
+
+def python(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run Python in the repository's root, on one thread."""
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def numbers(table: dict[str, list[dict[str, object]]], column: str) -> list[float]:
+    return [float(str(row[column])) for row in table["rows"]]
+
+
+def test_every_table_in_miniature(tmp_path: Path) -> None:
+    done = python("-m", "benchmarks", "--quick", "--threads", 1, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert {"processor", "torch", "Python", "date", "threads", "seed"} <= report["machine"].keys()
+    tables = report["tables"]
+    assert list(tables) == ["step", "memory", "sampling", "overhead", "growth", "data", "proteins", "peers"]
+    markdown = (tmp_path / "bench.md").read_text()
+    assert all(f"## {name}" in markdown for name in tables)
+    assert all(table["rows"] for name, table in tables.items() if name != "peers"), "peers need not be installed"
+    for name in ("step", "sampling"):
+        assert len(tables[name]["rows"]) == 6, "two numbers of states, three models"
+        base, full, ratio = (numbers(tables[name], key) for key in ("network alone, s", "step, s", "step / alone"))
+        assert np.allclose(np.divide(full, base), ratio)
+    assert min(numbers(tables["growth"], "seconds")) > 0
+
+
+def test_gpu_script_in_miniature_with_the_core_alone(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x = random.integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", x_train=x[:40], x_test=x[40:])
+    block = f"import sys, runpy; sys.modules.update(dict.fromkeys({NOT_CORE})); "
+    code = block + "runpy.run_module('benchmarks.gpu', run_name='__main__')"
+    options = ("--data", tmp_path / "images.npz", "--out", tmp_path, "--device", "cpu", "--reduced")
+    done = python("-c", code, *options)
+    assert done.returncode == 0, done.stderr
+    tables = json.loads((tmp_path / "gpu.json").read_text())["tables"]
+    assert list(tables) == ["check", "step", "memory", "sampling", "training", "evaluation", "compiled"]
+    assert len(tables["check"]["rows"]) == 12, "four numbers of states, three models"
+    assert tables["training"]["rows"]
+    (score,) = tables["evaluation"]["rows"]
+    assert 7 < score["bits/dim"] < 12, "pixels are uniform: eight bits, and a little for what was not learnt"
+    samples = np.load(tmp_path / "samples.npy")
+    assert samples.shape == (4, 1, 8, 8)
+    assert samples.dtype == np.uint8
+
+
+def test_gpu_check_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One number in a thousand off is noticed."""
+    plan = gpu.Plan().reduced()
+    monkeypatch.setattr(gpu.Scale, "states", (17,))
+    assert gpu.check_table(plan, CPU)[1] == []
+    true = gpu.numbers
+
+    def off(*arguments: object) -> dict[str, torch.Tensor]:
+        found = true(*arguments)  # type: ignore[arg-type]
+        return found if arguments[-1] == torch.float64 else {**found, "bound": found["bound"] * 1.001}
+
+    monkeypatch.setattr(gpu, "numbers", off)
+    wrong = gpu.check_table(plan, CPU)[1]
+    assert len(wrong) == 3
+    assert all("bound" in line for line in wrong)
+
+
+def test_mistakes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for main, options in (
+        (tables_main, ["--pairs", "1"]),
+        (gpu.main, ["--data", str(tmp_path / "no.npz"), "--out", str(tmp_path)]),
+    ):
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *options])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        assert "must" in capsys.readouterr().err
+
+
+def test_compare_alternates_and_takes_the_ratio_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"base": iter([1.0, 2.0, 3.0]), "full": iter([2.0, 6.0, 6.0])}
+    order: list[str] = []
+
+    def measured(work: timing.Work, _: torch.device, __: int) -> float:
+        return next(times[str(work())])
+
+    def named(name: str) -> timing.Work:
+        def work() -> str:
+            order.append(name)
+            return name
+
+        return work
+
+    monkeypatch.setattr(timing, "seconds", measured)
+    found = timing.compare(named("base"), named("full"), CPU, pairs=3)
+    assert order == ["base", "full", "base", "full", "full", "base", "base", "full"], "the first two warm up"
+    assert (found.base, found.full, found.ratio) == (2, 6, 3)
+    assert math.isclose(found.error, float(np.std([2, 3, 2], ddof=1)) / math.sqrt(3))
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is known on Linux alone")
+def test_peak_memory_is_that_of_the_work() -> None:
+    torch.ones(30_000_000)  # a larger peak before the work must not count
+    before = timing.held_bytes(CPU)
+    peak = timing.peak_bytes(lambda: torch.ones(10_000_000), CPU) - before
+    assert 38e6 < peak < 50e6
+
+
+def test_report_keeps_what_is_not_known_out_of_json(tmp_path: Path) -> None:
+    write(tmp_path, "report", {"seed": 0}, [Table("name", "Text.", [{"x": math.nan, "y": 12.3456, "z": None}])])
+    assert json.loads((tmp_path / "report.json").read_text())["tables"]["name"]["rows"] == [
+        {"x": None, "y": 12.3456, "z": None}
+    ]
+    assert "| n/a | 12.35 |  |" in (tmp_path / "report.md").read_text()
+    assert cell(0.012345) == "0.0123"
