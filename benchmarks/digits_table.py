@@ -1,78 +1,114 @@
 """The three models on digits: same network and steps, three seeds each, bits/dim on the test split.
 
-    python -m benchmarks.digits_table [--folder runs/digits-table] [--seeds 0 1 2] [--threads 1]
+    python -m benchmarks.digits_table [--folder runs/digits-table] [--seeds 0 1 2] [--workers 2]
 
-Each run is kept in its own folder; one that is finished is not trained again, one that was cut short is resumed. A row is
-printed when its three runs are done: mean over seeds ± standard error of that mean, beside the error of one evaluation.
+Each run is kept in its own folder; one that is finished is not trained again, one that was cut short is resumed. A row is the
+mean over seeds ± standard error of that mean, beside the error of one evaluation.
 """
 
 import argparse
 import math
 import statistics
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
-
 from benchmarks.report import machine_line
-from benchmarks.runs import train_once
+from benchmarks.runs import in_parallel, train_once
 from scud.config import Config, DiffusionConfig, ProcessConfig
 from scud.evaluation import evaluate
 from scud.experiment import load_data
 from scud.recipes import RECIPES
 
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the digits: kind, process, and SCUD's gamma."""
+
+    kind: str
+    process: str = "gaussian"
+    gamma: float = 1.0
+
+    def folder(self, seed: int) -> str:
+        """The folder of a run."""
+        return f"{self.kind}-{self.process}" + ("" if self.gamma == 1 else f"-gamma{self.gamma:g}") + f"-{seed}"
+
+    def config(self, seed: int, steps: int | None) -> Config:
+        """The digits recipe with this model, a seed, and perhaps another number of steps."""
+        recipe = RECIPES["digits"]()
+        noise = ProcessConfig(**{**recipe.process.model_dump(), "kind": self.process})
+        chosen = {"kind": self.kind, "gamma": self.gamma}
+        diffusion = DiffusionConfig(**{**recipe.diffusion.model_dump(), **chosen})
+        training = recipe.training if steps is None else recipe.training.model_copy(update={"steps": steps})
+        parts = {"seed": seed, "process": noise, "diffusion": diffusion, "training": training}
+        return recipe.model_copy(update=parts)
+
+
 ROWS = {
-    "SCUD, Gaussian": ("scud", "gaussian"),
-    "SCUD, uniform": ("scud", "uniform"),
-    "masking": ("masking", "gaussian"),
-    "classical, Gaussian": ("classical", "gaussian"),
+    "SCUD, Gaussian": Model("scud"),
+    "SCUD, uniform": Model("scud", "uniform"),
+    "masking": Model("masking"),
+    "classical, Gaussian": Model("classical"),
 }
 
 
-def configuration(kind: str, process: str, seed: int, *, gamma: float = 1.0, steps: int | None = None) -> Config:
-    """The digits recipe with another model, noise and seed, and perhaps another gamma and number of steps."""
-    recipe = RECIPES["digits"]()
-    noise = ProcessConfig(**{**recipe.process.model_dump(), "kind": process})
-    diffusion = DiffusionConfig(**{**recipe.diffusion.model_dump(), "kind": kind, "gamma": gamma})
-    parts = {"seed": seed, "process": noise, "diffusion": diffusion}
-    if steps is not None:
-        parts["training"] = recipe.training.model_copy(update={"steps": steps})
-    return recipe.model_copy(update=parts)
+@dataclass(frozen=True)
+class Figures:
+    """bits/dim of each seed, and the standard error of the first seed's evaluation."""
+
+    bits: tuple[float, ...]
+    evaluation: float
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.bits)
+
+    @property
+    def error(self) -> float:
+        """Standard error over seeds; of evaluation where there is one seed."""
+        return statistics.stdev(self.bits) / math.sqrt(len(self.bits)) if len(self.bits) > 1 else self.evaluation
 
 
-def folder_name(kind: str, process: str, seed: int, gamma: float = 1.0) -> str:
-    """The folder of a run."""
-    return f"{kind}-{process}-{seed}" if gamma == 1 else f"{kind}-{process}-gamma{gamma:g}-{seed}"
+def one(options: argparse.Namespace, work: tuple[Model, int]) -> tuple[float, float]:
+    """Train and evaluate one run: bits/dim and its standard error."""
+    model, seed = work
+    config = model.config(seed, options.train_steps)
+    run = train_once(config, options.folder / model.folder(seed))
+    result = evaluate(run.model, run.network, load_data(config.data).split("test"), repeats=options.repeats)
+    print(f"{model.folder(seed)}: {result.bits_per_dim:.4f} ± {result.bits_per_dim_error:.4f} bits/dim", flush=True)
+    return result.bits_per_dim, result.bits_per_dim_error
+
+
+def table(rows: dict[str, Model], options: argparse.Namespace) -> dict[str, Figures]:
+    """Train, evaluate and print the rows."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    print(machine_line(), flush=True)
+    work = [(model, seed) for model in rows.values() for seed in options.seeds]
+    results = in_parallel(partial(one, options), work, options.workers)
+    count, found = len(options.seeds), dict[str, Figures]()
+    print("| model | bits/dim, mean ± s.e. over seeds | each seed | s.e. of one evaluation |\n|---|---|---|---|")
+    for place, name in enumerate(rows):
+        mine = results[place * count : (place + 1) * count]
+        row = found[name] = Figures(tuple(bits for bits, _ in mine), mine[0][1])
+        each = ", ".join(f"{bits:.3f}" for bits in row.bits)
+        print(f"| {name} | {row.mean:.3f} ± {row.error:.3f} | {each} | {row.evaluation:.3f} |")
+    return found
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Options of tables of digits."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--folder", type=Path, default=Path("runs/digits-table"), help="where runs are kept")
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of training")
+    made.add_argument("--train-steps", type=int, default=None, help="steps of training; the recipe's by default")
+    made.add_argument("--repeats", type=int, default=64, help="draws per test example")
+    made.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
+    return made
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/digits-table"), help="where runs are kept")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of training")
-    parser.add_argument("--threads", type=int, default=1, help="threads PyTorch may use")
-    parser.add_argument("--repeats", type=int, default=64, help="draws per test example")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(machine_line(), flush=True)
-    print(
-        "| model | bits/dim, mean ± s.e. over seeds | each seed | s.e. of one evaluation |\n|---|---|---|---|",
-        flush=True,
-    )
-    for name in options.rows:
-        kind, process = ROWS[name]
-        folders = [options.folder / folder_name(kind, process, seed) for seed in options.seeds]
-        done = []
-        for seed, folder in zip(options.seeds, folders, strict=True):
-            trained = train_once(configuration(kind, process, seed), folder)
-            test = load_data(RECIPES["digits"]().data).split("test")
-            done.append(evaluate(trained.model, trained.network, test, repeats=options.repeats))
-        bits = [result.bits_per_dim for result in done]
-        error = statistics.stdev(bits) / math.sqrt(len(bits)) if len(bits) > 1 else math.nan
-        each = ", ".join(f"{value:.3f}" for value in bits)
-        print(
-            f"| {name} | {statistics.mean(bits):.3f} ± {error:.3f} | {each} | {done[0].bits_per_dim_error:.3f} |",
-            flush=True,
-        )
+    options = parser(__doc__).parse_args()
+    table(ROWS, options)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ see the same images: differences are surer than each figure.
 
 import argparse
 import csv
-import multiprocessing
 import statistics
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import machine_line
-from benchmarks.runs import train_once
+from benchmarks.runs import add_row, in_parallel, train_once
 from scud import plots
 from scud.config import Config, DiffusionConfig, ProcessConfig
 from scud.evaluation import evaluate
@@ -74,7 +73,6 @@ def configuration(table: Table, row: str, seed: int) -> Config:
 def one(table: Table, work: tuple[str, int]) -> None:
     """Train and evaluate one run, write its row, and draw its samples."""
     row, seed = work
-    torch.set_num_threads(1)
     config = configuration(table, row, seed)
     folder = table.out / folder_name(row, seed)
     run = train_once(config, folder)
@@ -85,14 +83,11 @@ def one(table: Table, work: tuple[str, int]) -> None:
     )
     figures = (result.bits_per_dim, result.bits_per_dim_error, result.term_bits_per_dim(result.prior), seconds)
     values = [row, seed, *(f"{figure:.5f}" for figure in figures)]
-    path = table.out / "rows.csv"
-    with path.open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([values] if path.stat().st_size else [HEADER, values])
+    add_row(table.out / "rows.csv", HEADER, values)
     picture = folder.with_suffix(".png")
     if seed == table.drawn and not picture.exists():
         drawn = run.sample(table.samples, 128, generator=torch.Generator().manual_seed(seed))
         plots.save_image(plots.sample_grid(drawn.numpy(), table.levels), picture)
-    print(f"{', '.join(map(str, values))}", flush=True)
 
 
 def show(path: Path, seeds: list[int]) -> None:
@@ -129,11 +124,8 @@ def main() -> None:
     drawn = (options.seeds[0], options.samples)
     table = Table(options.data, options.levels, out, options.steps, options.repeats, *drawn)
     work = [(row, seed) for seed in options.seeds for row in options.rows]
-    torch.set_num_threads(1)
     print(machine_line(), flush=True)
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        for _ in pool.imap_unordered(partial(one, table), work, chunksize=1):
-            pass
+    in_parallel(partial(one, table), work, options.workers)
     show(out / "rows.csv", options.seeds)
 
 

@@ -15,16 +15,13 @@ of the run of the same name in another table.
 import argparse
 import csv
 import math
-import multiprocessing
 import statistics
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from benchmarks.report import machine_line
-from benchmarks.runs import train_once
+from benchmarks.runs import add_row, in_parallel, train_once
 from scud.config import Config, DiffusionConfig, ProcessConfig
 from scud.evaluation import evaluate
 from scud.experiment import load_data
@@ -90,7 +87,6 @@ def configuration(table: Table, row: str, seed: int) -> Config:
 def one(table: Table, work: tuple[str, int]) -> None:
     """Train and evaluate one run, and write its row."""
     row, seed = work
-    torch.set_num_threads(1)
     config = configuration(table, row, seed)
     trained = train_once(config, table.out / folder_name(row, seed))
     valid = load_data(config.data).split("valid").part(table.sequences)
@@ -103,10 +99,7 @@ def one(table: Table, work: tuple[str, int]) -> None:
     gain = statistics.mean(result.gain for result in results)
     figures = [math.exp(mean), math.exp(mean) * error, math.exp(mean - reach), math.exp(mean + reach)]
     values = [row, seed, *(f"{figure:.5f}" for figure in (*figures, gain, results[0].gain_error))]
-    path = table.out / "rows.csv"
-    with path.open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([values] if path.stat().st_size else [HEADER, values])
-    print(f"{table.name}: {', '.join(map(str, values))}", flush=True)
+    add_row(table.out / "rows.csv", HEADER, values)
 
 
 def show(path: Path, seeds: list[int]) -> None:
@@ -156,11 +149,8 @@ def main() -> None:
     amount = (options.repeats, options.sequences)
     table = Table(options.name, options.data, out, options.steps, options.start, *amount, chosen)
     work = [(row, seed) for seed in options.seeds for row in options.rows]
-    torch.set_num_threads(1)
     print(machine_line(), flush=True)
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        for _ in pool.imap_unordered(partial(one, table), work, chunksize=1):
-            pass
+    in_parallel(partial(one, table), work, options.workers)
     show(out / "rows.csv", options.seeds)
 
 

@@ -1,11 +1,32 @@
 """What the tables share: runs that are trained once, resumed when they were cut short, and loaded when they are finished."""
 
+import csv
+import multiprocessing
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import torch
 
 from scud.config import Config, differences, read_config
 from scud.errors import fail
 from scud.experiment import train
 from scud.runs import Run, load
+
+Work, Result = TypeVar("Work"), TypeVar("Result")
+
+
+def in_parallel(function: Callable[[Work], Result], work: Sequence[Work], workers: int) -> list[Result]:
+    """Results of the function, in order; each is computed in one of so many processes of one thread."""
+    with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
+        return pool.map(function, work, chunksize=1)
+
+
+def add_row(path: Path, header: Sequence[str], values: Sequence[object]) -> None:
+    """Append a row to a CSV file, below its header, and print it."""
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([values] if path.stat().st_size else [header, values])
+    print(", ".join(map(str, values)), flush=True)
 
 
 def train_once(config: Config, folder: Path) -> Run:

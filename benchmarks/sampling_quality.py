@@ -20,7 +20,6 @@ coincide for all runs (on their own schedules, `t` is `information`) only the fi
 import argparse
 import csv
 import functools
-import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +27,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.digits_table import configuration, folder_name
-from benchmarks.runs import machine, train_once
+from benchmarks.digits_table import ROWS
+from benchmarks.report import machine_line
+from benchmarks.runs import add_row, in_parallel, train_once
 from scud import plots
 from scud.cli.quality import labelled, stored_images
 from scud.config import DataConfig, read_config
@@ -39,7 +39,7 @@ from scud.experiment import load_data
 from scud.runs import Run, load
 from scud.training.files import RunFolder
 
-MODELS = ("scud", "masking", "classical")
+MODELS = [ROWS[name] for name in ("SCUD, Gaussian", "masking", "classical, Gaussian")]
 
 CALLS = (4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -130,7 +130,6 @@ def prepare_measure(data: str) -> Measure:
 def one(amount: tuple[int, int], out: Path, work: tuple[Path, str, int]) -> None:
     """Draw and compare the samples of one run on one grid, and write the row."""
     (num, seed), (folder, grid, calls) = amount, work
-    torch.set_num_threads(1)
     run, measure = prepare(folder)
     generator = torch.Generator().manual_seed(seed)
     steps = times(run.model, grid, calls)
@@ -138,15 +137,13 @@ def one(amount: tuple[int, int], out: Path, work: tuple[Path, str, int]) -> None
     drawn = torch.cat([run.sample(size, grid=steps, generator=generator) for size in sizes])
     distance, error = measure.distance(drawn)
     values = [folder.name, grid, calls, num, seed, f"{distance:.6f}", f"{error:.6f}"]
-    with (out / "rows.csv").open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerow(values)
-    print(", ".join(map(str, values)), flush=True)
+    add_row(out / "rows.csv", HEADER, values)
 
 
 def read_rows(path: Path) -> dict[Key, tuple[float, float]]:
-    """Distance and error of what is done; starts the file if there is none."""
+    """Distance and error of what is done."""
     if not path.exists():
-        path.write_text(",".join(HEADER) + "\n", encoding="utf-8")
+        return {}
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {
@@ -160,9 +157,9 @@ def read_rows(path: Path) -> dict[Key, tuple[float, float]]:
 
 def train_digits(folder: Path, seed: int, steps: int | None) -> list[Path]:
     """The runs of the three models on digits."""
-    folders = [folder / folder_name(kind, "gaussian", seed) for kind in MODELS]
-    for kind, path in zip(MODELS, folders, strict=True):
-        train_once(configuration(kind, "gaussian", seed, steps=steps), path)
+    folders = [folder / model.folder(seed) for model in MODELS]
+    for model, path in zip(MODELS, folders, strict=True):
+        train_once(model.config(seed, steps), path)
     return folders
 
 
@@ -219,7 +216,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(machine(), flush=True)
+    print(machine_line(), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     folders = options.runs or train_digits(options.digits, options.seed, options.train_steps)
     _, measure = prepare(folders[0])
@@ -233,9 +230,7 @@ def main() -> None:
     done, amount = read_rows(options.out / "rows.csv"), (num, options.seed)
     work = [(folder, grid, n) for n in options.calls for grid in grids for folder in folders]
     work = [(folder, grid, n) for folder, grid, n in work if (folder.name, grid, n, *amount) not in done]
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        for _ in pool.imap_unordered(functools.partial(one, amount, options.out), work, chunksize=1):
-            pass
+    in_parallel(functools.partial(one, amount, options.out), work, options.workers)
     show(options.out, [folder.name for folder in folders], grids, options.calls, amount, floor)
 
 

@@ -11,7 +11,7 @@ def digits() -> Config:
         process=ProcessConfig(kind="gaussian", bandwidth=0.05),
         schedule=ScheduleConfig(kind="mutual_information"),
         diffusion=DiffusionConfig(kind="scud", gamma=1.0),
-        network=NetworkConfig(kind="unet", width=48, blocks=2, levels=2, dropout=0.1, head="logistic"),
+        network=NetworkConfig(kind="unet", width=32, blocks=2, levels=2, dropout=0.1, head="mixed"),
         training=TrainingConfig(
             steps=2000,
             batch_size=64,
