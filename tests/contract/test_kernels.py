@@ -135,3 +135,18 @@ def test_chapman_kolmogorov(seed: int, num_states: int, reversible: bool, gamma:
         torch.testing.assert_close(a @ b, both, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(none, torch.eye(num_states, dtype=torch.float64))
         torch.testing.assert_close(process.stationary @ both, process.stationary, rtol=1e-9, atol=1e-12)
+
+
+def test_few_dense_matrices_are_kept() -> None:
+    """Asked for many amounts, one at a time, a kernel of 256 states holds at most 16 MB of them; again for one, the same."""
+    kernel = Gaussian(256, 0.05).events(1.0)
+    rows = torch.ones(256, dtype=torch.float64)
+    operators = [kernel.operator(count * rows) for count in range(1, 40)]
+    assert kernel.operator(39 * rows) is operators[-1]
+    assert kernel.operator(rows) is not operators[0]
+    for operator in operators:
+        operator.apply(torch.eye(256))
+        operator.columns(torch.arange(256), torch.float32)
+    held = [kernel._recent[key] for key in kernel._recent]
+    tables = [table for operator in held for table in (operator.matrix, *operator._made.values())]
+    assert sum(table.numel() * table.element_size() for table in tables) <= 17e6
