@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import machine_line
-from benchmarks.runs import add_row, in_parallel, train_once
+from benchmarks.runs import add_row, in_parallel, start_rows, train_once
 from scud import plots
 from scud.config import Config, DiffusionConfig, ProcessConfig
 from scud.evaluation import evaluate
@@ -83,7 +83,7 @@ def one(table: Table, work: tuple[str, int]) -> None:
     )
     figures = (result.bits_per_dim, result.bits_per_dim_error, result.term_bits_per_dim(result.prior), seconds)
     values = [row, seed, *(f"{figure:.5f}" for figure in figures)]
-    add_row(table.out / "rows.csv", HEADER, values)
+    add_row(table.out / "rows.csv", values)
     picture = folder.with_suffix(".png")
     if seed == table.drawn and not picture.exists():
         drawn = run.sample(table.samples, 128, generator=torch.Generator().manual_seed(seed))
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=32, help="images in each picture")
     options = parser.parse_args()
     out = options.out or Path("runs") / f"images-{options.levels}"
-    out.mkdir(parents=True, exist_ok=True)
+    start_rows(out / "rows.csv", HEADER)
     drawn = (options.seeds[0], options.samples)
     table = Table(options.data, options.levels, out, options.steps, options.repeats, *drawn)
     work = [(row, seed) for seed in options.seeds for row in options.rows]

@@ -18,7 +18,7 @@ from benchmarks.report import Row, Table
 from benchmarks.timing import Work, fresh_process, held_bytes, median_seconds, peak_bytes, seconds
 from scud.data import Examples, load_images
 from scud.diffusion import Diffusion
-from scud.processes import Gaussian
+from scud.processes import Gaussian, Kernel
 from scud.samplers import sample
 from scud.schedules import MutualInformation
 
@@ -57,8 +57,11 @@ def free_step(model: Diffusion, shape: tuple[int, ...]) -> Work:
 
 
 def table_mb(model: Diffusion) -> float:
-    """Megabytes of all tables a model keeps."""
-    return sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()) / 1e6
+    """Megabytes of all tables a model keeps, with the matrices that are kept between steps."""
+    tables = list(model.buffers())
+    for kernel in (module for module in model.modules() if isinstance(module, Kernel)):
+        tables += [table for operator in kernel._recent.values() for table in operator.tables()]
+    return sum(table.numel() * table.element_size() for table in tables) / 1e6
 
 
 def schedule(num_states: int, form: str) -> MutualInformation:

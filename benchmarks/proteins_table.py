@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import machine_line
-from benchmarks.runs import add_row, in_parallel, train_once
+from benchmarks.runs import add_row, in_parallel, start_rows, train_once
 from scud.config import Config, DiffusionConfig, ProcessConfig
 from scud.evaluation import evaluate
 from scud.experiment import load_data
@@ -99,7 +99,7 @@ def one(table: Table, work: tuple[str, int]) -> None:
     gain = statistics.mean(result.gain for result in results)
     figures = [math.exp(mean), math.exp(mean) * error, math.exp(mean - reach), math.exp(mean + reach)]
     values = [row, seed, *(f"{figure:.5f}" for figure in (*figures, gain, results[0].gain_error))]
-    add_row(table.out / "rows.csv", HEADER, values)
+    add_row(table.out / "rows.csv", values)
 
 
 def show(path: Path, seeds: list[int]) -> None:
@@ -145,7 +145,7 @@ def main() -> None:
         option, _, value = rest.partition("=")
         chosen.setdefault(section, {})[option] = None if value == "none" else value
     out = options.out or Path("runs") / f"{options.name}-table"
-    out.mkdir(parents=True, exist_ok=True)
+    start_rows(out / "rows.csv", HEADER)
     amount = (options.repeats, options.sequences)
     table = Table(options.name, options.data, out, options.steps, options.start, *amount, chosen)
     work = [(row, seed) for seed in options.seeds for row in options.rows]

@@ -22,10 +22,17 @@ def in_parallel(function: Callable[[Work], Result], work: Sequence[Work], worker
         return pool.map(function, work, chunksize=1)
 
 
-def add_row(path: Path, header: Sequence[str], values: Sequence[object]) -> None:
-    """Append a row to a CSV file, below its header, and print it."""
+def start_rows(path: Path, header: Sequence[str]) -> None:
+    """Begin a CSV file of rows, unless it has been begun."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_text(",".join(header) + "\n", encoding="utf-8")
+
+
+def add_row(path: Path, values: Sequence[object]) -> None:
+    """Append a row to a CSV file, and print it."""
     with path.open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([values] if path.stat().st_size else [header, values])
+        csv.writer(file, lineterminator="\n").writerow(values)
     print(", ".join(map(str, values)), flush=True)
 
 

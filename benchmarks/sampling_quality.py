@@ -29,7 +29,7 @@ from torch import Tensor
 
 from benchmarks.digits_table import ROWS
 from benchmarks.report import machine_line
-from benchmarks.runs import add_row, in_parallel, train_once
+from benchmarks.runs import add_row, in_parallel, start_rows, train_once
 from scud import plots
 from scud.cli.quality import labelled, stored_images
 from scud.config import DataConfig, read_config
@@ -137,13 +137,11 @@ def one(amount: tuple[int, int], out: Path, work: tuple[Path, str, int]) -> None
     drawn = torch.cat([run.sample(size, grid=steps, generator=generator) for size in sizes])
     distance, error = measure.distance(drawn)
     values = [folder.name, grid, calls, num, seed, f"{distance:.6f}", f"{error:.6f}"]
-    add_row(out / "rows.csv", HEADER, values)
+    add_row(out / "rows.csv", values)
 
 
 def read_rows(path: Path) -> dict[Key, tuple[float, float]]:
     """Distance and error of what is done."""
-    if not path.exists():
-        return {}
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {
@@ -217,7 +215,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(machine_line(), flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
+    start_rows(options.out / "rows.csv", HEADER)
     folders = options.runs or train_digits(options.digits, options.seed, options.train_steps)
     _, measure = prepare(folders[0])
     num = min(options.num, len(measure.training))

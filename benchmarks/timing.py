@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +34,8 @@ class Comparison:
     """What `full` costs over `base`.
 
     Attributes:
-        base: median seconds of the baseline.
-        full: median seconds of the other.
+        base: seconds of the baseline, on average over the pairs.
+        full: seconds of the other.
         ratio: full / base.
         error: standard error of the ratio.
     """
@@ -69,8 +69,18 @@ def median_seconds(work: Work, device: torch.device, repeats: int) -> float:
     return statistics.median(seconds(work, device) for _ in range(repeats))
 
 
-def compare(base: Work, full: Work, device: torch.device, pairs: int, inner: int = 1) -> Comparison:
-    """Measure two pieces of work in alternation, after one run of each to warm up; `pairs` at least 2."""
+def compare(
+    base: Work,
+    full: Work,
+    device: torch.device,
+    pairs: int,
+    inner: int = 1,
+    average: Callable[[Sequence[float]], float] = statistics.median,
+) -> Comparison:
+    """Measure two pieces of work in alternation, after one run of each to warm up; `pairs` at least 2.
+
+    The average is the median where pairs differ by what else the machine does, the mean where they differ by their work.
+    """
     base(), full()
     times: list[tuple[float, float]] = []
     for pair in range(pairs):
@@ -80,7 +90,7 @@ def compare(base: Work, full: Work, device: torch.device, pairs: int, inner: int
         else:
             before = seconds(base, device, inner)
             times.append((before, seconds(full, device, inner)))
-    low, high = (statistics.median(column) for column in zip(*times, strict=True))
+    low, high = (average(column) for column in zip(*times, strict=True))
     error = statistics.stdev(b / a for a, b in times) / math.sqrt(pairs)
     return Comparison(low, high, high / low, error)
 

@@ -3,6 +3,8 @@
 One contract for all structures: rows, columns, products, transported embeddings, draws, at mixed and at equal amounts.
 """
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -146,7 +148,19 @@ def test_few_dense_matrices_are_kept() -> None:
     assert kernel.operator(rows) is not operators[0]
     for operator in operators:
         operator.apply(torch.eye(256))
-        operator.columns(torch.arange(256), torch.float32)
-    held = [kernel._recent[key] for key in kernel._recent]
-    tables = [table for operator in held for table in (operator.matrix, *operator._made.values())]
+        for dtype in (torch.float32, torch.float64):
+            operator.rows(torch.arange(256), dtype)
+            operator.columns(torch.arange(256), dtype)
+    tables = [table for operator in kernel._recent.values() for table in operator.tables()]
     assert sum(table.numel() * table.element_size() for table in tables) <= 17e6
+
+
+def test_what_is_kept_from_inference_serves_training() -> None:
+    kernel = Gaussian(300, 0.05).events(1.0)
+    amounts = torch.full((300,), 2.0, dtype=torch.float64)
+    vectors = torch.rand(300, 300)
+    with torch.inference_mode():
+        kernel.operator(amounts).apply(vectors)
+    kernel.operator(amounts).apply(vectors.requires_grad_()).sum().backward()
+    assert vectors.grad is not None
+    assert len(copy.deepcopy(kernel)._recent) == 0

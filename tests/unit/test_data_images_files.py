@@ -1,9 +1,13 @@
 """Published files of images: CIFAR-10's binary version, idx files, downsampled ImageNet; and pickles, which are refused."""
 
+import gzip
+import io
 import pickle
 import shutil
+import struct
 import tarfile
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -316,3 +320,57 @@ def test_reading_holds_the_pixels_at_most_twice(tmp_path: Path, kind: str) -> No
     tracemalloc.stop()
     assert peak < 2.2 * sum(images.pixels.nbytes for images in found.values())
     assert all(images.pixels.dtype == np.uint8 for images in found.values())
+
+
+def test_a_gzipped_idx_file_is_read_no_further_than_it_says(tmp_path: Path) -> None:
+    """A header of one pixel before 200 MB of zeros: refused, without holding them."""
+    content = struct.pack(">4B3I", 0, 0, 8, 3, 1, 1, 1) + bytes(200_000_000)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content, 1))
+    del content
+    tracemalloc.start()
+    with pytest.raises(UserError, match="hold 16 \\+ 1 x 1 x 1 bytes, as it says, got more bytes"):
+        load_images(tmp_path, 256)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
+
+
+def test_members_of_an_archive_that_cannot_be_batches_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        member = tarfile.TarInfo("data_batch_1.bin")
+        member.size = 400_000_000
+        archive.addfile(member, Zeros())
+    with pytest.raises(UserError, match=r"data_batch_1\.bin in .* must hold at most"):
+        load_images(path, 256)
+
+
+class Zeros(io.RawIOBase):
+    """As many zeros as are read."""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        return bytes(size)
+
+
+@pytest.mark.parametrize("kind", ["too large", "encrypted", "unknown compression", "no header"])
+def test_archives_that_make_no_sense_are_a_mistake(tmp_path: Path, kind: str) -> None:
+    path, header = tmp_path / "x.npz", io.BytesIO()
+    shape = (10**13, 28, 28) if kind == "too large" else (1, 4, 4)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    content = header.getvalue() + bytes(16)
+    if kind == "no header":
+        content = content.replace(b"{", b"(", 1)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x_train.npy", content)
+    raw = bytearray(path.read_bytes())
+    start = raw.index(b"PK\1\2")
+    if kind == "encrypted":
+        raw[6], raw[start + 8] = raw[6] | 1, raw[start + 8] | 1
+    if kind == "unknown compression":
+        raw[8:10] = raw[start + 10 : start + 12] = b"\x63\0"
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=r"be an undamaged \.npz file"):
+        load_images(path, 256)

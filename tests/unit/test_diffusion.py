@@ -96,6 +96,28 @@ def test_sharply_wrong_predictions_in_float32(size: float) -> None:
     assert float(results[1][1].abs().max()) < 10
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("past", [0, 3])
+def test_sampling_from_a_prediction_that_contradicts_the_state(past: int, dtype: torch.dtype) -> None:
+    """Uniform noise at gamma = 1 never stays: one event ago the state was another, though all of p is on this one.
+
+    The states drawn are even over the others; 6 standard deviations each, false alarm below 1e-7.
+    """
+    size, count, state = 17, 34_000, 5
+    process = Uniform(size)
+    model = SCUD(process, Linear(), 1.0, p0=torch.full((size,), 1 / size, dtype=torch.float64))
+    logits = torch.full((1, count, size), -math.inf, dtype=dtype)
+    logits[..., state] = 0.0
+    noise = (torch.full((count,), amount, dtype=torch.float64) for amount in (past, 1))
+    x_t = torch.full((count,), state)
+    drawn = model.draw_before(x_t, logits[0], *noise, torch.Generator().manual_seed(0))
+    seen = torch.bincount(drawn, minlength=size).double()
+    assert seen[state] == 0
+    expected = count / (size - 1)
+    others = torch.cat([seen[:state], seen[state + 1 :]])
+    assert float((others - expected).abs().max()) < 6 * math.sqrt(expected)
+
+
 def test_masked_evidence() -> None:
     model = make("masking")
     noisy = Noisy(torch.tensor([[0, B, 5]]), torch.ones(1), torch.tensor([[0, 1, 0]]))

@@ -93,7 +93,12 @@ def labelled(source: "Source", split: str) -> tuple["Tensor", "Tensor"]:
     label = source.split(split).batch(torch.arange(len(images))).label
     if label is None:
         rule = "have class labels, for a classifier whose features are compared"
-        raise fail(f"{split} images of {source.name}", rule, "none", f"add an array y_{split} to the data file")
+        raise fail(
+            f"{split} images of {source.name}",
+            rule,
+            "none",
+            f"put each class in a folder of its own, or add an array y_{split} to an .npz file",
+        )
     return images, label
 
 

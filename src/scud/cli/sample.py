@@ -23,6 +23,12 @@ FRAMES = 30
 ANIMATED = 16
 """Images shown in the animation: the first ones."""
 
+SHOWN = 256
+"""Most images in the grid: the first ones; the file holds all."""
+
+AT_ONCE = 256
+"""Images drawn at once."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -103,24 +109,30 @@ def write_sequences(
 def draw_pictures(run: "Run", options: Sample, folder: Path, generator: "torch.Generator") -> None:
     """Draw images and write samples.npz, samples.png and denoising.gif."""
     import numpy as np
-    from rich.progress import track
+    from rich.progress import Progress
 
     from scud import plots
     from scud.files import replacing
     from scud.samplers import trajectory
 
-    states = trajectory(run.model, run.network, (options.num, *run.dims), options.steps, generator=generator)
+    sizes = [min(AT_ONCE, options.num - start) for start in range(0, options.num, AT_ONCE)]
     shown = set(np.linspace(0, options.steps, FRAMES).round().astype(int).tolist())
-    frames = []
-    for moment, noisy in enumerate(track(states, "sampling", options.steps + 1)):
-        if moment in shown:
-            frames.append(visible(noisy.x_t.cpu().numpy(), run.model.num_states))
+    num_states, drawn, frames = run.model.num_states, [], []
+    with Progress() as bar:
+        task = bar.add_task("sampling", total=len(sizes) * (options.steps + 1))
+        for part, size in enumerate(sizes):
+            states = trajectory(run.model, run.network, (size, *run.dims), options.steps, generator=generator)
+            for moment, noisy in enumerate(states):
+                if part == 0 and moment in shown:
+                    frames.append(visible(noisy.x_t[:ANIMATED].cpu().numpy(), num_states))
+                bar.advance(task)
+            drawn.append(noisy.x_t.cpu().numpy().astype(np.uint8))
+    x = np.concatenate(drawn)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "samples.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, x=plots.to_pixels(frames[-1], run.model.num_states))
-    plots.save_image(plots.sample_grid(frames[-1], run.model.num_states), folder / "samples.png")
-    animation = plots.denoising_animation(np.stack(frames)[:, :ANIMATED], run.model.num_states)
-    plots.save_animation(animation, folder / "denoising.gif", seconds=3)
+        np.savez_compressed(file, x=plots.to_pixels(x, num_states))
+    plots.save_image(plots.sample_grid(x[:SHOWN], num_states), folder / "samples.png")
+    plots.save_animation(plots.denoising_animation(np.stack(frames), num_states), folder / "denoising.gif", seconds=3)
     print(f"wrote {folder}: samples.npz, samples.png and denoising.gif, {options.num} images by {options.steps} steps")
 
 

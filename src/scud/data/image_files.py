@@ -7,6 +7,7 @@ Nothing here unpickles and nothing is extracted to disk. Pixels are held at most
 import gzip
 import re
 import tarfile
+import tokenize
 import zipfile
 import zlib
 from math import isqrt, prod
@@ -25,12 +26,15 @@ _CIFAR_TRAIN = [f"data_batch_{number}.bin" for number in range(1, 6)]
 _CIFAR_TEST = "test_batch.bin"
 _CIFAR_PICKLES = [*(name.removesuffix(".bin") for name in _CIFAR_TRAIN), "test_batch"]
 _CIFAR_RECORD = 1 + 3 * 32 * 32
+_CIFAR_BATCH = 100_000 * _CIFAR_RECORD  # ten times what is published
 _IDX_SPLITS = {"train": "train", "t10k": "test"}
 _IMAGENET_TRAIN = re.compile(r"train_data_batch(_(\d+))?\.npz")
 _IMAGENET_VALID = "val_data.npz"
 _AGAIN = "download it again"
 _SAVE = "write it again with np.savez_compressed(path, x_train=images), images being an array of np.uint8"
 _DAMAGED = (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
+_UNREADABLE = (*_DAMAGED, MemoryError, RuntimeError, SyntaxError, tokenize.TokenError)
+"""What zipfile and numpy raise for archives of other kinds: encrypted, of unknown compression, with a header of no sense."""
 
 
 class Images(NamedTuple):
@@ -92,8 +96,12 @@ def _read_tar(path: Path, names: list[str]) -> dict[str, NDArray[np.uint8]]:
     try:
         with tarfile.open(path, "r:" if path.suffix == ".tar" else "r:gz") as archive:
             for member in archive:
-                name, stream = PurePosixPath(member.name).name, archive.extractfile(member) if member.isreg() else None
-                if stream is not None and name in names:
+                name = PurePosixPath(member.name).name
+                if name in names and member.isreg() and not member.issparse():
+                    if member.size > _CIFAR_BATCH:
+                        raise fail(f"{name} in {path}", f"hold at most {_CIFAR_BATCH} bytes", member.size, _AGAIN)
+                    stream = archive.extractfile(member)
+                    assert stream is not None, "regular files have contents"
                     contents[name] = np.frombuffer(stream.read(), np.uint8)
                 others.append(name)
     except _DAMAGED as error:
@@ -152,20 +160,24 @@ def _idx_file(folder: Path, name: str) -> Path | None:
 
 def _read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
     """The array of an idx file: bytes 0, 0, 8 (unsigned bytes) and `ndim`, the sizes as big-endian uint32, then the values."""
+    magic, header = bytes([0, 0, 8, ndim]), 4 + 4 * ndim
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = bytearray(file.read())  # so that the array can be written to
-    except (OSError, EOFError, zlib.error) as error:
+            start = file.read(header)
+            sizes = [int(size) for size in np.frombuffer(start[4:].ljust(4 * ndim, b"\0"), ">u4")]
+            content = bytearray(
+                file.read(prod(sizes) + 1) if start[:4] == magic else b""
+            )  # so that it can be written to
+    except (OSError, EOFError, MemoryError, OverflowError, zlib.error) as error:
         raise fail(str(path), "be an undamaged file", f"an error ({error})", _AGAIN) from error
-    magic, header = bytes([0, 0, 8, ndim]), 4 + 4 * ndim
-    if content[:4] != magic or len(content) < header:
+    if start[:4] != magic or len(start) < header:
         rule = f"be an idx file of bytes in {ndim} dimensions, which starts {magic.hex(' ')}"
-        raise fail(str(path), rule, content[:4].hex(" ") or "an empty file", f"{_AGAIN}; a gzipped file ends in .gz")
-    sizes = [int(size) for size in np.frombuffer(content, ">u4", ndim, 4)]
-    if len(content) != header + prod(sizes):
+        raise fail(str(path), rule, start[:4].hex(" ") or "an empty file", f"{_AGAIN}; a gzipped file ends in .gz")
+    if len(content) != prod(sizes):
         rule = f"hold {header} + {' x '.join(map(str, sizes))} bytes, as it says"
-        raise fail(str(path), rule, f"{len(content)} bytes", _AGAIN)
-    return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
+        found = f"{header + len(content)} bytes" if len(content) < prod(sizes) else "more bytes"
+        raise fail(str(path), rule, found, _AGAIN)
+    return np.frombuffer(content, np.uint8).reshape(sizes)
 
 
 def is_imagenet(folder: Path) -> bool:
@@ -278,7 +290,7 @@ def _read_npz(path: Path, names: list[str]) -> tuple[dict[str, NDArray[Any]], li
         with np.load(path, allow_pickle=False) as archive:
             found = list(archive.files)
             return {name: np.asarray(archive[name]) for name in names if name in found}, found
-    except _DAMAGED as error:
+    except _UNREADABLE as error:
         raise fail("path", "be an undamaged .npz file without pickled objects", f"{path} ({error})", _SAVE) from error
 
 

@@ -25,7 +25,7 @@ from scud.diffusion.base import Diffusion, Noisy, spread
 from scud.diffusion.evidence import EvidenceTable
 from scud.errors import fail
 from scud.processes import Process
-from scud.processes.kernel import Kernel
+from scud.processes.kernel import EXACT, Kernel
 from scud.schedules import MutualInformation, Schedule
 from scud.typing import Conditioning
 
@@ -94,15 +94,17 @@ class KernelDiffusion(Diffusion):
         """Draw y, the state before the last `recent` units of noise, where `past` units remain: all [N], logits [N, B].
 
         First x0 ∝ p_b M(past + recent)[b, x_t], then y ∝ M(past)[x0, y] M(recent)[y, x_t]: the law of y is the predicted one,
-        and no product of a prediction with a matrix is taken. With `rate`, events come at that rate in time, and y = x_t where
-        there was none, whose probability given x0 and x_t is exp(-rate recent) M(past)[x0, x_t] / M(past + recent)[x0, x_t].
+        and no product of a prediction with a matrix is taken. As in the loss, a little uniform mass (the kernel's `rounding`,
+        less where past = 0) is mixed into p, so that a prediction that contradicts x_t is a law too. With `rate`, events come at
+        that rate in time, and y = x_t where there was none, whose probability given x0 and x_t is
+        exp(-rate recent) M(past)[x0, x_t] / M(past + recent)[x0, x_t].
         """
         states = x_t.clone()
         rows = (recent > 0).nonzero().squeeze(-1)
         if not rows.numel():
             return states
         none = torch.zeros_like(recent) if rate is None else (-rate * recent).exp()
-        clean = self._draw_clean(x_t, logits, past + recent, rows, generator)
+        clean = self._draw_clean(x_t, logits, past, recent, rows, generator)
         if rate is not None:
             now = self.kernel.entries(clean, x_t[rows], (past + recent)[rows])
             share = none[rows] * self.kernel.entries(clean, x_t[rows], past[rows]) / now
@@ -116,15 +118,23 @@ class KernelDiffusion(Diffusion):
         return states
 
     def _draw_clean(
-        self, x_t: Tensor, logits: Tensor, amounts: Tensor, rows: Tensor, generator: torch.Generator | None
+        self,
+        x_t: Tensor,
+        logits: Tensor,
+        past: Tensor,
+        recent: Tensor,
+        rows: Tensor,
+        generator: torch.Generator | None,
     ) -> Tensor:
-        """Draw x0 ∝ softmax(logits)_b M(a)[b, x_t] for some rows [n] of x_t and amounts [N] and of logits [N, B]: -> [n]."""
-        clean = torch.empty_like(rows)
-        for block in self.kernel.blocks(amounts[rows]):
+        """Draw x0 of `draw_before`, for some rows [n] of its arguments: -> [n]."""
+        clean, amounts = torch.empty_like(rows), (past + recent)[rows]
+        wide = logits.dtype == torch.float64
+        for block in self.kernel.blocks(amounts):
             index = rows[block]
             p = logits[index].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
-            columns = self.kernel.operator(amounts[index]).columns(x_t[index], p.dtype)
-            clean[block] = numerics.draw_categorical(p * columns, generator)
+            mass = torch.where(past[index] > 0, self.kernel.rounding[wide], EXACT[wide]) / self.num_states
+            columns = self.kernel.operator(amounts[block]).columns(x_t[index], p.dtype)
+            clean[block] = numerics.draw_categorical((p + mass.to(p.dtype).unsqueeze(-1)) * columns, generator)
         return clean
 
 

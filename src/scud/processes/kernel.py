@@ -11,6 +11,7 @@ and a block of large amounts has low rank.
 
 from abc import ABC, abstractmethod
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,16 +106,23 @@ class DenseOperator(Operator):
 
     def _as(self, dtype: torch.dtype, transposed: bool = False) -> Tensor:
         """The matrix or its transpose in a type, made once."""
+        if dtype == torch.float64 and not transposed:
+            return self.matrix
         if (dtype, transposed) not in self._made:
-            matrix = self.matrix.T if transposed else self.matrix
-            self._made[dtype, transposed] = matrix.to(dtype).contiguous()
+            with torch.inference_mode(False):
+                matrix = self.matrix.T if transposed else self.matrix
+                self._made[dtype, transposed] = matrix.to(dtype).contiguous()
         return self._made[dtype, transposed]
+
+    def tables(self) -> list[Tensor]:
+        """The matrices it holds."""
+        return [self.matrix, *self._made.values()]
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         return self._as(dtype)[index]
 
     def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        return self._as(dtype, transposed=True)[index]
+        return self.matrix.T[index] if dtype == torch.float64 else self._as(dtype, transposed=True)[index]
 
     def entries(self, start: Tensor, end: Tensor) -> Tensor:
         return self.matrix[start, end]
@@ -144,6 +152,9 @@ class Kernel(nn.Module, ABC):
         self._recent: dict[tuple[float, torch.device], DenseOperator] = {}
         self.register_buffer("stationary", stationary, persistent=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_recent": {}}
+
     @abstractmethod
     def matrices(self, amounts: Tensor) -> Tensor:
         """M(a) for amounts [n]: -> [n, B, B] float64, never negative, rows summing to 1."""
@@ -165,7 +176,10 @@ class Kernel(nn.Module, ABC):
         """The operator of one amount [1]. The last few are kept: noise, loss and the next step ask for the same."""
         key = float(amount), amount.device
         operator = self._recent.pop(key, None)
-        self._recent[key] = DenseOperator(self.matrices(amount)[0], self.rounding) if operator is None else operator
+        if operator is None:
+            with torch.inference_mode(False):  # what is kept may be needed in training
+                operator = DenseOperator(self.matrices(amount.clone())[0], self.rounding)
+        self._recent[key] = operator
         if len(self._recent) > max(KEPT_ELEMENTS // self.num_states**2, 1):
             del self._recent[next(iter(self._recent))]
         return self._recent[key]
