@@ -121,7 +121,7 @@ def test_images_without_labels(
     np.savez(tmp_path / "data.npz", **{name: array for name, array in data.items() if name != f"y_{missing}"})
     message = refuse("evaluate", run, "--samples", tmp_path / "drawn.npz")
     assert f"{missing} images of data must have class labels" in message
-    assert f"add an array y_{missing} to the data file" in message
+    assert f"add an array y_{missing} to an .npz file" in message
 
 
 @settings(max_examples=60, deadline=None)

@@ -165,9 +165,9 @@ def _read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             start = file.read(header)
             sizes = [int(size) for size in np.frombuffer(start[4:].ljust(4 * ndim, b"\0"), ">u4")]
-            content = bytearray(
-                file.read(prod(sizes) + 1) if start[:4] == magic else b""
-            )  # so that it can be written to
+            # No more than it says, nor than gzip can make of so many bytes; an array that can be written to.
+            most = min(prod(sizes) + 1, 1100 * path.stat().st_size)
+            content = bytearray(file.read(most) if start[:4] == magic else b"")
     except (OSError, EOFError, MemoryError, OverflowError, zlib.error) as error:
         raise fail(str(path), "be an undamaged file", f"an error ({error})", _AGAIN) from error
     if start[:4] != magic or len(start) < header:
