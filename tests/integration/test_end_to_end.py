@@ -11,6 +11,7 @@ from PIL import Image, ImageSequence
 
 import scud as library
 from tests.integration.conftest import Command
+from tests.unit.image_files import write_cifar
 
 UNIFORM_BITS = math.log2(5)
 
@@ -114,3 +115,15 @@ def test_bfloat16_and_flips(scud: Command, tiny: list[str], tmp_path: Path) -> N
         assert all(weight.dtype == torch.float32 for weight in library.load(folder).network.parameters())
     assert bits["bfloat16"] == pytest.approx(bits["float32"], rel=0.02)
     assert bits["bfloat16"] != bits["float32"]
+
+
+def test_the_recipe_of_the_paper_on_files_as_published(scud: Command, tmp_path: Path) -> None:
+    """CIFAR-10's folder, with the recipe as it is but for a smaller network and two steps."""
+    write_cifar(tmp_path / "cifar", each=4)
+    small = ["--network.preset=0.6M", "--training.steps=2", "--training.batch-size=2"]
+    run = tmp_path / "run"
+    trained = scud("train", "cifar10", "--data.train", tmp_path / "cifar", *small, "--out", run)
+    assert trained.status == 0, trained.err
+    config = (run / "config.yaml").read_text()
+    assert all(line in config for line in ("flips: true", "precision: bfloat16", "num_states: 256", "bandwidth: 0.05"))
+    assert library.load(run).dims == (3, 32, 32)
