@@ -20,21 +20,13 @@ from torch import Tensor
 from benchmarks.report import machine_line
 from scud.config import read_config
 from scud.diffusion import Diffusion
-from scud.diffusion.times import density
+from scud.diffusion.times import MIXTURE, density
 from scud.experiment import load_data
 from scud.runs import load
 
 CELLS = 32
 
-MIXTURES = (
-    (1.0, 0.0, 0.0),
-    (0.8, 0.2, 0.0),
-    (0.8, 0.1, 0.1),
-    (0.8, 0.15, 0.05),
-    (0.7, 0.2, 0.1),
-    (0.5, 0.4, 0.1),
-    (0.3, 0.4, 0.3),
-)
+MIXTURES = ((1.0, 0.0, 0.0), (0.8, 0.2, 0.0), (0.8, 0.1, 0.1), (0.7, 0.2, 0.1), MIXTURE, (0.3, 0.4, 0.3))
 """Shares of times drawn uniformly in t, in sqrt(t) and in tau."""
 
 

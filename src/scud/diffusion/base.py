@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scud.diffusion.times import EVALUATION, TRAINING, Mixture, draw_times
+from scud.diffusion.times import draw_times
 from scud.errors import check_distribution, check_in_interval, check_states, fail
 from scud.numerics import draw_categorical, stratified_uniform
 from scud.schedules import Schedule
@@ -210,7 +210,7 @@ class Diffusion(nn.Module, ABC):
         Raises:
             UserError: x0 is empty or holds a state outside 0..B-1.
         """
-        drawn = self._draw(denoiser, x0, mask, known, label, generator, u, EVALUATION)
+        drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
         diffusion = drawn.estimate(self.integrand, drawn.logits)
         # Of independent positions p0 is the whole truth: their bound is tight, and holds for every x0 on its own.
         independent = drawn.estimate(self.integrand, self.p0.log().expand(drawn.logits.shape))
@@ -237,7 +237,7 @@ class Diffusion(nn.Module, ABC):
         Args:
             reconstruction: c in [0, 1], the share of the cross-entropy of x0 itself (see the method of that name).
         """
-        drawn = self._draw(denoiser, x0, mask, known, label, generator, u, TRAINING)
+        drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
         diffusion = drawn.estimate(self.integrand, drawn.logits if reconstruction < 1 else drawn.logits.detach())
         loss = diffusion
         if reconstruction > 0:
@@ -254,13 +254,12 @@ class Diffusion(nn.Module, ABC):
         label: Tensor | None,
         generator: torch.Generator | None,
         u: Tensor | None,
-        mixture: Mixture,
     ) -> _Drawn:
         check_states("x0", x0, self.num_states)
         x0 = x0.long()
         if u is None:
             u = stratified_uniform(x0.shape[0], generator, x0.device)
-        t, weight = draw_times(u, self.schedule, self.t_max, mixture)
+        t, weight = draw_times(u, self.schedule, self.t_max)
         noisy = self.noise(x0, t, generator)
         if known is not None:
             noisy = self.keep(noisy, x0, known)
