@@ -103,17 +103,18 @@ class KernelDiffusion(Diffusion):
         rows = (recent > 0).nonzero().squeeze(-1)
         if not rows.numel():
             return states
-        none = torch.zeros_like(recent) if rate is None else (-rate * recent).exp()
         clean = self._draw_clean(x_t, logits, past, recent, rows, generator)
         if rate is not None:
             now = self.kernel.entries(clean, x_t[rows], (past + recent)[rows])
-            share = none[rows] * self.kernel.entries(clean, x_t[rows], past[rows]) / now
+            share = (-rate * recent[rows]).exp() * self.kernel.entries(clean, x_t[rows], past[rows]) / now
             moved = numerics.draw_uniform(share, generator) >= share
             rows, clean = rows[moved], clean[moved]
         for block in self.kernel.blocks(recent[rows]) if rows.numel() else []:
             index, before = rows[block], self.kernel.operator(past[rows[block]])
             weights = self.kernel.operator(recent[index]).columns(x_t[index])
-            weights = weights.scatter_add(-1, x_t[index].unsqueeze(-1), -none[index].unsqueeze(-1)).clamp_min_(0)
+            if rate is not None:  # these have had an event
+                none = (-rate * recent[index]).exp().unsqueeze(-1)
+                weights = weights.scatter_add_(-1, x_t[index].unsqueeze(-1), -none).clamp_min_(0)
             states[index] = numerics.draw_categorical(weights * before.rows(clean[block]), generator)
         return states
 

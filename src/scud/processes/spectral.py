@@ -80,30 +80,24 @@ class SpectralKernel(Kernel):
 class SpectralTransport(Transport):
     """M(a)ᵀ weight = V⁻ᵀ diag(f^a) Vᵀ weight; amounts of like rank share one product."""
 
+    kernel: SpectralKernel
     scale: Tensor
     place: Tensor
-    basis: Tensor
-    inverse: Tensor
 
     def __init__(self, kernel: SpectralKernel, amounts: Tensor) -> None:
         super().__init__(kernel, amounts)
-        ranks = [kernel.rank(amount) for amount in amounts]
-        classes = [(rank - 1).bit_length() for rank in ranks]
-        order = sorted(range(len(ranks)), key=lambda node: classes[node])
-        self.parts = [[node for node in order if classes[node] == one] for one in sorted(set(classes))]
-        self.most = [max(ranks[node] for node in part) for part in self.parts]
-        self.register_buffer("scale", kernel.factor ** amounts.unsqueeze(-1), persistent=False)
-        self.register_buffer("place", torch.tensor(order).argsort(), persistent=False)
-        self.register_buffer("basis", kernel.basis, persistent=False)
-        self.register_buffer("inverse", kernel.inverse, persistent=False)
+        ranks = torch.tensor([kernel.rank(amount) for amount in amounts])
+        classes, order = ranks.double().log2().ceil().sort(stable=True)
+        self.sizes: list[int] = torch.unique_consecutive(classes, return_counts=True)[1].tolist()
+        self.ranks = [int(part.max()) for part in torch.split(ranks[order], self.sizes)]
+        self.register_buffer("scale", kernel.factor ** amounts[order].unsqueeze(-1), persistent=False)
+        self.register_buffer("place", order.argsort(), persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
-        dtype = weight.dtype
-        modes = self.basis.to(dtype).T @ weight
-        done = []
-        for part, rank in zip(self.parts, self.most, strict=True):
-            scaled = self.scale[part, :rank].to(dtype).unsqueeze(-1) * modes[:rank]
-            done.append(self.inverse[:rank].to(dtype).T @ scaled)
+        basis, inverse = self.kernel.basis.to(weight.dtype), self.kernel.inverse.to(weight.dtype)
+        modes, done = basis.T @ weight, []
+        for scale, rank in zip(torch.split(self.scale.to(weight.dtype), self.sizes), self.ranks, strict=True):
+            done.append(inverse[:rank].T @ (scale[:, :rank, None] * modes[:rank]))
         return torch.cat(done)[self.place]
 
 
