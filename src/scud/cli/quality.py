@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scud.data import Source
-    from scud.evaluation.sequence_quality import Row
+    from scud.evaluation.report import Row
     from scud.runs import Run
 
 

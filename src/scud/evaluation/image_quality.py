@@ -12,7 +12,7 @@ sum of the singular values of R_a R_b': nothing is squared, and no complex numbe
 
 Two finite sets of one law have a distance above 0, about in proportion to 1/n_a + 1/n_b. So the figure to compare with is
 that of the *training subset*: as many training images as there are samples, against the same held-out images (the classifier has
-seen them, and knows their classes better than those of others, which adds a little to the floor). The standard
+seen them, which may raise their distance). The standard
 error is the jackknife over groups of samples; that the held-out images are finite is common to all that is compared with them.
 """
 
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scud.errors import check_states, fail
-from scud.evaluation.sequence_quality import Row
+from scud.evaluation.report import Row, rows_of
 
 FEATURES = 64
 """Numbers per image that the distance is taken between."""
@@ -216,8 +216,7 @@ class ImageQuality:
             "classes": "effective number of classes seen by the classifier",
             "entropy": "level entropy within an image, mean (bits)",
         }
-        sets = (self.samples, self.heldout, self.training)
-        rows = [Row(name, *(_defined(getattr(part, field)) for part in sets)) for field, name in names.items()]
+        rows = rows_of(names, self.samples, self.heldout, self.training)
         return [*rows, Row("accuracy of the classifier on validation images", None, self.accuracy, None)]
 
 
@@ -278,7 +277,3 @@ def _entropy(counts: Tensor) -> float:
     """Of the frequencies, nats."""
     share = counts.double() / counts.sum()
     return float(torch.special.entr(share).sum())
-
-
-def _defined(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value

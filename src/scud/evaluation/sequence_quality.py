@@ -23,7 +23,6 @@ letters. A share s of n sequences has standard error sqrt(s (1 - s) / n).
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,19 +30,11 @@ from scipy.sparse import coo_array
 from scipy.special import entr, rel_entr
 
 from scud.errors import fail
+from scud.evaluation.report import Row, rows_of
 from scud.evaluation.sequences import SequenceArray, find_copies, find_matches, kmer_counts, owned_kmers
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of the length."""
-
-
-class Row(NamedTuple):
-    """One line of the report; None where a measure has no meaning."""
-
-    measure: str
-    samples: float | None
-    heldout: float | None
-    training: float | None
 
 
 @dataclass(frozen=True)
@@ -110,7 +101,7 @@ class SequenceQuality:
             "longest_run": "longest run of one letter, mean",
         }
         sets = (self.samples, self.heldout, self.training)
-        rows = [Row(name, *(_defined(getattr(part, field)) for part in sets)) for field, name in names.items()]
+        rows = rows_of(names, *sets)
         quantiles = zip(QUANTILES, *(part.length_quantiles for part in sets), strict=True)
         rows[7:7] = [Row(f"length, {100 * level:g}% quantile", *values) for level, *values in quantiles]
         return rows
@@ -284,7 +275,3 @@ def largest_gap(a: NDArray[np.integer], b: NDArray[np.integer]) -> float:
     at = np.union1d(a, b)
     below_a, below_b = (np.searchsorted(np.sort(part), at, side="right") / len(part) for part in (a, b))
     return float(np.abs(below_a - below_b).max())
-
-
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else value
