@@ -45,6 +45,8 @@ numbers: .venv/installed
 	$(BIN)/python -m benchmarks.gamma_sweep | tee runs/numbers/gamma.md
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 256 --steps 700 | tee runs/numbers/fashion-256.md
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 17 --steps 700 | tee runs/numbers/fashion-17.md
+	$(BIN)/python -m benchmarks.gradient_noise runs/digits-table/scud-gaussian-0 --examples 24 | tee runs/numbers/noise-digits.md
+	$(BIN)/python -m benchmarks.gradient_noise runs/images-256/scud-gaussian-0 --examples 24 | tee runs/numbers/noise-fashion.md
 	$(BIN)/python -m benchmarks.proteins_table globins $(DATA) --steps 600 --repeats 40 | tee runs/numbers/globins.md
 	$(BIN)/python -m benchmarks.proteins_table proteins $(DATA) --steps 1300 --repeats 1 --sequences 1000 \
 		--set training.validation_repeats=1 | tee runs/numbers/proteins.md

@@ -14,35 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import machine_line
-from benchmarks.runs import in_parallel, train_once
-from scud.config import Config, DiffusionConfig, ProcessConfig
+from benchmarks.runs import Model, in_parallel, train_once
+from scud.config import Config
 from scud.evaluation import evaluate
 from scud.experiment import load_data
 from scud.recipes import RECIPES
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model of the digits: kind, process, and SCUD's gamma."""
-
-    kind: str
-    process: str = "gaussian"
-    gamma: float = 1.0
-
-    def folder(self, seed: int) -> str:
-        """The folder of a run."""
-        return f"{self.kind}-{self.process}" + ("" if self.gamma == 1 else f"-gamma{self.gamma:g}") + f"-{seed}"
-
-    def config(self, seed: int, steps: int | None) -> Config:
-        """The digits recipe with this model, a seed, and perhaps another number of steps."""
-        recipe = RECIPES["digits"]()
-        noise = ProcessConfig(**{**recipe.process.model_dump(), "kind": self.process})
-        chosen = {"kind": self.kind, "gamma": self.gamma}
-        diffusion = DiffusionConfig(**{**recipe.diffusion.model_dump(), **chosen})
-        training = recipe.training if steps is None else recipe.training.model_copy(update={"steps": steps})
-        parts = {"seed": seed, "process": noise, "diffusion": diffusion, "training": training}
-        return recipe.model_copy(update=parts)
-
 
 ROWS = {
     "SCUD, Gaussian": Model("scud"),
@@ -69,10 +45,15 @@ class Figures:
         return statistics.stdev(self.bits) / math.sqrt(len(self.bits)) if len(self.bits) > 1 else self.evaluation
 
 
+def configuration(model: Model, seed: int, steps: int | None) -> Config:
+    """The digits recipe with a model, a seed, and perhaps another number of steps."""
+    return model.of(RECIPES["digits"](), seed, training={} if steps is None else {"steps": steps})
+
+
 def one(options: argparse.Namespace, work: tuple[Model, int]) -> tuple[float, float]:
     """Train and evaluate one run: bits/dim and its standard error."""
     model, seed = work
-    config = model.config(seed, options.train_steps)
+    config = configuration(model, seed, options.train_steps)
     run = train_once(config, options.folder / model.folder(seed))
     result = evaluate(run.model, run.network, load_data(config.data).split("test"), repeats=options.repeats)
     print(f"{model.folder(seed)}: {result.bits_per_dim:.4f} ± {result.bits_per_dim_error:.4f} bits/dim", flush=True)

@@ -8,7 +8,8 @@ FOLDER/gamma.png with the standard error over seeds (of evaluation, where there 
 gamma = 0, masking is a dashed line.
 """
 
-from benchmarks.digits_table import Model, parser, table
+from benchmarks.digits_table import parser, table
+from benchmarks.runs import Model
 from scud import plots
 
 

@@ -18,18 +18,18 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import machine_line
-from benchmarks.runs import add_row, in_parallel, start_rows, train_once
+from benchmarks.runs import Model, add_row, in_parallel, read_rows, start_rows, train_once
 from scud import plots
-from scud.config import Config, DiffusionConfig, ProcessConfig
+from scud.config import Config
 from scud.evaluation import evaluate
 from scud.experiment import load_data
 from scud.recipes import RECIPES
 
 ROWS = {
-    "SCUD, Gaussian": ("scud", "gaussian"),
-    "SCUD, uniform": ("scud", "uniform"),
-    "masking": ("masking", "uniform"),
-    "classical, Gaussian": ("classical", "gaussian"),
+    "SCUD, Gaussian": Model("scud"),
+    "SCUD, uniform": Model("scud", "uniform"),
+    "masking": Model("masking", "uniform"),
+    "classical, Gaussian": Model("classical"),
 }
 
 HEADER = ("model", "seed", "bits", "error", "prior", "seconds")
@@ -49,32 +49,18 @@ class Table:
     samples: int
 
 
-def folder_name(row: str, seed: int) -> str:
-    """The folder of a run."""
-    kind, process = ROWS[row]
-    return f"masking-{seed}" if kind == "masking" else f"{kind}-{process}-{seed}"
-
-
 def configuration(table: Table, row: str, seed: int) -> Config:
     """The small images recipe with the data of the table, another model, noise and seed."""
-    recipe, (kind, process) = RECIPES["fashion_mnist"](), ROWS[row]
+    data = {"train": table.data.resolve(), "num_states": table.levels}
     training = {"steps": table.steps, "validate_every": max(table.steps // 4, 1)}
-    return recipe.model_copy(
-        update={
-            "seed": seed,
-            "data": recipe.data.model_copy(update={"train": table.data.resolve(), "num_states": table.levels}),
-            "process": ProcessConfig(**{**recipe.process.model_dump(), "kind": process}),
-            "diffusion": DiffusionConfig(**{**recipe.diffusion.model_dump(), "kind": kind}),
-            "training": type(recipe.training)(**{**recipe.training.model_dump(), **training}),
-        }
-    )
+    return ROWS[row].of(RECIPES["fashion_mnist"](), seed, data=data, training=training)
 
 
 def one(table: Table, work: tuple[str, int]) -> None:
     """Train and evaluate one run, write its row, and draw its samples."""
     row, seed = work
     config = configuration(table, row, seed)
-    folder = table.out / folder_name(row, seed)
+    folder = table.out / ROWS[row].folder(seed)
     run = train_once(config, folder)
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         seconds = float(list(csv.DictReader(file))[-1]["seconds"])
@@ -92,8 +78,7 @@ def one(table: Table, work: tuple[str, int]) -> None:
 
 def show(path: Path, seeds: list[int]) -> None:
     """Print the rows that are done, as Markdown."""
-    with path.open(newline="", encoding="utf-8") as file:
-        done = {(row["model"], int(row["seed"])): row for row in csv.DictReader(file)}
+    done = read_rows(path)
     print(
         "| model | bits/dim, mean of seeds | each seed ± standard error | prior term | minutes a run |\n|---|---|---|---|---|"
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.proteins_table import Table, configuration, folder_name
+from benchmarks.proteins_table import ROWS, Table, configuration
 from benchmarks.report import machine_line
 from benchmarks.runs import train_once
 from scud.evaluation import evaluate
@@ -74,7 +74,7 @@ def main() -> None:
             chosen: dict[str, dict[str, object]] = {"training": {"infill_share": share}} if share else {}
             table = Table("globins", options.data, options.out, options.steps, None, options.repeats, 2000, chosen)
             folder = options.table if share == 0 else options.out / f"share-{share:g}"
-            run = train_once(configuration(table, ROW, seed), folder / folder_name(ROW, seed))
+            run = train_once(configuration(table, ROW, seed), folder / ROWS[ROW].folder(seed))
             cells = []
             for spans in (False, True):
                 found = nats(run, table, spans=spans, repeats=options.repeats)

@@ -13,7 +13,6 @@ of the run of the same name in another table.
 """
 
 import argparse
-import csv
 import math
 import statistics
 from dataclasses import dataclass
@@ -21,17 +20,17 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import machine_line
-from benchmarks.runs import add_row, in_parallel, start_rows, train_once
-from scud.config import Config, DiffusionConfig, ProcessConfig
+from benchmarks.runs import Model, add_row, in_parallel, read_rows, start_rows, train_once
+from scud.config import Config
 from scud.evaluation import evaluate
 from scud.experiment import load_data
 from scud.recipes import RECIPES
 
 ROWS = {
-    "SCUD, BLOSUM62": ("scud", "blosum62"),
-    "SCUD, uniform": ("scud", "uniform"),
-    "masking": ("masking", "uniform"),
-    "classical, BLOSUM62": ("classical", "blosum62"),
+    "SCUD, BLOSUM62": Model("scud", "blosum62"),
+    "SCUD, uniform": Model("scud", "uniform"),
+    "masking": Model("masking", "uniform"),
+    "classical, BLOSUM62": Model("classical", "blosum62"),
 }
 
 EVALUATIONS = 4
@@ -60,35 +59,23 @@ def find(folder: Path, name: str) -> Path:
     return plain if plain.exists() else folder / f"{name}.fasta.gz"
 
 
-def folder_name(row: str, seed: int) -> str:
-    """The folder of a run."""
-    kind, process = ROWS[row]
-    return f"{kind}-{process}-{seed}" if kind != "masking" else f"masking-{seed}"
-
-
 def configuration(table: Table, row: str, seed: int) -> Config:
     """The proteins recipe with the data of the table, another model, noise and seed."""
-    recipe, (kind, process) = RECIPES["proteins"](), ROWS[row]
+    model, options = ROWS[row], dict(table.options)
     files = {"train": find(table.data, f"{table.name}_train"), "valid": find(table.data, f"{table.name}_valid")}
-    training = {"steps": table.steps, "validate_every": table.steps, **table.options.get("training", {})}
-    parts = {
-        "data": type(recipe.data)(**{**recipe.data.model_dump(), **files}),
-        "process": ProcessConfig(
-            **{**recipe.process.model_dump(), "kind": process, **table.options.get("process", {})}
-        ),
-        "diffusion": DiffusionConfig(**{**recipe.diffusion.model_dump(), "kind": kind}),
-        "network": type(recipe.network)(**{**recipe.network.model_dump(), **table.options.get("network", {})}),
-        "training": type(recipe.training)(**{**recipe.training.model_dump(), **training}),
-    }
-    start = None if table.start is None else (table.start / folder_name(row, seed)).resolve()
-    return recipe.model_copy(update={"seed": seed, "init_from": start, **parts})
+    process = {"kind": model.process, **options.pop("process", {})}
+    training = {"steps": table.steps, "validate_every": table.steps, **options.pop("training", {})}
+    start = None if table.start is None else table.start / model.folder(seed)
+    return model.of(
+        RECIPES["proteins"](), seed, init_from=start, data=files, process=process, training=training, **options
+    )
 
 
 def one(table: Table, work: tuple[str, int]) -> None:
     """Train and evaluate one run, and write its row."""
     row, seed = work
     config = configuration(table, row, seed)
-    trained = train_once(config, table.out / folder_name(row, seed))
+    trained = train_once(config, table.out / ROWS[row].folder(seed))
     valid = load_data(config.data).split("valid").part(table.sequences)
     results = [
         evaluate(trained.model, trained.network, valid, repeats=table.repeats, seed=s) for s in range(EVALUATIONS)
@@ -104,8 +91,7 @@ def one(table: Table, work: tuple[str, int]) -> None:
 
 def show(path: Path, seeds: list[int]) -> None:
     """Print the rows that are done, as Markdown."""
-    with path.open(newline="", encoding="utf-8") as file:
-        done = {(row["model"], int(row["seed"])): row for row in csv.DictReader(file)}
+    done = read_rows(path)
     print(
         "| model | perplexity, mean of seeds | each seed ± error of evaluation | 95% interval, first seed "
         "| gain of each seed ± standard error |\n|---|---|---|---|---|"

@@ -2,9 +2,10 @@
 
 import csv
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,6 +15,31 @@ from scud.experiment import train
 from scud.runs import Run, load
 
 Work, Result = TypeVar("Work"), TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of a table: kind of model, process, and SCUD's gamma."""
+
+    kind: str
+    process: str = "gaussian"
+    gamma: float = 1.0
+
+    def folder(self, seed: int) -> str:
+        """The folder of a run."""
+        return f"{self.kind}-{self.process}" + ("" if self.gamma == 1 else f"-gamma{self.gamma:g}") + f"-{seed}"
+
+    def of(self, recipe: Config, seed: int, **options: Any) -> Config:
+        """A recipe with this model, a seed and other options: values, or mappings of a section's options to values."""
+        chosen = {
+            "process": {"kind": self.process},
+            "diffusion": {"kind": self.kind, "gamma": self.gamma},
+            "seed": seed,
+        }
+        values = recipe.model_dump()
+        for name, value in [*chosen.items(), *options.items()]:
+            values[name] = {**values[name], **value} if isinstance(value, Mapping) else value
+        return Config(**values)
 
 
 def in_parallel(function: Callable[[Work], Result], work: Sequence[Work], workers: int) -> list[Result]:
@@ -34,6 +60,12 @@ def add_row(path: Path, values: Sequence[object]) -> None:
     with path.open("a", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerow(values)
     print(", ".join(map(str, values)), flush=True)
+
+
+def read_rows(path: Path) -> dict[tuple[str, int], dict[str, str]]:
+    """The rows of a CSV file by model and seed."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return {(row["model"], int(row["seed"])): row for row in csv.DictReader(file)}
 
 
 def train_once(config: Config, folder: Path) -> Run:

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.digits_table import ROWS
+from benchmarks.digits_table import ROWS, configuration
 from benchmarks.report import machine_line
 from benchmarks.runs import add_row, in_parallel, start_rows, train_once
 from scud import plots
@@ -157,7 +157,7 @@ def train_digits(folder: Path, seed: int, steps: int | None) -> list[Path]:
     """The runs of the three models on digits."""
     folders = [folder / model.folder(seed) for model in MODELS]
     for model, path in zip(MODELS, folders, strict=True):
-        train_once(model.config(seed, steps), path)
+        train_once(configuration(model, seed, steps), path)
     return folders
 
 

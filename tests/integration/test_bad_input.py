@@ -43,6 +43,8 @@ def test_commands_recipes_and_options(refuse: Callable[..., str], tiny: list[str
     assert "must be auto, cpu, cuda or cuda:N" in refuse("train", "images", *tiny, "--device", "tpu", "--out", "x")
     divided = refuse("train", "images", *tiny, "--training.accumulate", "2", "--out", "x")
     assert "training.batch_size must be divisible" in divided
+    wrong = refuse("train", "images", *tiny, "--network.preset", "600M", "--out", "x")
+    assert "network.preset must be one of 0.6M, 4M, 12M, paper for unet, got 600M" in wrong
     assert "use fewer levels" in refuse("train", "images", *tiny, "--network.levels", "9", "--out", "x")
 
 

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import gpu, timing
+from benchmarks import gpu, images_table, timing
 from benchmarks.__main__ import main as tables_main
 from benchmarks.report import Table, cell, write
+
+from scud.config import differences
+from scud.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -57,6 +60,29 @@ def test_every_table_in_miniature(tmp_path: Path) -> None:
         base, full, ratio = (numbers(tables[name], key) for key in ("network alone, s", "step, s", "step / alone"))
         assert np.allclose(np.divide(full, base), ratio)
     assert min(numbers(tables["growth"], "seconds")) > 0
+
+
+def test_the_gamma_sweep_in_miniature(tmp_path: Path) -> None:
+    """Two steps of training; a second call trains nothing and prints the same table."""
+    options = ("--seeds", 0, "--gammas", 0.5, "--train-steps", 2, "--repeats", 1, "--workers", 1)
+    first, again = (python("-m", "benchmarks.gamma_sweep", "--folder", tmp_path, *options) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    rows = [line for line in first.stdout.splitlines() if line.startswith("| ")][1:]
+    assert [row.split(" | ")[0] for row in rows] == ["| SCUD, gamma = 0.5", "| classical", "| masking"]
+    assert again.stdout == first.stdout
+    assert (tmp_path / "gamma.png").is_file()
+    assert (tmp_path / "scud-gaussian-gamma0.5-0" / "finished").is_file()
+
+
+@pytest.mark.parametrize("row", images_table.ROWS)
+def test_rows_of_images_differ_in_model_and_seed_alone(row: str, tmp_path: Path) -> None:
+    table = images_table.Table(tmp_path / "x.npz", 17, tmp_path, 40, 1, 0, 1)
+    recipe = RECIPES["fashion_mnist"]()
+    config = images_table.configuration(table, row, 3)
+    given = {"seed", "data.train", "data.num_states", "training.steps", "training.validate_every"}
+    assert set(differences(config, recipe)) - {"process.kind", "diffusion.kind"} == given
+    assert (config.seed, config.data.num_states, config.training.steps) == (3, 17, 40)
+    assert (config.diffusion.kind, config.process.kind) == (images_table.ROWS[row].kind, images_table.ROWS[row].process)
 
 
 def test_gpu_script_in_miniature_with_the_core_alone(tmp_path: Path) -> None:

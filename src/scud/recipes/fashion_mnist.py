@@ -5,7 +5,7 @@ from scud.training.settings import TrainingConfig
 
 
 def fashion_mnist() -> Config:
-    """SCUD with Gaussian noise and a small U-Net: about twenty minutes."""
+    """SCUD with Gaussian noise and a small U-Net."""
     return Config(
         data=DataConfig(kind="images", num_states=256),
         process=ProcessConfig(kind="gaussian", bandwidth=0.05),
