@@ -1,4 +1,4 @@
-"""The three models on digits: same network and steps, three seeds each, bits/dim on the test split.
+"""The models on digits: same network and steps, several seeds each, bits/dim on the test split.
 
     python -m benchmarks.digits_table [--folder runs/digits-table] [--seeds 0 1 2] [--workers 2]
 

@@ -3,9 +3,9 @@
     python -m benchmarks.images_table FILE.npz --levels 256 [--out runs/images-256] [--steps 1500] [--seeds 0 1] [--workers 2]
 
 Each run is kept in its own folder under OUT; one that is finished is not trained again, one that was cut short is resumed. When
-a run ends its row is written to OUT/rows.csv, and OUT/MODEL-SEED.png shows samples of the first seed. bits/dim are over the whole
-validation split; the standard error covers which images are in it and which noise was drawn. Models share most of it, since they
-see the same images: differences are surer than each figure.
+a run has been evaluated its row is written to OUT/rows.csv, and what is there is not done again. OUT/MODEL-SEED.png shows
+samples of the first seed. bits/dim are over the whole validation split; the standard error covers which images are in it and
+which noise was drawn. Models share most of it, since they see the same images: differences are surer than each figure.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import machine_line
-from benchmarks.runs import Model, add_row, in_parallel, read_rows, start_rows, train_once
+from benchmarks.runs import Model, add_row, in_parallel, read_rows, start_rows, to_do, train_once
 from scud import plots
 from scud.config import Config
 from scud.evaluation import evaluate
@@ -57,33 +57,33 @@ def configuration(table: Table, row: str, seed: int) -> Config:
 
 
 def one(table: Table, work: tuple[str, int]) -> None:
-    """Train and evaluate one run, write its row, and draw its samples."""
+    """Train and evaluate one run, draw its samples, and write its row."""
     row, seed = work
     config = configuration(table, row, seed)
     folder = table.out / ROWS[row].folder(seed)
     run = train_once(config, folder)
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         seconds = float(list(csv.DictReader(file))[-1]["seconds"])
+    picture = folder.with_suffix(".png")
+    if seed == table.drawn and not picture.exists():
+        drawn = run.sample(table.samples, 128, generator=torch.Generator().manual_seed(seed))
+        plots.save_image(plots.sample_grid(drawn.numpy(), table.levels), picture)
     result = evaluate(
         run.model, run.network, load_data(config.data).split("valid"), repeats=table.repeats, batch_size=64
     )
     figures = (result.bits_per_dim, result.bits_per_dim_error, result.term_bits_per_dim(result.prior), seconds)
     values = [row, seed, *(f"{figure:.5f}" for figure in figures)]
     add_row(table.out / "rows.csv", values)
-    picture = folder.with_suffix(".png")
-    if seed == table.drawn and not picture.exists():
-        drawn = run.sample(table.samples, 128, generator=torch.Generator().manual_seed(seed))
-        plots.save_image(plots.sample_grid(drawn.numpy(), table.levels), picture)
 
 
 def show(path: Path, seeds: list[int]) -> None:
     """Print the rows that are done, as Markdown."""
-    done = read_rows(path)
+    done = read_rows(path, "model", "seed")
     print(
         "| model | bits/dim, mean of seeds | each seed ± standard error | prior term | minutes a run |\n|---|---|---|---|---|"
     )
     for model in ROWS:
-        runs = [done[model, seed] for seed in seeds if (model, seed) in done]
+        runs = [done[model, str(seed)] for seed in seeds if (model, str(seed)) in done]
         if runs:
             each = ", ".join(f"{float(run['bits']):.3f} ± {float(run['error']):.3f}" for run in runs)
             bits, prior, seconds = (
@@ -108,9 +108,8 @@ def main() -> None:
     start_rows(out / "rows.csv", HEADER)
     drawn = (options.seeds[0], options.samples)
     table = Table(options.data, options.levels, out, options.steps, options.repeats, *drawn)
-    work = [(row, seed) for seed in options.seeds for row in options.rows]
     print(machine_line(), flush=True)
-    in_parallel(partial(one, table), work, options.workers)
+    in_parallel(partial(one, table), to_do(out / "rows.csv", options.rows, options.seeds), options.workers)
     show(out / "rows.csv", options.seeds)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks import cases
 from benchmarks.cases import FreeDenoiser, Scale
@@ -45,9 +46,9 @@ class Ranges:
         return cls((2, 3, 8, 8), 16, (16, 32), (64, 128), (1, 2), (2, 4))
 
 
-def free_step(model: Diffusion, shape: tuple[int, ...]) -> Work:
+def free_step(model: Diffusion, x0: Tensor) -> Work:
     """Everything but the network in one training step, forward and backward."""
-    x0, denoiser = cases.images(model.p0, shape), FreeDenoiser(shape, model.num_states, CPU)
+    denoiser = FreeDenoiser(tuple(x0.shape), model.num_states, CPU)
 
     def step() -> None:
         denoiser.forget()
@@ -88,7 +89,7 @@ def overhead_table(scale: Scale) -> Table:
                 rows.append({"what": f"schedule, {form}", "B": num_states, "seconds": taken, "MB": memory})
             for name in cases.MODELS:
                 model = cases.model(name, num_states)
-                taken = median_seconds(free_step(model, scale.shape), CPU, 7)
+                taken = median_seconds(free_step(model, cases.images(model.p0, scale.shape)), CPU, 7)
                 rows.append({"what": f"step, {name}", "B": num_states, "seconds": taken, "MB": table_mb(model)})
     text = (
         f"Everything but the network in a training step, forward and backward, batch {' x '.join(map(str, scale.shape))}, "
@@ -108,15 +109,17 @@ def growth_table(ranges: Ranges) -> Table:
         for form in FORMS:
             add(f"schedule, {form}", "B", num_states, seconds(lambda b=num_states, f=form: schedule(b, f), CPU))
         for name in cases.MODELS:
-            step = free_step(cases.model(name, num_states), ranges.shape)
+            model = cases.model(name, num_states)
+            step = free_step(model, cases.images(model.p0, ranges.shape))
             add(f"step, {name}", "B", num_states, median_seconds(step, CPU, 3))
     for name in cases.MODELS:
         model, (batch, *dims) = cases.model(name, ranges.states), ranges.shape
         for positions in ranges.vary_positions:
-            step = free_step(model, (batch, positions))
+            step = free_step(model, cases.images(model.p0, (batch, positions)))
             add(f"step, {name}", "D", positions, median_seconds(step, CPU, 3))
         for batch in ranges.vary_batch:
-            add(f"step, {name}", "batch", batch, median_seconds(free_step(model, (batch, *dims)), CPU, 3))
+            step = free_step(model, cases.images(model.p0, (batch, *dims)))
+            add(f"step, {name}", "batch", batch, median_seconds(step, CPU, 3))
         denoiser = FreeDenoiser(ranges.shape, ranges.states, CPU)
         for steps in ranges.vary_steps:
             taken = seconds(lambda m=model, d=denoiser, n=steps: sample(m, d, ranges.shape, n), CPU)

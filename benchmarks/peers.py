@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from benchmarks import cases
 from benchmarks.cases import EMBEDDING, FreeDenoiser, Scale
+from benchmarks.overhead import free_step
 from benchmarks.report import Row, Table
 from benchmarks.timing import Work, compare
 from scud.diffusion import SCUD, Classical, Diffusion, Masking
@@ -65,17 +66,6 @@ def ours(noise: str, num_states: int) -> dict[str, Diffusion]:
         "classical": Classical(process, Linear(), p0=p0),
         "SCUD": SCUD(process, Linear(), gamma, p0=p0),
     }
-
-
-def our_loss(model: Diffusion, x0: Tensor) -> Work:
-    """scud's loss, forward and backward."""
-    denoiser = FreeDenoiser(tuple(x0.shape), model.num_states, CPU)
-
-    def step() -> None:
-        denoiser.forget()
-        model.loss(denoiser, x0).backward()
-
-    return step
 
 
 def our_sampling(model: Diffusion, x0: Tensor, steps: int) -> Work:
@@ -201,7 +191,7 @@ def rows(scale: Scale, steps: int) -> Iterator[Row]:
             for name, model in ours(noise, num_states).items():
                 x0 = cases.images(model.p0, scale.shape)
                 row: dict[str, object] = {"work": work, "noise": noise, "B": num_states, "scud": name, "peer": what}
-                mine = our_loss(model, x0) if work == "loss" else our_sampling(model, x0, steps)
+                mine = free_step(model, x0) if work == "loss" else our_sampling(model, x0, steps)
                 parts = 1 if work == "loss" else steps
                 try:
                     found = compare(make(x0, num_states, steps), mine, CPU, scale.pairs)

@@ -4,12 +4,12 @@
     python -m benchmarks.proteins_table proteins FOLDER_OF_DATA [--out runs/proteins-table] [--steps 600] [--workers 2]
 
 FOLDER_OF_DATA holds NAME_train.fasta and NAME_valid.fasta, perhaps with .gz. Each run is kept in its own folder; one that is
-finished is not trained again, one that was cut short is resumed. When a run ends its row is written to OUT/rows.csv. A figure
-is the mean of several evaluations with seeds of their own; their spread gives the error of evaluation, that of the noise
-alone. The 95% interval of a single evaluation also covers which sequences are in the set. The gain is over letters drawn
-independently by their frequency, in nats per residue; its error covers which sequences are in the set, as the interval does,
-and is smaller, since sequences differ most in what their letters are worth. `--from FOLDER` starts each run from the weights
-of the run of the same name in another table.
+finished is not trained again, one that was cut short is resumed. When a run has been evaluated its row is written to
+OUT/rows.csv, and what is there is not done again. A figure is the mean of several evaluations with seeds of their own; their
+spread gives the error of evaluation, that of the noise alone. The 95% interval of a single evaluation also covers which
+sequences are in the set. The gain is over letters drawn independently by their frequency, in nats per residue; its error covers
+which sequences are in the set, as the interval does, and is smaller, since sequences differ most in what their letters are
+worth. `--from FOLDER` starts each run from the weights of the run of the same name in another table.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import machine_line
-from benchmarks.runs import Model, add_row, in_parallel, read_rows, start_rows, train_once
+from benchmarks.runs import Model, add_row, in_parallel, read_rows, start_rows, to_do, train_once
 from scud.config import Config
 from scud.evaluation import evaluate
 from scud.experiment import load_data
@@ -91,13 +91,13 @@ def one(table: Table, work: tuple[str, int]) -> None:
 
 def show(path: Path, seeds: list[int]) -> None:
     """Print the rows that are done, as Markdown."""
-    done = read_rows(path)
+    done = read_rows(path, "model", "seed")
     print(
         "| model | perplexity, mean of seeds | each seed ± error of evaluation | 95% interval, first seed "
         "| gain of each seed ± standard error |\n|---|---|---|---|---|"
     )
     for model in ROWS:
-        runs = [done[model, seed] for seed in seeds if (model, seed) in done]
+        runs = [done[model, str(seed)] for seed in seeds if (model, str(seed)) in done]
         if runs:
             figures = [{name: float(run[name]) for name in HEADER[2:]} for run in runs]
             each = ", ".join(f"{run['perplexity']:.3f} ± {run['error']:.3f}" for run in figures)
@@ -129,14 +129,15 @@ def main() -> None:
     for text in options.set:
         section, _, rest = text.partition(".")
         option, _, value = rest.partition("=")
+        if not isinstance(RECIPES["proteins"]().model_dump().get(section), dict) or not option:
+            parser.error(f"--set must be like training.steps=600, got {text}")
         chosen.setdefault(section, {})[option] = None if value == "none" else value
     out = options.out or Path("runs") / f"{options.name}-table"
     start_rows(out / "rows.csv", HEADER)
     amount = (options.repeats, options.sequences)
     table = Table(options.name, options.data, out, options.steps, options.start, *amount, chosen)
-    work = [(row, seed) for seed in options.seeds for row in options.rows]
     print(machine_line(), flush=True)
-    in_parallel(partial(one, table), work, options.workers)
+    in_parallel(partial(one, table), to_do(out / "rows.csv", options.rows, options.seeds), options.workers)
     show(out / "rows.csv", options.seeds)
 
 

@@ -26,8 +26,9 @@ class Model:
     gamma: float = 1.0
 
     def folder(self, seed: int) -> str:
-        """The folder of a run."""
-        return f"{self.kind}-{self.process}" + ("" if self.gamma == 1 else f"-gamma{self.gamma:g}") + f"-{seed}"
+        """The folder of a run; masking has its own noise."""
+        noise = "" if self.kind == "masking" else f"-{self.process}"
+        return f"{self.kind}{noise}" + ("" if self.gamma == 1 else f"-gamma{self.gamma:g}") + f"-{seed}"
 
     def of(self, recipe: Config, seed: int, **options: Any) -> Config:
         """A recipe with this model, a seed and other options: values, or mappings of a section's options to values."""
@@ -62,10 +63,16 @@ def add_row(path: Path, values: Sequence[object]) -> None:
     print(", ".join(map(str, values)), flush=True)
 
 
-def read_rows(path: Path) -> dict[tuple[str, int], dict[str, str]]:
-    """The rows of a CSV file by model and seed."""
+def read_rows(path: Path, *keys: str) -> dict[tuple[str, ...], dict[str, str]]:
+    """The rows of a CSV file by what stands in some of their columns."""
     with path.open(newline="", encoding="utf-8") as file:
-        return {(row["model"], int(row["seed"])): row for row in csv.DictReader(file)}
+        return {tuple(row[key] for key in keys): row for row in csv.DictReader(file)}
+
+
+def to_do(path: Path, rows: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, int]]:
+    """Rows and seeds that a CSV file with columns `model` and `seed` lacks, seed by seed."""
+    done = read_rows(path, "model", "seed")
+    return [(row, seed) for seed in seeds for row in rows if (row, str(seed)) not in done]
 
 
 def train_once(config: Config, folder: Path) -> Run:

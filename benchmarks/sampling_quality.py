@@ -18,7 +18,6 @@ coincide for all runs (on their own schedules, `t` is `information`) only the fi
 """
 
 import argparse
-import csv
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from torch import Tensor
 
 from benchmarks.digits_table import ROWS, configuration
 from benchmarks.report import machine_line
-from benchmarks.runs import add_row, in_parallel, start_rows, train_once
+from benchmarks.runs import add_row, in_parallel, read_rows, start_rows, train_once
 from scud import plots
 from scud.cli.quality import labelled, stored_images
 from scud.config import DataConfig, read_config
@@ -140,16 +139,12 @@ def one(amount: tuple[int, int], out: Path, work: tuple[Path, str, int]) -> None
     add_row(out / "rows.csv", values)
 
 
-def read_rows(path: Path) -> dict[Key, tuple[float, float]]:
+def distances(path: Path) -> dict[Key, tuple[float, float]]:
     """Distance and error of what is done."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(path, *HEADER[:5])
     return {
-        (row["run"], row["grid"], int(row["calls"]), int(row["num"]), int(row["seed"])): (
-            float(row["distance"]),
-            float(row["error"]),
-        )
-        for row in rows
+        (run, grid, int(calls), int(num), int(seed)): (float(row["distance"]), float(row["error"]))
+        for (run, grid, calls, num, seed), row in rows.items()
     }
 
 
@@ -179,7 +174,7 @@ def different(models: list[Diffusion], grids: list[str]) -> list[str]:
 
 def show(out: Path, runs: list[str], grids: list[str], calls: list[int], amount: tuple[int, int], floor: float) -> None:
     """Print the table as Markdown and draw the figures; amount is the number of samples and their seed."""
-    done = read_rows(out / "rows.csv")
+    done = distances(out / "rows.csv")
     print("| run | grid | " + " | ".join(f"{n} calls" for n in calls) + " |\n|---|---|" + "---|" * len(calls))
     for run in runs:
         for grid in grids:
@@ -225,7 +220,7 @@ def main() -> None:
     )
     print(f"images {measure.trained.accuracy:.3f}; floor {floor:.4f} ± {error:.4f}", flush=True)
     grids = different([load(folder).model for folder in folders], options.grids)
-    done, amount = read_rows(options.out / "rows.csv"), (num, options.seed)
+    done, amount = distances(options.out / "rows.csv"), (num, options.seed)
     work = [(folder, grid, n) for n in options.calls for grid in grids for folder in folders]
     work = [(folder, grid, n) for folder, grid, n in work if (folder.name, grid, n, *amount) not in done]
     in_parallel(functools.partial(one, amount, options.out), work, options.workers)

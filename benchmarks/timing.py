@@ -2,8 +2,8 @@
 
 Seconds are wall time on a CPU. On a GPU they are the time between two events in its stream, with nothing queued before the
 first: launching the work counts, as it does in training. What two runs cost is compared in pairs, each pair in the other
-order than the one before, so that whatever else the machine does hits both; the ratio is that of the medians, its standard error
-comes from the ratios of the pairs.
+order than the one before, so that whatever else the machine does hits both; the ratio is that of their medians, or of their means
+where pairs do different work, and its standard error comes from the ratios of the pairs.
 
 Peak memory on a GPU is what PyTorch has allocated. On a CPU it is the process's resident memory, whose peak Linux can reset.
 There it is measured in a process of its own, in which the allocator returns what it frees: one that keeps memory for later would

@@ -40,7 +40,7 @@ def draw_uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def draw_categorical(weights: Tensor, generator: torch.Generator | None) -> Tensor:
-    """One state per row, with probability proportional to weights [..., B] >= 0: -> [...] int64."""
+    """One state per row, with probability proportional to weights [..., B] >= 0 of positive sum: -> [...] int64."""
     rows = weights.reshape(-1, weights.shape[-1])
     index = torch.arange(rows.shape[0], device=weights.device)
     drawn = invert_cdf(rows.cumsum(-1, dtype=torch.float64), index, draw_uniform(index, generator))

@@ -3,16 +3,19 @@
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from benchmarks import gpu, images_table, timing
+from benchmarks import digits_table, gpu, images_table, proteins_table, runs, timing
 from benchmarks.__main__ import main as tables_main
 from benchmarks.report import Table, cell, write
+from benchmarks.runs import Model, train_once
 
 from scud.config import differences
 from scud.recipes import RECIPES
@@ -85,6 +88,55 @@ def test_rows_of_images_differ_in_model_and_seed_alone(row: str, tmp_path: Path)
     assert (config.diffusion.kind, config.process.kind) == (images_table.ROWS[row].kind, images_table.ROWS[row].process)
 
 
+def test_the_table_of_images_in_miniature(tmp_path: Path) -> None:
+    """Two steps of training; what is in the table is not done again."""
+    x = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", x_train=x[:30], x_valid=x[30:])
+    options = ("--levels", 5, "--steps", 2, "--seeds", 0, "--rows", "masking", "--samples", 2, "--workers", 1)
+    command = ("-m", "benchmarks.images_table", tmp_path / "images.npz", *options, "--out", tmp_path / "out")
+    first, again = python(*command), python(*command)
+    assert first.returncode == 0, first.stderr
+    (row,) = runs.read_rows(tmp_path / "out" / "rows.csv", "model", "seed").values()
+    assert math.log2(5) - 0.5 < float(row["bits"]) < math.log2(5) + 2
+    assert (tmp_path / "out" / "masking-0.png").is_file()
+    assert f"| masking | {float(row['bits']):.3f} |" in again.stdout
+    assert "masking, 0," not in again.stdout
+
+
+def test_sampling_quality_and_gradient_noise_in_miniature(tmp_path: Path) -> None:
+    """On a run on digits that was trained for two steps."""
+    train_once(digits_table.configuration(Model("masking"), 0, 2), tmp_path / "masking-0")
+    options = (
+        "--calls",
+        1,
+        2,
+        "--num",
+        60,
+        "--grids",
+        "information",
+        "power-2",
+        "--workers",
+        1,
+        "--out",
+        tmp_path / "out",
+    )
+    drawn = python("-m", "benchmarks.sampling_quality", tmp_path / "masking-0", *options)
+    assert drawn.returncode == 0, drawn.stderr
+    rows = runs.read_rows(tmp_path / "out" / "rows.csv", "grid", "calls")
+    assert set(rows) == {(grid, calls) for grid in ("information", "power-2") for calls in ("1", "2")}
+    floor = float(drawn.stdout.split("floor ")[1].split()[0])
+    assert all(float(row["distance"]) > 2 * floor for row in rows.values()), "untrained: far worse than training images"
+    names = ("quality-information", "quality-power-2", "grids-masking-0")
+    assert all((tmp_path / "out" / f"{name}.png").is_file() for name in names)
+    measured = python("-m", "benchmarks.gradient_noise", tmp_path / "masking-0", "--examples", 2)
+    assert measured.returncode == 0, measured.stderr
+    table = [line.split(" | ") for line in measured.stdout.split("| shares")[1].splitlines()[2:]]
+    assert len(table) == 6
+    for _, gradient, _, loss in table:
+        assert float(gradient) >= 1
+        assert float(loss.rstrip(" |")) >= 1, "the least possible is the least"
+
+
 def test_gpu_script_in_miniature_with_the_core_alone(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     x = random.integers(0, 256, (60, 8, 8), dtype=np.uint8)
@@ -105,6 +157,15 @@ def test_gpu_script_in_miniature_with_the_core_alone(tmp_path: Path) -> None:
     assert samples.dtype == np.uint8
 
 
+def test_draws_of_another_law_are_found() -> None:
+    law = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    states = torch.multinomial(law, gpu.DRAWS, replacement=True, generator=torch.Generator().manual_seed(0))
+    assert gpu.largest_deviation(states, law) < gpu.TOLERANCES["noise, z"]
+    assert (
+        gpu.largest_deviation(states, torch.tensor([0.21, 0.29, 0.5], dtype=torch.float64)) > gpu.TOLERANCES["noise, z"]
+    )
+
+
 def test_gpu_check_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """One number in a thousand off is noticed."""
     plan = gpu.Plan().reduced()
@@ -123,9 +184,12 @@ def test_gpu_check_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mistakes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "training.npz", x_train=np.zeros((4, 8, 8), dtype=np.uint8))
     for main, options in (
         (tables_main, ["--pairs", "1"]),
         (gpu.main, ["--data", str(tmp_path / "no.npz"), "--out", str(tmp_path)]),
+        (gpu.main, ["--data", str(tmp_path / "training.npz"), "--out", str(tmp_path), "--device=cpu", "--reduced"]),
+        (proteins_table.main, ["globins", str(tmp_path), "--set", "seed.x=1"]),
     ):
         monkeypatch.setattr(sys, "argv", ["benchmarks", *options])
         with pytest.raises(SystemExit) as stopped:
@@ -134,8 +198,11 @@ def test_mistakes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         assert "must" in capsys.readouterr().err
 
 
-def test_compare_alternates_and_takes_the_ratio_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {"base": iter([1.0, 2.0, 3.0]), "full": iter([2.0, 6.0, 6.0])}
+@pytest.mark.parametrize(("average", "expected"), [(statistics.median, (2, 6, 3)), (statistics.mean, (3, 8, 8 / 3))])
+def test_compare_alternates_and_takes_the_ratio_of_averages(
+    monkeypatch: pytest.MonkeyPatch, average: Callable[[Sequence[float]], float], expected: tuple[float, ...]
+) -> None:
+    times = {"base": iter([1.0, 2.0, 6.0]), "full": iter([2.0, 6.0, 16.0])}
     order: list[str] = []
 
     def measured(work: timing.Work, _: torch.device, __: int) -> float:
@@ -149,10 +216,10 @@ def test_compare_alternates_and_takes_the_ratio_of_medians(monkeypatch: pytest.M
         return work
 
     monkeypatch.setattr(timing, "seconds", measured)
-    found = timing.compare(named("base"), named("full"), CPU, pairs=3)
+    found = timing.compare(named("base"), named("full"), CPU, 3, 1, average)
     assert order == ["base", "full", "base", "full", "full", "base", "base", "full"], "the first two warm up"
-    assert (found.base, found.full, found.ratio) == (2, 6, 3)
-    assert math.isclose(found.error, float(np.std([2, 3, 2], ddof=1)) / math.sqrt(3))
+    assert (found.base, found.full, found.ratio) == pytest.approx(expected)
+    assert math.isclose(found.error, float(np.std([2, 3, 16 / 6], ddof=1)) / math.sqrt(3))
 
 
 def peak_of_forty_megabytes() -> float:

@@ -2,12 +2,14 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageSequence
+from torch._inductor.exc import TritonMissing
 
 import scud as library
 from tests.integration.conftest import Command
@@ -115,6 +117,28 @@ def test_bfloat16_and_flips(scud: Command, tiny: list[str], tmp_path: Path) -> N
         assert all(weight.dtype == torch.float32 for weight in library.load(folder).network.parameters())
     assert bits["bfloat16"] == pytest.approx(bits["float32"], rel=0.02)
     assert bits["bfloat16"] != bits["float32"]
+
+
+def test_compiled_training(scud: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiled step is the same step; where nothing can be compiled, that is said."""
+    plain, backends = torch.compile, {"same": "eager", "absent": missing}
+    for name, backend in backends.items():
+        monkeypatch.setattr(torch, "compile", partial(plain, backend=backend))
+        outcome = scud("train", "images", *tiny, "--training.steps=2", "--training.compile", "--out", tmp_path / name)
+        assert outcome.status == (0 if name == "same" else 2), outcome.err
+    assert "training.compile must be used where torch.compile works, got Cannot find a working triton" in " ".join(
+        outcome.err.split()
+    )
+    assert scud("train", "images", *tiny, "--training.steps=2", "--out", tmp_path / "plain").status == 0
+    losses = [
+        (tmp_path / name / "metrics.csv").read_text().splitlines()[-1].split(",")[1] for name in ("same", "plain")
+    ]
+    assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-5)
+
+
+def missing(*_: object) -> None:
+    """A compiler that is not there, as on a GPU without Triton."""
+    raise TritonMissing(None)
 
 
 def test_the_recipe_of_the_paper_on_files_as_published(scud: Command, tmp_path: Path) -> None:

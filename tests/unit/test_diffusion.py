@@ -118,6 +118,27 @@ def test_sampling_from_a_prediction_that_contradicts_the_state(past: int, dtype:
     assert float((others - expected).abs().max()) < 6 * math.sqrt(expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_loss_and_sampler_hold_the_same_law_where_a_prediction_contradicts_the_state(dtype: torch.dtype) -> None:
+    """A chain of 12 states with steps to neighbours, most often down: all of p is at one end, and x_t at the other.
+
+    Both must fall back on the same law, which is not uniform; 6 standard deviations each, false alarm below 1e-7.
+    """
+    size, count = 12, 40_000
+    steps = torch.diag(torch.full((size - 1,), 0.7), -1) + torch.diag(torch.full((size - 1,), 1.3), 1)
+    process = Dense(steps - steps.sum(1).diag())
+    model = SCUD(process, Linear(), 0.5, p0=torch.full((size,), 1 / size, dtype=torch.float64))
+    one, ones = torch.zeros(count).long(), torch.ones(count, dtype=torch.float64)
+    p = torch.nn.functional.one_hot(one, size).to(dtype)
+    operator = model.kernel.operator(ones)
+    law = operator.law(p[:1].double())[0] * operator.columns(one[:1] + size - 1)[0]
+    assert float(model.kernel.entries(one[:1], one[:1] + size - 1, 2 * ones[:1])) < 1e-15
+    drawn = model.draw_before(one + size - 1, p.log(), ones, ones, torch.Generator().manual_seed(0))
+    seen, expected = torch.bincount(drawn, minlength=size).double(), count * law / law.sum()
+    assert int((expected > 100).sum()) == 2
+    assert bool(((seen - expected).abs() <= 6 * expected.sqrt() + 1e-6).all())
+
+
 def test_masked_evidence() -> None:
     model = make("masking")
     noisy = Noisy(torch.tensor([[0, B, 5]]), torch.ones(1), torch.tensor([[0, 1, 0]]))
@@ -297,7 +318,9 @@ PROCESS = Gaussian(B, 0.2)
         (lambda: make("scud").corrupt(torch.tensor([[1]]), torch.ones(1)), r"t must lie in \[0, 1\)"),
         (lambda: make("scud").corrupt(torch.tensor([[1]]), torch.tensor([math.nan])), r"t must lie in"),
         (lambda: make("scud").sample(constant(P0[:3]), (2, 2), 3), "return logits of shape"),
-        (lambda: make("scud").sample(constant(P0 * math.nan), (2, 2), 3), "return numbers"),
+        (lambda: make("scud").sample(constant(P0 * math.nan), (2, 2), 3), "return finite numbers"),
+        (lambda: make("masking").sample(constant(P0 * -math.inf), (2, 2), 3), "return finite numbers"),
+        (lambda: make("classical").sample(constant(P0 * math.inf), (2, 2), 3), "return finite numbers"),
         (lambda: SCUD(PROCESS, Linear(), 1.0, p0=P0, t_max=1.0), "t_max must lie in"),
         (lambda: SCUD(PROCESS, Linear(), 1.0, p0=P0[:4]), r"p0 must have shape \[6\]"),
         (lambda: make("scud").loss(constant(P0), torch.tensor([[0, B]])), "x0 must hold states in 0..5, got 6"),

@@ -5,6 +5,7 @@ Nothing here unpickles and nothing is extracted to disk. Pixels are held at most
 """
 
 import gzip
+import lzma
 import re
 import tarfile
 import tokenize
@@ -33,7 +34,10 @@ _IMAGENET_VALID = "val_data.npz"
 _AGAIN = "download it again"
 _SAVE = "write it again with np.savez_compressed(path, x_train=images), images being an array of np.uint8"
 _DAMAGED = (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
-_UNREADABLE = (*_DAMAGED, MemoryError, RuntimeError, SyntaxError, tokenize.TokenError)
+_UNREADABLE = (
+    *(*_DAMAGED, lzma.LZMAError, MemoryError, OverflowError, RuntimeError, SyntaxError, TypeError),
+    tokenize.TokenError,
+)
 """What zipfile and numpy raise for archives of other kinds: encrypted, of unknown compression, with a header of no sense."""
 
 
@@ -94,7 +98,7 @@ def _read_tar(path: Path, names: list[str]) -> dict[str, NDArray[np.uint8]]:
     """Contents of the regular files of these names, in whatever folder of the archive."""
     contents, others = dict[str, NDArray[np.uint8]](), list[str]()
     try:
-        with tarfile.open(path, "r:" if path.suffix == ".tar" else "r:gz") as archive:
+        with tarfile.open(path, "r:" if path.suffix.lower() == ".tar" else "r:gz") as archive:
             for member in archive:
                 name = PurePosixPath(member.name).name
                 if name in names and member.isreg() and not member.issparse():
@@ -104,6 +108,8 @@ def _read_tar(path: Path, names: list[str]) -> dict[str, NDArray[np.uint8]]:
                     assert stream is not None, "regular files have contents"
                     contents[name] = np.frombuffer(stream.read(), np.uint8)
                 others.append(name)
+    except UserError:
+        raise
     except _DAMAGED as error:
         raise fail("path", "be an undamaged .tar archive", f"{path} ({error})", _AGAIN) from error
     if not contents and set(_CIFAR_PICKLES) & set(others):

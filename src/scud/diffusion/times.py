@@ -6,7 +6,7 @@ from a mixture of three densities that covers both ends,
     f(t) = a / t_max + b / (2 sqrt(t t_max)) + c beta(t) / tau(t_max),
 
 and weighted by 1 / f: the estimate stays unbiased and its variance is finite. The variance of a trained model's gradient is then
-within an eighth of the least possible (`benchmarks.gradient_noise`). One systematic sample u of [0, 1) serves the batch, so
+about an eighth above the least possible (`benchmarks.gradient_noise`). One systematic sample u of [0, 1) serves the batch, so
 that times cover the mixture evenly.
 """
 

@@ -33,7 +33,7 @@ CANCELLING = (1e-6, 1e-13)
 
 
 KEPT_ELEMENTS = 2**20
-"""Entries of the dense matrices kept from one use to the next (16 MB, with what they are in float32)."""
+"""Entries of the dense matrices kept from one use to the next (16 MB, with what they are in float32); one is kept in any case."""
 
 RUN = 256
 """Rows of equal amounts from which a block of their own, with one dense product, is cheaper than a mixed one."""
@@ -43,11 +43,14 @@ class Operator(ABC):
     """M(a_n) for every row n of one block.
 
     Attributes:
-        rounding: uniform mass that `law` mixes in, in float32 and float64: what hides the rounding of `apply`. It depends
-            on the kernel and on whether a is 0, never on the block, so that loss and sampler hold the same law.
+        rounding: mass that `law` mixes in, in float32 and float64, as much as `apply` may round in all. It depends on the
+            kernel and on whether a is 0, never on the block.
+        floor: the law [B] of that mass: pi where it may matter, which noise does not change, so that the sampler's law, with
+            the mass mixed into p, is the loss's; None is uniform.
     """
 
     rounding: tuple[float, float] = EXACT
+    floor: Tensor | None = None
 
     @abstractmethod
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -68,21 +71,25 @@ class Operator(ABC):
     def law(self, p: Tensor) -> Tensor:
         """p M(a_n) for distributions p [N, B], made strictly positive: -> [N, B], up to a factor near 1.
 
-        Rounding below 0 is cut away and `rounding` in all is mixed in uniformly: any prediction is then a valid law.
+        Rounding below 0 is cut away and `rounding` in all is mixed in: any prediction is then a valid law.
         """
-        mass = self.rounding[1] if p.dtype == torch.float64 else self.rounding[0]
-        return self.apply(p).clamp_min(0) + mass / p.shape[-1]
+        return self.apply(p).clamp_min(0) + self.rounding[p.dtype == torch.float64] * floor_of(self.floor, p)
 
     def draw(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         """A state from M(a_n)[index_n, :]: -> [N]."""
         return numerics.draw_categorical(self.rows(index), generator)
 
 
+def floor_of(floor: Tensor | None, p: Tensor) -> Tensor:
+    """`Operator.floor` in the type of predictions p [..., B]: [B], or [1] where it is uniform."""
+    return p.new_full((1,), 1 / p.shape[-1]) if floor is None else floor.to(p.dtype)
+
+
 class Identity(Operator):
     """M(0): nothing has happened."""
 
-    def __init__(self, num_states: int) -> None:
-        self.num_states = num_states
+    def __init__(self, num_states: int, floor: Tensor | None = None) -> None:
+        self.num_states, self.floor = num_states, floor
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         return nn.functional.one_hot(index, self.num_states).to(dtype)
@@ -100,8 +107,8 @@ class Identity(Operator):
 class DenseOperator(Operator):
     """One amount for the whole block: the matrix itself, [B, B] float64, and what it is in other types."""
 
-    def __init__(self, matrix: Tensor, rounding: tuple[float, float]) -> None:
-        self.matrix, self.rounding = matrix, rounding
+    def __init__(self, matrix: Tensor, rounding: tuple[float, float], floor: Tensor | None = None) -> None:
+        self.matrix, self.rounding, self.floor = matrix, rounding, floor
         self._made: dict[tuple[torch.dtype, bool], Tensor] = {}
 
     def _as(self, dtype: torch.dtype, transposed: bool = False) -> Tensor:
@@ -140,11 +147,15 @@ class Kernel(nn.Module, ABC):
     Attributes:
         num_states: B.
         stationary: [B] float64, the limit of every row as the amount grows.
-        rounding: of its operators.
+        rounding, floor: of its operators.
     """
 
     stationary: Tensor
     rounding: tuple[float, float] = EXACT
+
+    @property
+    def floor(self) -> Tensor | None:
+        return None
 
     def __init__(self, stationary: Tensor) -> None:
         super().__init__()
@@ -167,7 +178,7 @@ class Kernel(nn.Module, ABC):
         """The operator for a block of rows of amounts [N] (N >= 1), cheapest where all are equal."""
         low, high = float(amounts.min()), float(amounts.max())
         if high == 0:
-            return Identity(self.num_states)
+            return Identity(self.num_states, self.floor)
         if low == high and amounts.shape[0] >= self.num_states:
             return self._dense(amounts[:1])
         return self.general_operator(amounts)
@@ -178,7 +189,7 @@ class Kernel(nn.Module, ABC):
         operator = self._recent.pop(key, None)
         if operator is None:
             with torch.inference_mode(False):  # what is kept may be needed in training
-                operator = DenseOperator(self.matrices(amount.clone())[0], self.rounding)
+                operator = DenseOperator(self.matrices(amount.clone())[0], self.rounding, self.floor)
         self._recent[key] = operator
         if len(self._recent) > max(KEPT_ELEMENTS // self.num_states**2, 1):
             del self._recent[next(iter(self._recent))]

@@ -21,7 +21,7 @@ class SpectralOperator(Operator):
 
     def __init__(self, weights: Tensor, level: Tensor, basis: Tensor, inverse: Tensor) -> None:
         self.weights, self.level = weights, level
-        self.basis, self.inverse = basis, inverse
+        self.basis, self.inverse, self.floor = basis, inverse, inverse[0]
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         return ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0).to(dtype)
@@ -54,6 +54,10 @@ class SpectralKernel(Kernel):
         self.register_buffer("factor", factor[order], persistent=False)
         self.register_buffer("basis", basis[:, order].contiguous(), persistent=False)
         self.register_buffer("inverse", inverse[order].contiguous(), persistent=False)
+
+    @property
+    def floor(self) -> Tensor:
+        return self.stationary
 
     def rank(self, amount: Tensor) -> int:
         """How many modes matter after an amount of noise."""

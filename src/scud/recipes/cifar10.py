@@ -11,7 +11,7 @@ def cifar10() -> Config:
         process=ProcessConfig(kind="gaussian", bandwidth=0.05),
         schedule=ScheduleConfig(kind="mutual_information"),
         diffusion=DiffusionConfig(kind="scud", gamma=1.0),
-        network=NetworkConfig(kind="unet", preset="paper", dropout=0.1, head="logistic"),
+        network=NetworkConfig(kind="unet", width=128, blocks=32, levels=1, dropout=0.1, head="logistic"),
         training=TrainingConfig(
             steps=400_000,
             batch_size=128,

@@ -50,8 +50,9 @@ def trajectory(
     for u in times[1:].tolist():
         logits = denoiser(noisy.x_t, model.condition(noisy, mask, label))
         model.check_logits(logits, noisy.x_t)
-        if bool(logits.amax().isnan()):
-            raise fail("denoiser", "return numbers", f"NaN on the way to t = {u:g}", "check its weights and its input")
+        if not bool(logits.amax(-1).isfinite().all()):
+            found = f"NaN or infinity on the way to t = {u:g}"
+            raise fail("denoiser", "return finite numbers", found, "check its weights and its input")
         noisy = model.reverse(noisy, logits, u, generator)
         yield noisy
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch._dynamo.exc import BackendCompilerFailed
+from torch._dynamo.exc import ShortenTraceback
 
 from scud.diffusion import Diffusion
 from scud.errors import UserError, fail
@@ -85,7 +85,7 @@ def fit(
                 good = f"the last good checkpoint is {folder.last}; lower training.learning_rate and start a new run"
                 good += f" from its weights with --init-from {folder.path}"
             raise UserError(f"{error}; {good}") from None
-        except BackendCompilerFailed as error:
+        except ShortenTraceback as error:
             remedy = "install a C++ compiler, or leave it out"
             raise fail(
                 "training.compile", "be used where torch.compile works", str(error).split("\n")[0], remedy
