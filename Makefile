@@ -37,14 +37,21 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks --threads 2 --out runs/bench
 
 # Every number of the README and of docs/images.md, to runs/numbers: many hours on two cores; what is done is not done again. DATA is a
-# folder with globins_*.fasta, proteins_*.fasta.gz and fashion_mnist.npz (docs/results.md and docs/images.md say where they are from).
+# folder with globins_*.fasta, proteins_*.fasta.gz, fashion_mnist.npz and emoji32.npz (docs/results.md and docs/images.md say what they are).
+FILES := globins_train.fasta globins_valid.fasta proteins_train.fasta.gz proteins_valid.fasta.gz fashion_mnist.npz emoji32.npz
+QUALITY := --grids information power-0.5 power-1.5 power-2 events log-events
 numbers: .venv/installed
-	@test -f "$(DATA)/fashion_mnist.npz" || { echo "say where the data are: make numbers DATA=folder"; exit 2; }
+	@for file in $(FILES); do test -f "$(DATA)/$$file" || { echo "no $$file; give its folder: make numbers DATA=folder"; exit 2; }; done
 	mkdir -p runs/numbers
 	$(BIN)/python -m benchmarks.digits_table --seeds 0 1 | tee runs/numbers/digits.md
-	$(BIN)/python -m benchmarks.gamma_sweep | tee runs/numbers/gamma.md
-	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 256 --steps 700 | tee runs/numbers/fashion-256.md
-	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 17 --steps 700 | tee runs/numbers/fashion-17.md
+	$(BIN)/python -m benchmarks.gamma_sweep --seeds 0 1 | tee runs/numbers/gamma.md
+	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 256 --steps 500 --repeats 2 | tee runs/numbers/fashion-256.md
+	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 17 --steps 500 --repeats 2 | tee runs/numbers/fashion-17.md
+	test -d runs/emoji/model || $(BIN)/scud train fashion_mnist --data.train $(DATA)/emoji32.npz --training.steps 400 --out runs/emoji
+	$(BIN)/scud evaluate runs/emoji --repeats 4 | tee runs/numbers/emoji.md
+	$(BIN)/scud sample runs/emoji --num 32
+	$(BIN)/python -m benchmarks.sampling_quality --num 500 | tee runs/numbers/quality-digits.md
+	$(BIN)/python -m benchmarks.sampling_quality --num 500 --calls 8 16 32 $(QUALITY) --out runs/sampling-grids | tee runs/numbers/grids-digits.md
 	$(BIN)/python -m benchmarks.gradient_noise runs/digits-table/scud-gaussian-0 --examples 24 | tee runs/numbers/noise-digits.md
 	$(BIN)/python -m benchmarks.gradient_noise runs/images-256/scud-gaussian-0 --examples 24 | tee runs/numbers/noise-fashion.md
 	$(BIN)/python -m benchmarks.proteins_table globins $(DATA) --steps 600 --repeats 40 | tee runs/numbers/globins.md
