@@ -44,7 +44,10 @@ class Model:
 
 
 def in_parallel(function: Callable[[Work], Result], work: Sequence[Work], workers: int) -> list[Result]:
-    """Results of the function, in order; each is computed in one of so many processes of one thread."""
+    """Results of the function, in order; each is computed in one of so many processes of one thread, or here where that is 1."""
+    if workers == 1:
+        torch.set_num_threads(1)
+        return [function(part) for part in work]
     with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
         return pool.map(function, work, chunksize=1)
 

@@ -12,7 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import digits_table, gpu, images_table, proteins_table, runs, timing
+from benchmarks import (
+    digits_table,
+    gamma_sweep,
+    gpu,
+    gradient_noise,
+    images_table,
+    proteins_table,
+    runs,
+    sampling_quality,
+    timing,
+)
 from benchmarks.__main__ import main as tables_main
 from benchmarks.report import Table, cell, write
 from benchmarks.runs import Model, train_once
@@ -44,6 +54,19 @@ def python(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the main function of a script of benchmarks in this process; what it printed."""
+
+    def run(main: Callable[[], None], *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *map(str, arguments)])
+        capfd.readouterr()
+        main()
+        return capfd.readouterr().out
+
+    return run
+
+
 def numbers(table: dict[str, list[dict[str, object]]], column: str) -> list[float]:
     return [float(str(row[column])) for row in table["rows"]]
 
@@ -65,14 +88,13 @@ def test_every_table_in_miniature(tmp_path: Path) -> None:
     assert min(numbers(tables["growth"], "seconds")) > 0
 
 
-def test_the_gamma_sweep_in_miniature(tmp_path: Path) -> None:
+def test_the_gamma_sweep_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:
     """Two steps of training; a second call trains nothing and prints the same table."""
     options = ("--seeds", 0, "--gammas", 0.5, "--train-steps", 2, "--repeats", 1, "--workers", 1)
-    first, again = (python("-m", "benchmarks.gamma_sweep", "--folder", tmp_path, *options) for _ in range(2))
-    assert first.returncode == 0, first.stderr
-    rows = [line for line in first.stdout.splitlines() if line.startswith("| ")][1:]
+    first, again = (script(gamma_sweep.main, "--folder", tmp_path, *options) for _ in range(2))
+    rows = [line for line in first.splitlines() if line.startswith("| ")][1:]
     assert [row.split(" | ")[0] for row in rows] == ["| SCUD, gamma = 0.5", "| classical", "| masking"]
-    assert again.stdout == first.stdout
+    assert again == first
     assert (tmp_path / "gamma.png").is_file()
     assert (tmp_path / "scud-gaussian-gamma0.5-0" / "finished").is_file()
 
@@ -88,22 +110,22 @@ def test_rows_of_images_differ_in_model_and_seed_alone(row: str, tmp_path: Path)
     assert (config.diffusion.kind, config.process.kind) == (images_table.ROWS[row].kind, images_table.ROWS[row].process)
 
 
-def test_the_table_of_images_in_miniature(tmp_path: Path) -> None:
+def test_the_table_of_images_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:
     """Two steps of training; what is in the table is not done again."""
     x = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "images.npz", x_train=x[:30], x_valid=x[30:])
     options = ("--levels", 5, "--steps", 2, "--seeds", 0, "--rows", "masking", "--samples", 2, "--workers", 1)
-    command = ("-m", "benchmarks.images_table", tmp_path / "images.npz", *options, "--out", tmp_path / "out")
-    first, again = python(*command), python(*command)
-    assert first.returncode == 0, first.stderr
+    command = (images_table.main, tmp_path / "images.npz", *options, "--out", tmp_path / "out")
+    first, again = script(*command), script(*command)
+    assert "masking, 0," in first
     (row,) = runs.read_rows(tmp_path / "out" / "rows.csv", "model", "seed").values()
     assert math.log2(5) - 0.5 < float(row["bits"]) < math.log2(5) + 2
     assert (tmp_path / "out" / "masking-0.png").is_file()
-    assert f"| masking | {float(row['bits']):.3f} |" in again.stdout
-    assert "masking, 0," not in again.stdout
+    assert f"| masking | {float(row['bits']):.3f} |" in again
+    assert "masking, 0," not in again
 
 
-def test_sampling_quality_and_gradient_noise_in_miniature(tmp_path: Path) -> None:
+def test_sampling_quality_and_gradient_noise_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:
     """On a run on digits that was trained for two steps."""
     train_once(digits_table.configuration(Model("masking"), 0, 2), tmp_path / "masking-0")
     options = (
@@ -120,17 +142,15 @@ def test_sampling_quality_and_gradient_noise_in_miniature(tmp_path: Path) -> Non
         "--out",
         tmp_path / "out",
     )
-    drawn = python("-m", "benchmarks.sampling_quality", tmp_path / "masking-0", *options)
-    assert drawn.returncode == 0, drawn.stderr
+    drawn = script(sampling_quality.main, tmp_path / "masking-0", *options)
     rows = runs.read_rows(tmp_path / "out" / "rows.csv", "grid", "calls")
     assert set(rows) == {(grid, calls) for grid in ("information", "power-2") for calls in ("1", "2")}
-    floor = float(drawn.stdout.split("floor ")[1].split()[0])
+    floor = float(drawn.split("floor ")[1].split()[0])
     assert all(float(row["distance"]) > 2 * floor for row in rows.values()), "untrained: far worse than training images"
     names = ("quality-information", "quality-power-2", "grids-masking-0")
     assert all((tmp_path / "out" / f"{name}.png").is_file() for name in names)
-    measured = python("-m", "benchmarks.gradient_noise", tmp_path / "masking-0", "--examples", 2)
-    assert measured.returncode == 0, measured.stderr
-    table = [line.split(" | ") for line in measured.stdout.split("| shares")[1].splitlines()[2:]]
+    measured = script(gradient_noise.main, tmp_path / "masking-0", "--examples", 2)
+    table = [line.split(" | ") for line in measured.split("| shares")[1].splitlines()[2:]]
     assert len(table) == 6
     for _, gradient, _, loss in table:
         assert float(gradient) >= 1
