@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from scud import numerics
 from scud.diffusion.base import Noisy, spread
 from scud.diffusion.evidence import EvidenceTable
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
 from scud.processes import Process
+from scud.processes.kernel import Identity
 from scud.schedules import MutualInformation, Schedule
 from scud.schedules.information import divergences, poisson_rule
 
@@ -78,11 +80,14 @@ class SCUD(KernelDiffusion):
             mask: [batch, *dims], True at real positions.
         """
         clean, seen, past = x0.reshape(-1), x_t.reshape(-1), s.reshape(-1).double() - 1
-        jump = self.jump.T.to(torch.promote_types(logits.dtype, torch.float32)).contiguous()
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        jump, log_jump = (table.T.to(dtype).contiguous() for table in (self.jump, self.jump.log()))
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
-            before = self.kernel.operator(past[index])
-            true, predicted = before.rows(clean[index], jump.dtype), before.law(rows.to(jump.dtype).softmax(-1))
+            before, rows = self.kernel.operator(past[index]), rows.to(dtype)
+            if isinstance(before, Identity):  # the state before was x0: -log of its predicted probability
+                return F.cross_entropy(rows + log_jump[seen[index]], clean[index], reduction="none")
+            true, predicted = before.rows(clean[index], dtype), before.law(rows.softmax(-1))
             return numerics.posterior_divergence(predicted, true, jump[seen[index]])
 
         blocks = active_blocks(self.kernel, past, is_active(s > 0, mask))
