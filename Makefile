@@ -47,7 +47,7 @@ numbers: .venv/installed
 	$(BIN)/python -m benchmarks.gamma_sweep --seeds 0 1 | tee runs/numbers/gamma.md
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 256 --steps 500 --repeats 2 | tee runs/numbers/fashion-256.md
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 17 --steps 500 --repeats 2 | tee runs/numbers/fashion-17.md
-	test -d runs/emoji/model || $(BIN)/scud train fashion_mnist --data.train $(DATA)/emoji32.npz --training.steps 400 --out runs/emoji
+	test -f runs/numbers/emoji.md || $(BIN)/scud train fashion_mnist --data.train $(DATA)/emoji32.npz --training.steps 400 --out runs/emoji --overwrite
 	$(BIN)/scud evaluate runs/emoji --repeats 4 | tee runs/numbers/emoji.md
 	$(BIN)/scud sample runs/emoji --num 32
 	$(BIN)/python -m benchmarks.sampling_quality --num 500 | tee runs/numbers/quality-digits.md
@@ -57,6 +57,7 @@ numbers: .venv/installed
 	$(BIN)/python -m benchmarks.proteins_table globins $(DATA) --steps 600 --repeats 40 | tee runs/numbers/globins.md
 	$(BIN)/python -m benchmarks.proteins_table proteins $(DATA) --steps 1300 --repeats 1 --sequences 1000 \
 		--set training.validation_repeats=1 | tee runs/numbers/proteins.md
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(MAKE) bench
 
 clean:

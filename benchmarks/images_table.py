@@ -51,7 +51,7 @@ class Table:
 
 def configuration(table: Table, row: str, seed: int) -> Config:
     """The small images recipe with the data of the table, another model, noise and seed."""
-    data = {"train": table.data.resolve(), "num_states": table.levels}
+    data = {"train": table.data, "num_states": table.levels}
     training = {"steps": table.steps, "validate_every": max(table.steps // 4, 1)}
     return ROWS[row].of(RECIPES["fashion_mnist"](), seed, data=data, training=training)
 
@@ -105,9 +105,10 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=32, help="images in each picture")
     options = parser.parse_args()
     out = options.out or Path("runs") / f"images-{options.levels}"
-    start_rows(out / "rows.csv", HEADER)
     drawn = (options.seeds[0], options.samples)
-    table = Table(options.data, options.levels, out, options.steps, options.repeats, *drawn)
+    table = Table(options.data.resolve(), options.levels, out, options.steps, options.repeats, *drawn)
+    made_with = f"{table.data}, {table.levels} levels, {table.steps} steps, {table.repeats} draws"
+    start_rows(out / "rows.csv", HEADER, made_with)
     print(machine_line(), flush=True)
     in_parallel(partial(one, table), to_do(out / "rows.csv", options.rows, options.seeds), options.workers)
     show(out / "rows.csv", options.seeds)

@@ -133,9 +133,12 @@ def main() -> None:
             parser.error(f"--set must be like training.steps=600, got {text}")
         chosen.setdefault(section, {})[option] = None if value == "none" else value
     out = options.out or Path("runs") / f"{options.name}-table"
-    start_rows(out / "rows.csv", HEADER)
     amount = (options.repeats, options.sequences)
-    table = Table(options.name, options.data, out, options.steps, options.start, *amount, chosen)
+    table = Table(options.name, options.data.resolve(), out, options.steps, options.start, *amount, chosen)
+    made_with = (
+        f"{table.data}, {table.steps} steps, start {table.start}, {amount[0]} draws of {amount[1]} sequences, {chosen}"
+    )
+    start_rows(out / "rows.csv", HEADER, made_with)
     print(machine_line(), flush=True)
     in_parallel(partial(one, table), to_do(out / "rows.csv", options.rows, options.seeds), options.workers)
     show(out / "rows.csv", options.seeds)

@@ -52,11 +52,20 @@ def in_parallel(function: Callable[[Work], Result], work: Sequence[Work], worker
         return pool.map(function, work, chunksize=1)
 
 
-def start_rows(path: Path, header: Sequence[str]) -> None:
-    """Begin a CSV file of rows, unless it has been begun."""
+def start_rows(path: Path, header: Sequence[str], options: str = "") -> None:
+    """Begin a CSV file of rows, unless it has been begun; what made the rows is kept beside it.
+
+    Raises:
+        UserError: it holds rows that were made with other options.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    kept = path.with_suffix(".options.txt")
     if not path.exists():
         path.write_text(",".join(header) + "\n", encoding="utf-8")
+        kept.write_text(options, encoding="utf-8")
+    before = kept.read_text(encoding="utf-8") if kept.exists() else ""
+    if before != options:
+        raise fail("--out", f"hold rows made with {options}", f"{path}, made with {before}", "give another folder")
 
 
 def add_row(path: Path, values: Sequence[object]) -> None:

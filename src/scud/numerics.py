@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+IMPOSSIBLE = 1e-15
+"""Probability of an event below which it is taken for rounding."""
+
 
 def invert_cdf(cdf: Tensor, row: Tensor, uniform: Tensor) -> Tensor:
     """The first state y with cdf[row, y] > u, by bisection.
@@ -54,6 +57,19 @@ def stratified_uniform(count: int, generator: torch.Generator | None, device: to
     """
     offset = torch.rand((), dtype=torch.float64, device=device, generator=generator)
     return (offset + torch.arange(count, dtype=torch.float64, device=device) / count) % 1.0
+
+
+def log_probability(law: Tensor) -> Tensor:
+    """Logarithms of a law's entries [..., B] in float64 or rounded from it; what may be rounding alone is -inf."""
+    return law.masked_fill(law < IMPOSSIBLE, 0).log()
+
+
+def weighted_logits(logits: Tensor, log_weights: Tensor) -> Tensor:
+    """Logits of the law ∝ softmax(logits) times weights, [..., B]: exact however sharp the logits are.
+
+    Where all that has weight has a logit of -inf, that law is the weights' own.
+    """
+    return logits.clamp_min(torch.finfo(logits.dtype).min / 4) + log_weights
 
 
 def full_precision(like: Tensor) -> torch.autocast:

@@ -28,6 +28,7 @@ from benchmarks.report import Table, cell, write
 from benchmarks.runs import Model, train_once
 
 from scud.config import differences
+from scud.errors import UserError
 from scud.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +124,8 @@ def test_the_table_of_images_in_miniature(script: Callable[..., str], tmp_path: 
     assert (tmp_path / "out" / "masking-0.png").is_file()
     assert f"| masking | {float(row['bits']):.3f} |" in again
     assert "masking, 0," not in again
+    with pytest.raises(UserError, match=r"must hold rows made with .* 3 steps"):
+        script(*command, "--steps", 3)
 
 
 def test_sampling_quality_and_gradient_noise_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from scud.diffusion.base import Diffusion, Noisy, spread
 from scud.diffusion.evidence import EvidenceTable
 from scud.errors import fail
 from scud.processes import Process
-from scud.processes.kernel import EXACT, Kernel, floor_of
+from scud.processes.kernel import Kernel, floor_of
 from scud.schedules import MutualInformation, Schedule
 from scud.typing import Conditioning
 
@@ -95,7 +95,7 @@ class KernelDiffusion(Diffusion):
 
         First x0 ∝ p_b M(past + recent)[b, x_t], then y ∝ M(past)[x0, y] M(recent)[y, x_t]: the law of y is the predicted one,
         and no product of a prediction with a matrix is taken. As in the loss, the kernel's `rounding` and `floor` are mixed in
-        (1e-15 where past = 0), so that a prediction that contradicts x_t is a law too. With `rate`, events come at
+        where past > 0, so that a prediction that contradicts x_t is a law too. With `rate`, events come at
         that rate in time, and y = x_t where there was none, whose probability given x0 and x_t is
         exp(-rate recent) M(past)[x0, x_t] / M(past + recent)[x0, x_t].
         """
@@ -132,11 +132,15 @@ class KernelDiffusion(Diffusion):
         wide = logits.dtype == torch.float64
         for block in self.kernel.blocks(amounts):
             index = rows[block]
-            p = logits[index].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
-            mass = torch.where(past[index] > 0, self.kernel.rounding[wide], EXACT[wide]).to(p.dtype)
-            p = torch.addcmul(p, mass.unsqueeze(-1), floor_of(self.kernel.floor, p))
-            columns = self.kernel.operator(amounts[block]).columns(x_t[index], p.dtype)
-            clean[block] = numerics.draw_categorical(p * columns, generator)
+            predicted = logits[index].to(torch.promote_types(logits.dtype, torch.float32))
+            columns = self.kernel.operator(amounts[block]).columns(x_t[index], predicted.dtype)
+            floor = floor_of(self.kernel.floor, predicted)
+            weights = (predicted.softmax(-1) + self.kernel.rounding[wide] * floor) * columns
+            last = (past[index] == 0).nonzero().squeeze(-1)
+            weights[last] = numerics.weighted_logits(predicted[last], numerics.log_probability(columns[last])).softmax(
+                -1
+            )
+            clean[block] = numerics.draw_categorical(weights, generator)
         return clean
 
 

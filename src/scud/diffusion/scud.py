@@ -81,12 +81,13 @@ class SCUD(KernelDiffusion):
         """
         clean, seen, past = x0.reshape(-1), x_t.reshape(-1), s.reshape(-1).double() - 1
         dtype = torch.promote_types(logits.dtype, torch.float32)
-        jump, log_jump = (table.T.to(dtype).contiguous() for table in (self.jump, self.jump.log()))
+        jump, log_jump = (table.T.to(dtype).contiguous() for table in (self.jump, numerics.log_probability(self.jump)))
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
             before, rows = self.kernel.operator(past[index]), rows.to(dtype)
             if isinstance(before, Identity):  # the state before was x0: -log of its predicted probability
-                return F.cross_entropy(rows + log_jump[seen[index]], clean[index], reduction="none")
+                predicted = numerics.weighted_logits(rows, log_jump[seen[index]])
+                return F.cross_entropy(predicted, clean[index], reduction="none")
             true, predicted = before.rows(clean[index], dtype), before.law(rows.softmax(-1))
             return numerics.posterior_divergence(predicted, true, jump[seen[index]])
 

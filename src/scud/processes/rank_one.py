@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scud import numerics
-from scud.processes.kernel import Kernel, Operator, Transport
+from scud.processes.kernel import Identity, Kernel, Operator, Transport
 
 
 class RankOneOperator(Operator):
@@ -73,6 +73,8 @@ class RankOneKernel(Kernel):
         return rows.reshape(-1, self.num_states, self.num_states)
 
     def operator(self, amounts: Tensor) -> Operator:
+        if float(amounts.max()) == 0:
+            return Identity(self.num_states)
         return self.general_operator(amounts)  # the closed form is cheaper than any dense product
 
     def general_operator(self, amounts: Tensor) -> Operator:
