@@ -20,6 +20,7 @@ import copy
 import math
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -322,7 +323,7 @@ def main() -> None:
         parser.error("--device must be one that PyTorch has, got cuda; use --device cpu --reduced")
     try:
         images = read_images(options.data)
-    except (KeyError, OSError, ValueError) as error:
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
         parser.error(f"--data must be an .npz file with x_train and x_test or x_valid, got {options.data} ({error})")
     plan = Plan().reduced() if options.reduced else Plan()
     plan = plan if options.minutes is None else replace(plan, minutes=options.minutes)

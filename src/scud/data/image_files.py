@@ -35,7 +35,13 @@ _AGAIN = "download it again"
 _SAVE = "write it again with np.savez_compressed(path, x_train=images), images being an array of np.uint8"
 _DAMAGED = (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 _UNREADABLE = (
-    *(*_DAMAGED, lzma.LZMAError, MemoryError, OverflowError, RuntimeError, SyntaxError, TypeError),
+    *_DAMAGED,
+    lzma.LZMAError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
     tokenize.TokenError,
 )
 """What zipfile and numpy raise for archives of other kinds: encrypted, of unknown compression, with a header of no sense."""

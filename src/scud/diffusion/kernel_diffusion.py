@@ -137,9 +137,8 @@ class KernelDiffusion(Diffusion):
             floor = floor_of(self.kernel.floor, predicted)
             weights = (predicted.softmax(-1) + self.kernel.rounding[wide] * floor) * columns
             last = (past[index] == 0).nonzero().squeeze(-1)
-            weights[last] = numerics.weighted_logits(predicted[last], numerics.log_probability(columns[last])).softmax(
-                -1
-            )
+            exact = numerics.weighted_logits(predicted[last], numerics.log_probability(columns[last]))
+            weights[last] = exact.softmax(-1)
             clean[block] = numerics.draw_categorical(weights, generator)
         return clean
 

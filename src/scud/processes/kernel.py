@@ -43,8 +43,8 @@ class Operator(ABC):
     """M(a_n) for every row n of one block.
 
     Attributes:
-        rounding: mass that `law` mixes in, in float32 and float64, as much as `apply` may round in all. It depends on the
-            kernel and on whether a is 0, never on the block.
+        rounding: mass that `law` mixes in, in float32 and float64, so that nothing stays at 0 that `apply` rounded there. It
+            depends on the kernel and on whether a is 0, never on the block.
         floor: the law [B] of that mass: pi where it may matter, which noise does not change, so that the sampler's law, with
             the mass mixed into p, is the loss's; None is uniform.
     """
@@ -88,8 +88,8 @@ def floor_of(floor: Tensor | None, p: Tensor) -> Tensor:
 class Identity(Operator):
     """M(0): nothing has happened."""
 
-    def __init__(self, num_states: int, floor: Tensor | None = None) -> None:
-        self.num_states, self.floor = num_states, floor
+    def __init__(self, num_states: int) -> None:
+        self.num_states = num_states
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         return nn.functional.one_hot(index, self.num_states).to(dtype)
@@ -178,7 +178,7 @@ class Kernel(nn.Module, ABC):
         """The operator for a block of rows of amounts [N] (N >= 1), cheapest where all are equal."""
         low, high = float(amounts.min()), float(amounts.max())
         if high == 0:
-            return Identity(self.num_states, self.floor)
+            return Identity(self.num_states)
         if low == high and amounts.shape[0] >= self.num_states:
             return self._dense(amounts[:1])
         return self.general_operator(amounts)

@@ -86,7 +86,7 @@ def fit(
                 good += f" from its weights with --init-from {folder.path}"
             raise UserError(f"{error}; {good}") from None
         except ShortenTraceback as error:
-            remedy = "install a C++ compiler, or leave it out"
+            remedy = "install what it lacks (a C++ compiler; on a GPU, Triton), or leave it out"
             raise fail(
                 "training.compile", "be used where torch.compile works", str(error).split("\n")[0], remedy
             ) from error
