@@ -5,7 +5,7 @@
 Each run is kept in its own folder under OUT; one that is finished is not trained again, one that was cut short is resumed. When
 a run has been evaluated its row is written to OUT/rows.csv, and what is there is not done again. OUT/MODEL-SEED.png shows
 samples of the first seed. bits/dim are over the whole validation split; the standard error covers which images are in it and
-which noise was drawn. Models share most of it, since they see the same images: differences are surer than each figure.
+which noise was drawn. All models see the same images, so that they share the first part.
 """
 
 import argparse
