@@ -39,7 +39,7 @@ bench: .venv/installed
 # Every number of the README and of docs/images.md, to runs/numbers: many hours on two cores; what is done is not done again. DATA is a
 # folder with globins_*.fasta, proteins_*.fasta.gz, fashion_mnist.npz and emoji32.npz (docs/results.md and docs/images.md say what they are).
 FILES := globins_train.fasta globins_valid.fasta proteins_train.fasta.gz proteins_valid.fasta.gz fashion_mnist.npz emoji32.npz
-QUALITY := --grids information power-0.5 power-1.5 power-2 events log-events
+QUALITY := --grids cosine information power-0.5 power-1.5 power-2 events log-events
 numbers: .venv/installed
 	@for file in $(FILES); do test -f "$(DATA)/$$file" || { echo "no $$file; give its folder: make numbers DATA=folder"; exit 2; }; done
 	mkdir -p runs/numbers

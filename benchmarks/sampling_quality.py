@@ -1,6 +1,6 @@
 """Quality of image samples against the number of network calls, for several grids of times.
 
-    python -m benchmarks.sampling_quality [RUN ...] [--out runs/sampling-quality] [--grids information power-2 ...] [--workers 2]
+    python -m benchmarks.sampling_quality [RUN ...] [--out runs/sampling-quality] [--grids cosine power-2 ...] [--workers 2]
 
 RUN is the folder of a run on images whose data have class labels, all runs on the same data. Without any, the digits are
 taken: SCUD and classical with Gaussian noise, and masking, each trained in its folder of `benchmarks.digits_table` unless that
@@ -11,10 +11,10 @@ as there are training images, at most --num, and all images that are not for tra
 floor is what as many training images have. Rows are kept in OUT/rows.csv, and what is there is not drawn again. Figures are
 drawn beside it: quality-GRID.png compares runs, grids-RUN.png compares grids.
 
-A grid is a rule for n + 1 times from t_max to 0, i = 0..n. `information`, the default of sampling, has the share 1 - i/n of
-the information that is lost at t_max; power-R has (1 - i/n)^R of it; `t` and `root-t` are even in t and in its root; `events`
-is even in tau, the expected number of events; `log-events` in log tau, down to the last time of `information`. Where two
-coincide for all runs (on their own schedules, `t` is `information`) only the first is drawn.
+A grid is a rule for n + 1 times from t_max to 0, i = 0..n. `cosine`, the default of sampling, has the share cos(pi i / 2n) of
+the information that is lost at t_max; `information` is even in it, 1 - i/n; power-R has (1 - i/n)^R of it; `t` and `root-t` are
+even in t and in its root; `events` is even in tau, the expected number of events; `log-events` in log tau, down to the last time
+of `information`. Where two coincide for all runs (on their own schedules, `t` is `information`) only the first is drawn.
 """
 
 import argparse
@@ -74,6 +74,7 @@ def even_log_events(model: Diffusion, left: Tensor) -> Tensor:
 
 
 GRIDS: dict[str, Inner] = {
+    "cosine": lambda model, left: model.grid(len(left) + 1)[1:-1],
     "information": power(1.0),
     "power-0.5": power(0.5),
     "power-1.5": power(1.5),
@@ -205,7 +206,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/sampling-quality"), help="where rows and figures go")
     parser.add_argument("--num", type=int, default=1500, help="samples, at most as many as there are training images")
     parser.add_argument("--calls", type=int, nargs="+", default=list(CALLS), help="numbers of network calls")
-    parser.add_argument("--grids", nargs="+", default=["information"], choices=list(GRIDS), help="which grids")
+    parser.add_argument("--grids", nargs="+", default=["cosine"], choices=list(GRIDS), help="which grids")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     options = parser.parse_args()
     torch.set_num_threads(1)

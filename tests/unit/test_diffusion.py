@@ -189,6 +189,13 @@ def test_grid(steps: int, kind: str) -> None:
     assert bool((grid.diff() < 0).all())
 
 
+def test_the_share_of_information_lost_on_the_grid_is_a_cosine() -> None:
+    """For masking, whose information is lost evenly in t."""
+    place = torch.arange(9, dtype=torch.float64) / 8
+    expected = 0.999 * (torch.pi / 2 * place).cos()
+    torch.testing.assert_close(Masking(B, p0=P0).grid(8), expected, rtol=1e-12, atol=1e-15)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     inner=st.lists(st.floats(1e-6, 0.98), max_size=8, unique=True), kind=st.sampled_from(KINDS), seed=st.integers(0, 99)
@@ -208,7 +215,7 @@ def test_any_grid_is_walked_as_given(inner: list[float], kind: str, seed: int) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_a_grid_steps_are_even_in_information(kind: str) -> None:
+def test_without_a_grid_steps_are_those_of_the_model(kind: str) -> None:
     model = make(kind)
     draws = [
         model.sample(constant(P0.log()), (9, 5), 6, grid=grid, generator=torch.Generator().manual_seed(2))

@@ -76,7 +76,7 @@ def sample(
         model: the diffusion.
         denoiser: (x_t, Conditioning) -> logits.
         shape: (batch, *dims).
-        steps: calls of the denoiser; they are even in information.
+        steps: calls of the denoiser, at the times of `Diffusion.grid`.
         known: clean states [batch, *dims], used where known_mask is True.
         known_mask: [batch, *dims] bool: positions to keep.
         mask: [batch, *dims] bool, True at real positions, for examples of different length; what is drawn elsewhere means
