@@ -39,7 +39,8 @@ bench: .venv/installed
 # Every number of the README and of docs/images.md, to runs/numbers: many hours on two cores; what is done is not done again. DATA is a
 # folder with globins_*.fasta, proteins_*.fasta.gz, fashion_mnist.npz and emoji32.npz (docs/results.md and docs/images.md say what they are).
 FILES := globins_train.fasta globins_valid.fasta proteins_train.fasta.gz proteins_valid.fasta.gz fashion_mnist.npz emoji32.npz
-QUALITY := --grids cosine information power-0.5 power-1.5 power-2 events log-events
+GRIDS := --grids cosine information power-0.5 power-1.5 power-2 events log-events
+FASHION := $(addprefix runs/images-17/,scud-gaussian-0 masking-0 classical-gaussian-0) --num 250
 numbers: .venv/installed
 	@for file in $(FILES); do test -f "$(DATA)/$$file" || { echo "no $$file; give its folder: make numbers DATA=folder"; exit 2; }; done
 	mkdir -p runs/numbers
@@ -51,7 +52,9 @@ numbers: .venv/installed
 	$(BIN)/scud evaluate runs/emoji --repeats 4 | tee runs/numbers/emoji.md
 	$(BIN)/scud sample runs/emoji --num 32
 	$(BIN)/python -m benchmarks.sampling_quality --num 500 | tee runs/numbers/quality-digits.md
-	$(BIN)/python -m benchmarks.sampling_quality --num 500 --calls 8 16 32 $(QUALITY) --out runs/sampling-grids | tee runs/numbers/grids-digits.md
+	$(BIN)/python -m benchmarks.sampling_quality --num 500 --calls 8 16 32 $(GRIDS) --out runs/sampling-grids | tee runs/numbers/grids-digits.md
+	$(BIN)/python -m benchmarks.sampling_quality $(FASHION) --calls 4 8 16 32 64 128 --out runs/sampling-fashion | tee runs/numbers/quality-fashion.md
+	$(BIN)/python -m benchmarks.sampling_quality $(FASHION) --calls 8 16 $(filter-out power-1.5 power-2,$(GRIDS)) --out runs/sampling-grids-fashion | tee runs/numbers/grids-fashion.md
 	$(BIN)/python -m benchmarks.gradient_noise runs/digits-table/scud-gaussian-0 --examples 24 | tee runs/numbers/noise-digits.md
 	$(BIN)/python -m benchmarks.gradient_noise runs/images-256/scud-gaussian-0 --examples 24 | tee runs/numbers/noise-fashion.md
 	$(BIN)/python -m benchmarks.proteins_table globins $(DATA) --steps 600 --repeats 40 | tee runs/numbers/globins.md

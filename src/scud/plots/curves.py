@@ -67,7 +67,7 @@ def distance_curves(calls: ArrayLike, lines: Mapping[str, ArrayLike], floor: flo
     axes.set_yscale("log")
     axes.set_xticks(x)
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.legend(frameon=False, loc="best")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside the lines, which may be many
     return figure
 
 
