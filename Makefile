@@ -40,7 +40,7 @@ bench: .venv/installed
 # folder with globins_*.fasta, proteins_*.fasta.gz, fashion_mnist.npz and emoji32.npz (docs/results.md and docs/images.md say what they are).
 FILES := globins_train.fasta globins_valid.fasta proteins_train.fasta.gz proteins_valid.fasta.gz fashion_mnist.npz emoji32.npz
 GRIDS := --grids cosine information power-0.5 power-1.5 power-2 events log-events
-FASHION := $(addprefix runs/images-17/,scud-gaussian-0 masking-0 classical-gaussian-0) --num 250
+FASHION := $(addprefix runs/images-17/,scud-gaussian-0 masking-0 classical-gaussian-0)
 numbers: .venv/installed
 	@for file in $(FILES); do test -f "$(DATA)/$$file" || { echo "no $$file; give its folder: make numbers DATA=folder"; exit 2; }; done
 	mkdir -p runs/numbers
@@ -53,8 +53,9 @@ numbers: .venv/installed
 	$(BIN)/scud sample runs/emoji --num 32
 	$(BIN)/python -m benchmarks.sampling_quality --num 500 | tee runs/numbers/quality-digits.md
 	$(BIN)/python -m benchmarks.sampling_quality --num 500 --calls 8 16 32 $(GRIDS) --out runs/sampling-grids | tee runs/numbers/grids-digits.md
-	$(BIN)/python -m benchmarks.sampling_quality $(FASHION) --calls 4 8 16 32 64 128 --out runs/sampling-fashion | tee runs/numbers/quality-fashion.md
-	$(BIN)/python -m benchmarks.sampling_quality $(FASHION) --calls 8 16 $(filter-out power-1.5 power-2,$(GRIDS)) --out runs/sampling-grids-fashion | tee runs/numbers/grids-fashion.md
+	$(BIN)/python -m benchmarks.sampling_quality $(FASHION) --num 250 --calls 4 8 16 32 64 128 --out runs/sampling-fashion | tee runs/numbers/quality-fashion.md
+	$(BIN)/python -m benchmarks.sampling_quality $(FASHION) --num 250 --calls 8 16 $(filter-out power-1.5 power-2,$(GRIDS)) --out runs/sampling-grids-fashion | tee runs/numbers/grids-fashion.md
+	$(BIN)/python -m benchmarks.sampling_quality $(FASHION) --num 100 --calls 64 512 --out runs/sampling-fashion-long | tee runs/numbers/quality-fashion-long.md
 	$(BIN)/python -m benchmarks.gradient_noise runs/digits-table/scud-gaussian-0 --examples 24 | tee runs/numbers/noise-digits.md
 	$(BIN)/python -m benchmarks.gradient_noise runs/images-256/scud-gaussian-0 --examples 24 | tee runs/numbers/noise-fashion.md
 	$(BIN)/python -m benchmarks.proteins_table globins $(DATA) --steps 600 --repeats 40 | tee runs/numbers/globins.md

@@ -66,7 +66,7 @@ def even_events(model: Diffusion, left: Tensor) -> Tensor:
 
 
 def even_log_events(model: Diffusion, left: Tensor) -> Tensor:
-    """Even in log tau, from t_max to the last time of the default grid."""
+    """Even in log tau, from t_max to the last time of `information`."""
     first = model.schedule.tau(left.new_tensor(model.t_max)).log()
     last = model.schedule.tau(model.informative_time(left[-1:])).log()
     place = torch.arange(1, len(left) + 1, dtype=left.dtype) / len(left)
@@ -74,7 +74,7 @@ def even_log_events(model: Diffusion, left: Tensor) -> Tensor:
 
 
 GRIDS: dict[str, Inner] = {
-    "cosine": lambda model, left: model.grid(len(left) + 1)[1:-1],
+    "cosine": lambda model, left: model.informative_time((torch.pi / 2 * (1 - left)).cos()),
     "information": power(1.0),
     "power-0.5": power(0.5),
     "power-1.5": power(1.5),
@@ -181,6 +181,14 @@ def show(out: Path, runs: list[str], grids: list[str], calls: list[int], amount:
         for grid in grids:
             cells = [done[run, grid, n, *amount] for n in calls]
             print(f"| {run} | {grid} | " + " | ".join(f"{value:.4f} ± {error:.4f}" for value, error in cells) + " |")
+
+    if len(grids) > 1:
+        print("\ngeometric mean over runs and numbers of calls, and its relative standard error")
+        print("| grid | distance |\n|---|---|")
+        for grid in grids:
+            cells = torch.tensor([done[run, grid, n, *amount] for run in runs for n in calls], dtype=torch.float64)
+            relative = float((cells[:, 1] / cells[:, 0]).norm()) / len(cells)
+            print(f"| {grid} | {float(cells[:, 0].log().mean().exp()):.4f} ± {relative:.1%} |")
 
     def draw(name: str, lines: dict[str, tuple[str, str]]) -> None:
         figures = {

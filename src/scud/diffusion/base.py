@@ -160,8 +160,8 @@ class Diffusion(nn.Module, ABC):
     def grid(self, steps: int) -> Tensor:
         """Times t_max = t_0 > … > t_steps = 0 between which sampling steps, [steps + 1] float64.
 
-        At t_i noise has destroyed the share cos(pi i / (2 steps)) of the information that it destroys by t_max: short steps first,
-        while what is drawn says little yet about what else is. Few calls then cost least quality (docs/images.md).
+        At t_i noise has destroyed the share cos(pi i / (2 steps)) of the information it destroys by t_max: shorter steps where
+        there is most noise. With few calls images lose less by it than by steps even in information (docs/images.md).
         """
         done = torch.arange(1, steps, dtype=torch.float64, device=self.p0.device) / steps
         ends = done.new_tensor([self.t_max, 0.0])

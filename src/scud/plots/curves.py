@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from scud.errors import fail
@@ -67,6 +67,9 @@ def distance_curves(calls: ArrayLike, lines: Mapping[str, ArrayLike], floor: flo
     axes.set_yscale("log")
     axes.set_xticks(x)
     axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside the lines, which may be many
     return figure
 
