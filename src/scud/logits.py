@@ -39,7 +39,7 @@ class LinearLogits:
         """The same logits, without gradients."""
         return LinearLogits(self.features.detach(), self.weight.detach(), self.bias.detach())
 
-    def __getitem__(self, index: Tensor) -> Tensor:
+    def __getitem__(self, index: Tensor | tuple[slice | int, ...]) -> Tensor:
         """The logits of some positions [n]: -> [n, B]."""
         return F.linear(self.features[index], self.weight.to(self.dtype), self.bias.to(self.dtype))
 

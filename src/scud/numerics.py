@@ -4,13 +4,19 @@ Draws invert the cumulative distribution in float64: noise truncated in float32 
 temperature (Zheng et al., arXiv 2409.02908).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from scud.logits import LinearLogits, Logits
 
 IMPOSSIBLE = 1e-15
 """Probability of an event below which it is taken for rounding."""
+
+HELD_ELEMENTS = 2**27
+"""Entries of logits made of `LinearLogits` at once; beyond, they are made again for the backward pass."""
 
 
 def invert_cdf(cdf: Tensor, row: Tensor, uniform: Tensor) -> Tensor:
@@ -48,6 +54,12 @@ def draw_categorical(weights: Tensor, generator: torch.Generator | None) -> Tens
     index = torch.arange(rows.shape[0], device=weights.device)
     drawn = invert_cdf(rows.cumsum(-1, dtype=torch.float64), index, draw_uniform(index, generator))
     return drawn.reshape(weights.shape[:-1])
+
+
+def draw_from(law: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """States drawn from one law [B], in proportion to its entries: -> [*shape] int64."""
+    row = torch.zeros(shape, dtype=torch.int64, device=law.device).flatten()
+    return invert_cdf(law.cumsum(0, dtype=torch.float64).unsqueeze(0), row, draw_uniform(row, generator)).reshape(shape)
 
 
 def stratified_uniform(count: int, generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
@@ -158,12 +170,40 @@ class _Blockwise(torch.autograd.Function):
         return gradient * upstream[0].unsqueeze(-1).to(gradient.dtype), None, None
 
 
-def blockwise(function: Callable[[Tensor, Tensor], Tensor], logits: Tensor, blocks: Iterable[Tensor]) -> Tensor:
+def blockwise(function: Callable[[Tensor, Tensor], Tensor], logits: Logits, blocks: Iterable[Tensor]) -> Tensor:
     """Apply a row-wise function to logits [N, B] in blocks of rows: -> [N], differentiable once in the logits.
 
     Args:
         function: takes (rows [n, B], index [n]) to values [n], each depending on its own row alone.
-        logits: [N, B]; float16 and bfloat16 give float32 values.
+        logits: [N, B]; float16 and bfloat16 give float32 values. Of `LinearLogits` only the rows of the blocks are made.
         blocks: disjoint index tensors; rows in none of them get value 0.
     """
-    return _Blockwise.apply(logits, function, blocks)  # type: ignore[no-any-return, no-untyped-call]
+    if isinstance(logits, Tensor):
+        return _Blockwise.apply(logits, function, blocks)  # type: ignore[no-any-return, no-untyped-call]
+    groups = list(_groups(blocks, max(HELD_ELEMENTS // logits.shape[-1], 1)))
+    values = torch.zeros(logits.shape[0], dtype=torch.promote_types(logits.dtype, torch.float32))
+    values = values.to(logits.features.device)
+    for group in groups:
+        index, sizes = torch.cat(group), [len(block) for block in group]
+
+        def of(*parts: Tensor, index: Tensor = index, sizes: list[int] = sizes) -> Tensor:
+            places = torch.split(torch.arange(len(index), device=index.device), sizes)
+            rows = LinearLogits(*parts)[index]
+            return _Blockwise.apply(rows, lambda rows, at: function(rows, index[at]), places)  # type: ignore[no-any-return, no-untyped-call]
+
+        parts = (logits.features, logits.weight, logits.bias)
+        done = of(*parts) if len(groups) == 1 else checkpoint(of, *parts, use_reentrant=False)
+        values = values.index_copy(0, index, done)
+    return values
+
+
+def _groups(blocks: Iterable[Tensor], most: int) -> Iterator[list[Tensor]]:
+    """Blocks in order, gathered into groups of at most so many rows, one block at least."""
+    group: list[Tensor] = []
+    for block in blocks:
+        if group and sum(map(len, group)) + len(block) > most:
+            yield group
+            group = []
+        group.append(block)
+    if group:
+        yield group

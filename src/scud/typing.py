@@ -11,6 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from scud.logits import Logits
+
 
 class Evidence(Protocol):
     """What the noised state at a position says about the clean state there, before any neighbour is looked at.
@@ -48,13 +50,14 @@ class Conditioning:
 
 
 class Denoiser(Protocol):
-    """Any callable from a noised state [batch, *dims] to logits over the clean state [batch, *dims, B].
+    """Any callable from a noised state [batch, *dims] to logits over the clean state [batch, *dims, B], as they are or as
+    `LinearLogits`.
 
     softmax(logits) stands for p(x0 at a position | x_t at the *other* positions, conditioning): the diffusion adds what
     x_t says at the position itself.
     """
 
-    def __call__(self, x_t: Tensor, conditioning: Conditioning, /) -> Tensor: ...
+    def __call__(self, x_t: Tensor, conditioning: Conditioning, /) -> Logits: ...
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ One contract for all structures: rows, columns, products, transported embeddings
 """
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from scud.processes import Blosum62, Dense, Gaussian, Kernel, Process, Uniform
+from tests.theory.cases import sparse_graph
 from tests.theory.oracle import random_generator
 
 
@@ -33,6 +35,7 @@ MAKERS = {
     "birth-death": lambda: Dense(birth_death(24, 0.1, 1.0)),
     "transient": lambda: Dense(torch.tensor([[-1.0, 1.0, 0.0], [0.5, -0.5, 0.0], [0.2, 0.3, -0.5]])),
 }
+MAKERS |= {f"sparse graph {size}": partial(sparse_graph, size) for size in (3, 11)}
 COUNTS = torch.tensor([0, 1, 2, 3, 5, 17, 200], dtype=torch.float64)
 TIMES = torch.tensor([0, 1e-6, 1e-3, 0.3, 2.5, 9.0, 300.0], dtype=torch.float64)
 

@@ -1,13 +1,16 @@
-"""The cases every theorem is tested on: four processes, four gammas, three schedules, the three models."""
+"""The cases every theorem is tested on: five processes (one of events alone), four gammas, three schedules, three models."""
+
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from scud.processes import Dense, Gaussian, Process, Uniform
+from scud.processes import Dense, Gaussian, NeighbourGraph, Process, Uniform
 from scud.schedules import Cosine, Linear, MutualInformation, Schedule
 from tests.theory.oracle import random_generator
 
 PROCESSES = ("uniform", "gaussian", "reversible", "non-reversible")
+EVENT_PROCESSES = (*PROCESSES, "graph")
 GAMMAS = ("1", "0.6", "0.1", "1 - 1/B")
 SCHEDULES = ("linear", "cosine", "mutual_information")
 
@@ -17,7 +20,22 @@ def make_process(name: str, num_states: int) -> Process:
         return Uniform(num_states)
     if name == "gaussian":
         return Gaussian(num_states, bandwidth=0.3)
+    if name == "graph":
+        return sparse_graph(num_states)
     return Dense(random_generator(num_states, seed=5, reversible=name == "reversible"))
+
+
+def sparse_graph(num_states: int, marginal_rate: float = 0.3) -> NeighbourGraph:
+    """A directed graph in two parts and one state of its own, by the algebra of many states."""
+    step = torch.arange(num_states)
+    neighbours = torch.stack([step ^ 1, torch.where(step % 4 < 2, step ^ 1, step - step % 4 + (step + 1) % 4)], 1)
+    neighbours[(neighbours >= num_states) | (neighbours == step.unsqueeze(1))] = -1
+    neighbours[neighbours[:, 0] == neighbours[:, 1], 1] = -1
+    neighbours = neighbours[:, : num_states - 1]
+    rates = 1 + torch.rand(neighbours.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+    marginal = torch.arange(1, num_states + 1, dtype=torch.float64)
+    with patch("scud.processes.neighbours.FEW", 0):
+        return NeighbourGraph(neighbours, rates, marginal / marginal.sum(), marginal_rate)
 
 
 def make_gamma(name: str, num_states: int) -> float:

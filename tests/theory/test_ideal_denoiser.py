@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from scud import SCUD, Classical, Masking, Noisy
-from tests.theory.cases import GAMMAS, PROCESSES, SCHEDULES, make_gamma, make_process, make_schedule, time_at
+from tests.theory.cases import (
+    EVENT_PROCESSES,
+    GAMMAS,
+    PROCESSES,
+    SCHEDULES,
+    make_gamma,
+    make_process,
+    make_schedule,
+    time_at,
+)
 from tests.theory.oracle import (
     IdealEvents,
     IdealMasking,
@@ -79,7 +88,7 @@ def joint_poisson(mean: Tensor, most: int, positions: int) -> Tensor:
 
 @pytest.mark.parametrize(("num_states", "positions"), SIZES)
 @pytest.mark.parametrize("gamma_name", GAMMAS)
-@pytest.mark.parametrize("process_name", PROCESSES)
+@pytest.mark.parametrize("process_name", EVENT_PROCESSES)
 def test_scud(process_name: str, gamma_name: str, num_states: int, positions: int) -> None:
     process, gamma = make_process(process_name, num_states), make_gamma(gamma_name, num_states)
     joint = random_joint(num_states, positions, seed=num_states + positions)

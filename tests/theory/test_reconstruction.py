@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from scud import SCUD, Classical, Masking, Noisy
 from scud.processes import Uniform
 from scud.schedules import Linear, MutualInformation
-from tests.theory.cases import PROCESSES, SCHEDULES, make_process, make_schedule
+from tests.theory.cases import EVENT_PROCESSES, PROCESSES, SCHEDULES, make_process, make_schedule
 from tests.theory.oracle import (
     IdealEvents,
     IdealTime,
@@ -40,7 +40,7 @@ def everything(num_states: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("schedule_name", SCHEDULES)
 @pytest.mark.parametrize("gamma", [1.0, 0.3])
-@pytest.mark.parametrize("process_name", PROCESSES)
+@pytest.mark.parametrize("process_name", EVENT_PROCESSES)
 def test_scud(process_name: str, gamma: float, schedule_name: str) -> None:
     process, joint = make_process(process_name, 4), random_joint(4, 2, seed=3)
     p0 = average_marginal(joint)

@@ -123,6 +123,7 @@ EVENTS = [
 ]
 INFILLED = [(process, SCHEDULES[turn % 3]) for turn, process in enumerate(PROCESSES)]
 EVENTS += [(*case, gamma, True) for case, gamma in zip(INFILLED, GAMMAS, strict=True)]
+EVENTS += [("graph", "mutual_information", "1", False)]
 TIMES = [(*case, False) for case in itertools.product(PROCESSES, SCHEDULES)] + [(*case, True) for case in INFILLED]
 
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scud.errors import UserError
 from scud.processes import Dense, Gaussian, Uniform
 from scud.schedules import Cosine, Linear, MutualInformation, Schedule
-from scud.schedules.information import divergences
 from tests.theory.oracle import poisson, powers, random_generator
 
 
@@ -76,7 +75,7 @@ def test_information_falls_linearly_in_time(process: Gaussian) -> None:
 
 def test_divergences_are_never_negative() -> None:
     kernel = Gaussian(20, 0.1).events(1.0)
-    assert float(divergences(kernel, kernel.stationary, torch.tensor([1e5], dtype=torch.float64)).min()) >= 0
+    assert float(kernel.divergences(kernel.stationary, torch.tensor([1e5], dtype=torch.float64)).min()) >= 0
 
 
 @pytest.mark.parametrize(

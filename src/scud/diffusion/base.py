@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from scud.diffusion.times import draw_times
 from scud.errors import check_distribution, check_in_interval, check_states, fail
-from scud.numerics import draw_categorical, stratified_uniform
+from scud.logits import Logits
+from scud.numerics import draw_from, stratified_uniform
 from scud.schedules import Schedule
 from scud.typing import Conditioning, Denoiser
 
@@ -81,11 +82,11 @@ class _Drawn:
 
     x0: Tensor
     noisy: Noisy
-    logits: Tensor
+    logits: Logits
     weight: Tensor
     counted: Tensor | None
 
-    def estimate(self, term: Callable[..., Tensor], logits: Tensor) -> Tensor:
+    def estimate(self, term: Callable[..., Tensor], logits: Logits) -> Tensor:
         """Of the integral of a term (`integrand` or `reconstruction`) with these logits: nats per example, [batch]."""
         values = per_example(term(logits, self.x0, self.noisy, self.counted))
         return values * self.weight.to(values.dtype)
@@ -128,21 +129,21 @@ class Diffusion(nn.Module, ABC):
         """What a denoiser is told about a noised batch."""
 
     @abstractmethod
-    def integrand(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         """h_d(t): nats per position and unit of t, [batch, *dims], differentiable in logits [batch, *dims, B].
 
         0 where `mask` is False.
         """
 
     @abstractmethod
-    def reconstruction(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         """w(t) times the cross-entropy of x0 given x_t, where there is noise: nats, [batch, *dims], as `integrand` is.
 
         The predicted law of x0 at a position is softmax(logits) times what x_t says there, normalised.
         """
 
     @abstractmethod
-    def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
+    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
         """Draw the state at an earlier time u given the one now and a prediction of x0. At u = 0 all noise is undone."""
 
     @abstractmethod
@@ -156,6 +157,10 @@ class Diffusion(nn.Module, ABC):
     @abstractmethod
     def spec(self) -> dict[str, Any]:
         """The registered `kind` and scalar arguments: enough, with process, schedule and p0, to build the model again."""
+
+    def prior_term(self, x0: Tensor) -> Tensor:
+        """The bound's prior term at each position, nats, [batch, *dims] float64."""
+        return self.prior_nats[x0]
 
     def grid(self, steps: int) -> Tensor:
         """Times t_max = t_0 > … > t_steps = 0 between which sampling steps, [steps + 1] float64.
@@ -181,7 +186,7 @@ class Diffusion(nn.Module, ABC):
     def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
         """Draw a state at t_max from the factorised prior, `shape` = (batch, *dims): noise on draws from p0."""
         t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
-        return self.noise(draw_categorical(self.p0.expand(*shape, -1), generator), t, generator)
+        return self.noise(draw_from(self.p0, shape, generator), t, generator)
 
     def elbo(
         self,
@@ -218,7 +223,7 @@ class Diffusion(nn.Module, ABC):
         diffusion = drawn.estimate(self.integrand, drawn.logits)
         # Of independent positions p0 is the whole truth: their bound is tight, and holds for every x0 on its own.
         independent = drawn.estimate(self.integrand, self.p0.log().expand(drawn.logits.shape))
-        prior, nats = (drawn.sum(table[drawn.x0]) for table in (self.prior_nats, -self.p0.log()))
+        prior, nats = (drawn.sum(values) for values in (self.prior_term(drawn.x0), -self.p0.log()[drawn.x0]))
         control = independent - (nats - prior)
         return Elbo(diffusion, prior.to(diffusion.dtype), control.to(diffusion.dtype))
 
@@ -291,7 +296,7 @@ class Diffusion(nn.Module, ABC):
         terms = self.objective(denoiser, x0, mask, known=known, label=label, generator=generator, u=u)
         return terms.loss.sum() / positions
 
-    def check_logits(self, logits: Tensor, x: Tensor) -> None:
+    def check_logits(self, logits: Logits, x: Tensor) -> None:
         """Raise `UserError` unless a denoiser's logits fit states x [batch, *dims]."""
         expected = [*x.shape, self.num_states]
         if list(logits.shape) != expected:

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from scud import numerics
 from scud.diffusion.base import Noisy, spread
-from scud.diffusion.evidence import EvidenceTable
+from scud.diffusion.evidence import evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
+from scud.logits import Logits
 from scud.processes import Process
+from scud.processes.kernel import check_small
 from scud.schedules import MutualInformation, Schedule
-from scud.schedules.information import divergences
 
 
 class Classical(KernelDiffusion):
@@ -38,6 +39,7 @@ class Classical(KernelDiffusion):
     jump_rates: Tensor
 
     def __init__(self, process: Process, schedule: Schedule, *, p0: Tensor, t_max: float = 0.999) -> None:
+        check_small(process.num_states, "classical diffusion")
         super().__init__(process.num_states, schedule, p0, t_max)
         check_schedule(schedule, process, self.p0, 0.0)
         self.process, self.rate = process, process.max_rate
@@ -46,8 +48,8 @@ class Classical(KernelDiffusion):
         self.register_buffer("jump_rates", (generator - generator.diagonal().diag()).T.contiguous(), persistent=False)
         most = schedule.tau(torch.tensor([t_max], dtype=torch.float64))
         start = 1e-3 / process.max_rate
-        self.evidence = EvidenceTable(self.kernel, self.p0, start, float(most) + start, counts=False)
-        self.register_buffer("prior_nats", divergences(self.kernel, self.p0, most)[0], persistent=False)
+        self.evidence = evidence_source(self.kernel, self.p0, start, float(most) + start, counts=False)
+        self.register_buffer("prior_nats", self.kernel.divergences(self.p0, most)[0], persistent=False)
 
     def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy:
         tau = spread(self.schedule.tau(t), x0).expand(x0.shape)
@@ -56,7 +58,7 @@ class Classical(KernelDiffusion):
     def amounts(self, noisy: Noisy) -> Tensor:
         return spread(self.schedule.tau(noisy.t), noisy.x_t).expand(noisy.x_t.shape)
 
-    def integrand(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         clean, seen, tau = x0.reshape(-1), noisy.x_t.reshape(-1), self.amounts(noisy).reshape(-1)
         rates = self.jump_rates.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -69,7 +71,7 @@ class Classical(KernelDiffusion):
         values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
         return spread(self.schedule.beta(noisy.t.double()), values).to(values.dtype) * values
 
-    def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
+    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
         now, end = self.amounts(noisy).reshape(-1), noisy.t.clamp_max(u)
         past = spread(self.schedule.tau(end), noisy.x_t).expand(noisy.x_t.shape).reshape(-1)
         predicted = logits.reshape(-1, self.num_states)

@@ -5,17 +5,45 @@ taken once per step for the amounts that serve as nodes (every count up to 16, t
 between nodes the embedding is interpolated linearly in the amount. Odd counts are interpolated between odd nodes and even
 ones between even nodes: a kernel that rarely stays where it is alternates. It is an input of the network, the same in training,
 evaluation and sampling, so the interpolation costs the bound nothing.
+
+Two kernels need no such table. Where one event forgets all but a share c(a) of the state, the evidence is that state and p0, in
+closed form. Of sparse kernels over tens of thousands of states, a table would be larger than the network: the columns of M(a) are
+walked for the pairs (a, x_t) that occur.
 """
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from scud.numerics import full_precision
 from scud.processes import Kernel
+from scud.processes.kernel import block_rows
+from scud.processes.rank_one import RankOneKernel
+from scud.processes.sparse import SparseKernel
+from scud.typing import Evidence
 
 SPACING = 1.12
+
+
+class EvidenceSource(Protocol):
+    """What makes the evidence of noised batches, for one kernel and p0."""
+
+    def at(self, x_t: Tensor, amounts: Tensor) -> Evidence:
+        """The evidence of states x_t [batch, *dims] after amounts that broadcast to the same shape."""
+        ...
+
+
+def evidence_source(
+    kernel: Kernel, p0: Tensor, start: float, end: float, counts: bool
+) -> "RankOneSource | AncestorSource | EvidenceTable":
+    """The `EvidenceSource` that suits a kernel; arguments as of `EvidenceTable`."""
+    if isinstance(kernel, RankOneKernel):
+        return RankOneSource(kernel, p0)
+    if isinstance(kernel, SparseKernel):
+        return AncestorSource(kernel, p0)
+    return EvidenceTable(kernel, p0, start, end, counts)
 
 
 class EvidenceTable(nn.Module):
@@ -77,6 +105,104 @@ class KernelEvidence:
 
     def probs(self) -> Tensor:
         return self.embed(torch.eye(self.table.p0.shape[0], device=self.x_t.device))
+
+
+class RankOneSource(nn.Module):
+    """Evidence of M(a) = c I + (1 - c) 1 piᵀ: the state itself at the share c p0_x / (c p0_x + (1 - c) pi_x), else p0."""
+
+    p0: Tensor
+
+    def __init__(self, kernel: RankOneKernel, p0: Tensor) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.register_buffer("p0", p0, persistent=False)
+
+    def at(self, x_t: Tensor, amounts: Tensor) -> "RankOneEvidence":
+        """The evidence of states x_t [batch, *dims] after amounts that broadcast to the same shape."""
+        kept = self.kernel.kept(amounts.expand(x_t.shape))
+        own = kept * self.p0[x_t]
+        return RankOneEvidence(self.p0, x_t, own / (own + (1 - kept) * self.kernel.stationary[x_t]))
+
+
+class RankOneEvidence:
+    """Implements `scud.typing.Evidence` for one noised batch; own [batch, *dims] is the share of the state itself."""
+
+    def __init__(self, p0: Tensor, x_t: Tensor, own: Tensor) -> None:
+        self.p0, self.x_t, self.own = p0, x_t, own
+
+    def embed(self, weight: Tensor) -> Tensor:
+        with full_precision(weight):
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            unseen, seen = self.p0.to(dtype) @ weight.to(dtype), nn.functional.embedding(self.x_t, weight).to(dtype)
+            return torch.lerp(unseen.expand_as(seen), seen, self.own.to(dtype).unsqueeze(-1)).to(weight.dtype)
+
+    def probs(self) -> Tensor:
+        return self.embed(torch.eye(self.p0.shape[0], device=self.x_t.device))
+
+
+class AncestorSource(nn.Module):
+    """Evidence of sparse kernels, K^s = A^s + 1 v_sᵀ: e = (p0 ∘ A^s[:, x] + v_s[x] p0) / (p0 K^s)[x]."""
+
+    p0: Tensor
+    totals: Tensor
+
+    def __init__(self, kernel: SparseKernel, p0: Tensor) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.register_buffer("p0", p0, persistent=False)
+        totals = kernel.pushed(p0, torch.arange(kernel.longest + 1, dtype=torch.float64))
+        self.register_buffer("totals", totals.to(kernel.jumps.dtype), persistent=False)
+
+    def at(self, x_t: Tensor, amounts: Tensor) -> "AncestorEvidence":
+        """The evidence of states x_t [batch, *dims] after amounts that broadcast to the same shape."""
+        return AncestorEvidence(self, x_t, amounts.expand(x_t.shape))
+
+
+class AncestorEvidence:
+    """Implements `scud.typing.Evidence` for one noised batch."""
+
+    def __init__(self, source: AncestorSource, x_t: Tensor, amounts: Tensor) -> None:
+        self.source, self.x_t = source, x_t
+        self.counts = source.kernel.counts(amounts)
+
+    def embed(self, weight: Tensor) -> Tensor:
+        source, num_states = self.source, self.source.kernel.num_states
+        pairs, place = torch.unique(self.counts * num_states + self.x_t, return_inverse=True)
+        counts, states = pairs // num_states, pairs % num_states
+        with full_precision(weight):
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            scaled = source.p0.to(dtype).unsqueeze(1) * weight.to(dtype)
+            walked = _Ancestors.apply(scaled, source.kernel, counts, states)  # type: ignore[no-untyped-call]
+            jumped = source.kernel.jumps[counts, states].to(dtype).unsqueeze(1) * scaled.sum(0)
+            rows = (walked + jumped) / source.totals[counts, states].to(dtype).unsqueeze(1)
+            return nn.functional.embedding(place, rows).to(weight.dtype)
+
+    def probs(self) -> Tensor:
+        return self.embed(torch.eye(self.source.p0.shape[0], device=self.x_t.device))
+
+
+class _Ancestors(torch.autograd.Function):
+    """(A^s[:, x])ᵀ weight for weight [B, d], counts s and states x [n], in order of s: -> [n, d]."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, weight: Tensor, kernel: SparseKernel, counts: Tensor, states: Tensor
+    ) -> Tensor:
+        size = block_rows(kernel.num_states, states)
+        parts = zip(torch.split(counts, size), torch.split(states, size), strict=True)
+        tiles = [kernel.ancestors(*part, weight.dtype) for part in parts]
+        if weight.requires_grad:
+            ctx.save_for_backward(*tiles)
+        return torch.cat([tile.T @ weight for tile in tiles])
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        tiles: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]
+        gradient = sum(
+            tile @ part for tile, part in zip(tiles, torch.split(upstream[0], tiles[0].shape[1]), strict=True)
+        )
+        assert isinstance(gradient, Tensor)
+        return gradient, None, None, None
 
 
 class MaskEvidence:

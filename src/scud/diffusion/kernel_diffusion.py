@@ -22,10 +22,11 @@ from torch.nn import functional as F
 
 from scud import numerics
 from scud.diffusion.base import Diffusion, Noisy, spread
-from scud.diffusion.evidence import EvidenceTable
+from scud.diffusion.evidence import EvidenceSource
 from scud.errors import fail
+from scud.logits import Logits
 from scud.processes import Process
-from scud.processes.kernel import Kernel, floor_of
+from scud.processes.kernel import LARGE, Kernel, floor_of
 from scud.schedules import MutualInformation, Schedule
 from scud.typing import Conditioning
 
@@ -40,7 +41,7 @@ class KernelDiffusion(Diffusion):
     """A diffusion model on a kernel: sampling, evidence and step grid; subclasses say what an amount of noise is."""
 
     kernel: Kernel
-    evidence: EvidenceTable
+    evidence: EvidenceSource
 
     @abstractmethod
     def amounts(self, noisy: Noisy) -> Tensor:
@@ -54,7 +55,7 @@ class KernelDiffusion(Diffusion):
         evidence = self.evidence.at(noisy.x_t, self.amounts(noisy))
         return Conditioning(t=noisy.t.float(), s=noisy.s, mask=mask, label=label, evidence=evidence)
 
-    def reconstruction(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         clean, seen, amounts = x0.reshape(-1), noisy.x_t.reshape(-1), self.amounts(noisy).reshape(-1)
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ class KernelDiffusion(Diffusion):
     def draw_before(
         self,
         x_t: Tensor,
-        logits: Tensor,
+        logits: Logits,
         past: Tensor,
         recent: Tensor,
         generator: torch.Generator | None,
@@ -121,7 +122,7 @@ class KernelDiffusion(Diffusion):
     def _draw_clean(
         self,
         x_t: Tensor,
-        logits: Tensor,
+        logits: Logits,
         past: Tensor,
         recent: Tensor,
         rows: Tensor,
@@ -161,7 +162,18 @@ def check_schedule(schedule: Schedule, process: Process, p0: Tensor, gamma: floa
     if schedule.gamma != gamma:
         remedy = "give schedule and model the same gamma; 0 is the classical model's"
         raise fail("gamma", f"be the schedule's gamma {schedule.gamma:g}", f"{gamma:g}", remedy)
-    if schedule.process is not process and not torch.equal(schedule.process.generator(), process.generator()):
+    if schedule.process is not process and not same_process(schedule.process, process):
         raise fail("process", "be the schedule's own process", "another one", "build the schedule from this process")
     if not torch.allclose(schedule.p0, p0, rtol=1e-6):
         raise fail("p0", "be the schedule's own p0", "another one", "build both from the same training marginal")
+
+
+def same_process(one: Process, other: Process) -> bool:
+    """Whether two processes are made of the same: of few states, have the same rates."""
+    if max(one.num_states, other.num_states) <= LARGE:
+        return torch.equal(one.generator(), other.generator())
+    ours, theirs = one.spec(), other.spec()
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(value, theirs[name]) if isinstance(value, Tensor) else value == theirs[name]
+        for name, value in ours.items()
+    )

@@ -19,7 +19,9 @@ from scud.diffusion.base import Diffusion, Noisy, spread
 from scud.diffusion.evidence import MaskEvidence
 from scud.diffusion.scud import counts_of
 from scud.errors import fail
+from scud.logits import Logits
 from scud.processes.base import check_num_states
+from scud.processes.kernel import block_rows
 from scud.schedules import Linear, MutualInformation, Schedule
 from scud.typing import Conditioning
 
@@ -55,21 +57,24 @@ class Masking(Diffusion):
         evidence = MaskEvidence(self.p0, noisy.x_t)
         return Conditioning(t=noisy.t.float(), s=noisy.s, mask=mask, label=label, evidence=evidence)
 
-    def integrand(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         active = counts_of(noisy) > 0 if mask is None else (counts_of(noisy) > 0) & mask
-        rows = active.reshape(-1).nonzero().squeeze(-1)
-        chosen = logits.reshape(-1, self.num_states)[rows]
-        chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
-        entropy = F.cross_entropy(chosen, x0.reshape(-1)[rows], reduction="none")
-        values = entropy.new_zeros(x0.numel()).index_copy(0, rows, entropy).reshape(x0.shape)
+        clean, rows = x0.reshape(-1), active.reshape(-1).nonzero().squeeze(-1)
+
+        def rowwise(chosen: Tensor, index: Tensor) -> Tensor:
+            wide = torch.promote_types(chosen.dtype, torch.float32)
+            return F.cross_entropy(chosen.to(wide), clean[index], reduction="none")
+
+        blocks = torch.split(rows, block_rows(self.num_states, rows))
+        values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
         t = noisy.t.double()
         weight = self.schedule.beta(t) / self.schedule.tau(t).expm1()
         return spread(weight, values).to(values.dtype) * values
 
-    def reconstruction(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         return self.integrand(logits, x0, noisy, mask)  # one event forgets everything: the two are the same
 
-    def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
+    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
         s, end = counts_of(noisy), torch.full_like(noisy.t, u)
         # Masked at t, a position was masked after u with probability (alpha(u) - alpha(t)) / (1 - alpha(t)).
         share = 1 - (-self.schedule.tau(end)).expm1() / (-self.schedule.tau(noisy.t)).expm1()

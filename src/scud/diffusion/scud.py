@@ -16,12 +16,13 @@ from torch.nn import functional as F
 
 from scud import numerics
 from scud.diffusion.base import Noisy, spread
-from scud.diffusion.evidence import EvidenceTable
+from scud.diffusion.evidence import evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
+from scud.logits import Logits
 from scud.processes import Process
 from scud.processes.kernel import Identity
 from scud.schedules import MutualInformation, Schedule
-from scud.schedules.information import divergences, poisson_rule
+from scud.schedules.information import is_sampled, poisson_rule, smooth_divergences
 
 
 class SCUD(KernelDiffusion):
@@ -38,8 +39,6 @@ class SCUD(KernelDiffusion):
         UserError: gamma outside (0, 1] or periodic for the process; gamma or p0 that differ from the schedule's.
     """
 
-    jump: Tensor
-
     def __init__(
         self, process: Process, schedule: Schedule, gamma: float = 1.0, *, p0: Tensor, t_max: float = 0.999
     ) -> None:
@@ -48,13 +47,30 @@ class SCUD(KernelDiffusion):
         self.process, self.gamma = process, gamma
         self.kernel = process.events(gamma)
         self.rate = process.rate(gamma)
-        self.register_buffer("jump", self.kernel.matrices(torch.ones(1, dtype=torch.float64))[0], persistent=False)
         most = self.rate * schedule.tau(torch.tensor([t_max], dtype=torch.float64))
-        self.evidence = EvidenceTable(self.kernel, self.p0, 16.0, float(most + 6 * most.sqrt()) + 16, counts=True)
+        end = float(most + 6 * most.sqrt()) + 16
+        self.evidence = evidence_source(self.kernel, self.p0, 16.0, end, counts=True)
         counts, weights = (part[0] for part in poisson_rule(most))
-        held = weights > 1e-18
-        prior = weights[held] @ divergences(self.kernel, self.p0, counts[held])
+        self._most = counts[weights > 1e-18], weights[weights > 1e-18]
+        self.lazy_prior = is_sampled(self.kernel)
+        # Of a sparse kernel over many states, the prior terms of those that are asked for.
+        prior = torch.full_like(self.p0, torch.nan) if self.lazy_prior else self._prior_of(None)
         self.register_buffer("prior_nats", prior, persistent=False)
+
+    def _prior_of(self, states: Tensor | None) -> Tensor:
+        """The prior term of some states [n], or of all, in nats: [n]."""
+        counts, weights = (part.to(self.p0.device) for part in self._most)
+        if self.lazy_prior and states is not None:
+            return weights @ smooth_divergences(self.kernel, self.p0, counts, states)
+        return weights @ self.kernel.divergences(self.p0, counts)
+
+    def prior_term(self, x0: Tensor) -> Tensor:
+        if self.lazy_prior:
+            states = torch.unique(x0)
+            new = states[self.prior_nats[states].isnan()]
+            if len(new):
+                self.prior_nats[new] = self._prior_of(new)
+        return super().prior_term(x0)
 
     def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy:
         mean = spread(self.rate * self.schedule.tau(t), x0).expand(x0.shape)
@@ -64,14 +80,14 @@ class SCUD(KernelDiffusion):
     def amounts(self, noisy: Noisy) -> Tensor:
         return counts_of(noisy).double()
 
-    def integrand(self, logits: Tensor, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         s = counts_of(noisy)
         kl = self.divergence(logits, x0, noisy.x_t, s, mask)
         t = noisy.t.double()
         weight = spread(self.schedule.beta(t) / self.schedule.tau(t), s) * s
         return weight.to(kl.dtype) * kl
 
-    def divergence(self, logits: Tensor, x0: Tensor, x_t: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
+    def divergence(self, logits: Logits, x0: Tensor, x_t: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
         """KL(true || predicted) over the state before the last event, in nats, [batch, *dims]; 0 where s = 0 or masked out.
 
         Args:
@@ -81,20 +97,19 @@ class SCUD(KernelDiffusion):
         """
         clean, seen, past = x0.reshape(-1), x_t.reshape(-1), s.reshape(-1).double() - 1
         dtype = torch.promote_types(logits.dtype, torch.float32)
-        jump, log_jump = (table.T.to(dtype).contiguous() for table in (self.jump, numerics.log_probability(self.jump)))
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
             before, rows = self.kernel.operator(past[index]), rows.to(dtype)
             if isinstance(before, Identity):  # the state before was x0: -log of its predicted probability
-                predicted = numerics.weighted_logits(rows, log_jump[seen[index]])
+                predicted = numerics.weighted_logits(rows, self.kernel.event_log_columns(seen[index], dtype))
                 return F.cross_entropy(predicted, clean[index], reduction="none")
             true, predicted = before.rows(clean[index], dtype), before.law(rows.softmax(-1))
-            return numerics.posterior_divergence(predicted, true, jump[seen[index]])
+            return numerics.posterior_divergence(predicted, true, self.kernel.event_columns(seen[index], dtype))
 
         blocks = active_blocks(self.kernel, past, is_active(s > 0, mask))
         return numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
 
-    def reverse(self, noisy: Noisy, logits: Tensor, u: float, generator: torch.Generator | None = None) -> Noisy:
+    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
         s, end = counts_of(noisy), torch.full_like(noisy.t, u)
         share = (1 - self.schedule.tau(end) / self.schedule.tau(noisy.t)).clamp(0, 1)
         undone = torch.binomial(s.double(), spread(share, s).expand(s.shape), generator=generator)

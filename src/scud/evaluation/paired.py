@@ -30,6 +30,7 @@ from torch import Tensor
 from scud.diffusion import SCUD, Classical, Diffusion, Masking, Noisy
 from scud.diffusion.base import per_example
 from scud.diffusion.times import draw_times
+from scud.logits import Logits
 from scud.processes import Kernel
 from scud.schedules.information import EventInformation
 from scud.typing import Denoiser
@@ -143,7 +144,8 @@ class Comparison:
     def differences(self, position: int, states: Tensor) -> Tensor:
         """-D by group of draws, of mutants with these states [V] at a position: -> [V, GROUPS]."""
         both = torch.cat([self.before[position].unsqueeze(0), states])
-        prior = (self.model.prior_nats[states] - self.model.prior_nats[self.before[position]]).unsqueeze(1)
+        prior = self.model.prior_term(both)
+        prior = (prior[1:] - prior[0]).unsqueeze(1)
         for draws in (self.quiet, self.struck):
             s, weight = self.counts(draws)
             values = self.integrals(draws.noisy, position, both, self.states_after(both, s), s)
@@ -203,7 +205,7 @@ class Comparison:
 
 def calls(
     model: Diffusion, network: Denoiser, noisy: Noisy, mask: Tensor, tokens: int
-) -> Iterator[tuple[slice, Noisy, Tensor]]:
+) -> Iterator[tuple[slice, Noisy, Logits]]:
     """Logits of noised rows [N, L] in parts of at most `tokens` positions (one row at least): part, its rows, logits."""
     size = max(tokens // noisy.x_t.shape[1], 1)
     for start in range(0, len(noisy.x_t), size):

@@ -189,7 +189,7 @@ def bounds(
     nats = torch.zeros(len(t), dtype=torch.float64, device=t.device)
     for part, some, logits in calls(model, network, noisy, mask, tokens):
         nats[part] = per_example(model.integrand(logits, x0[part], some, mask[part])).double()
-    prior = torch.stack([(model.prior_nats[states] * known).sum() for states, known in pairs])
+    prior = torch.stack([(model.prior_term(states) * known).sum() for states, known in pairs])
     return nats.reshape(-1, rows) * torch.stack([draw.weight for draw in draws]) + prior.unsqueeze(1)
 
 

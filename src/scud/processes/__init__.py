@@ -7,6 +7,7 @@ from scud.processes.blosum import Blosum62
 from scud.processes.dense import Dense
 from scud.processes.gaussian import Gaussian
 from scud.processes.kernel import Kernel, Operator
+from scud.processes.neighbours import NeighbourGraph
 from scud.processes.uniform import Uniform
 
 PROCESSES: dict[str, Callable[..., Process]] = {
@@ -14,7 +15,8 @@ PROCESSES: dict[str, Callable[..., Process]] = {
     "gaussian": Gaussian,
     "blosum62": Blosum62,
     "dense": Dense,
+    "neighbour_graph": NeighbourGraph,
 }
 """Processes by the `kind` of their spec."""
 
-__all__ = ["PROCESSES", "Blosum62", "Dense", "Gaussian", "Kernel", "Operator", "Process", "Uniform"]
+__all__ = ["PROCESSES", "Blosum62", "Dense", "Gaussian", "Kernel", "NeighbourGraph", "Operator", "Process", "Uniform"]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from scud import numerics
+from scud.errors import fail
 
 BLOCK_ELEMENTS = 2**18
 """Entries of a block of rows on a CPU, whose cache holds a few such arrays."""
@@ -34,6 +35,15 @@ CANCELLING = (1e-6, 1e-13)
 
 KEPT_ELEMENTS = 2**20
 """Entries of the dense matrices kept from one use to the next (16 MB, with what they are in float32); one is kept in any case."""
+
+LARGE = 2048
+"""States beyond which no dense matrix is made."""
+
+FEWEST = 64
+"""Rows of a block, at least."""
+
+CHUNK_ELEMENTS = 2**22
+"""Entries of the stack of matrices held at once (32 MB)."""
 
 RUN = 256
 """Rows of equal amounts from which a block of their own, with one dense product, is cheaper than a mixed one."""
@@ -109,17 +119,18 @@ class DenseOperator(Operator):
 
     def __init__(self, matrix: Tensor, rounding: tuple[float, float], floor: Tensor | None = None) -> None:
         self.matrix, self.rounding, self.floor = matrix, rounding, floor
-        self._made: dict[tuple[torch.dtype, bool], Tensor] = {}
+        self._made: dict[tuple[torch.dtype, str], Tensor] = {}
 
-    def _as(self, dtype: torch.dtype, transposed: bool = False) -> Tensor:
-        """The matrix or its transpose in a type, made once."""
-        if dtype == torch.float64 and not transposed:
+    def _as(self, dtype: torch.dtype, form: str = "plain") -> Tensor:
+        """The matrix, its transpose, or the logarithm of that, in a type, made once."""
+        if dtype == torch.float64 and form == "plain":
             return self.matrix
-        if (dtype, transposed) not in self._made:
+        if (dtype, form) not in self._made:
             with torch.inference_mode(False):
-                matrix = self.matrix.T if transposed else self.matrix
-                self._made[dtype, transposed] = matrix.to(dtype).contiguous()
-        return self._made[dtype, transposed]
+                matrix = self.matrix if form == "plain" else self.matrix.T
+                matrix = numerics.log_probability(matrix) if form == "log" else matrix
+                self._made[dtype, form] = matrix.to(dtype).contiguous()
+        return self._made[dtype, form]
 
     def tables(self) -> list[Tensor]:
         """The matrices it holds."""
@@ -129,7 +140,11 @@ class DenseOperator(Operator):
         return self._as(dtype)[index]
 
     def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        return self.matrix.T[index] if dtype == torch.float64 else self._as(dtype, transposed=True)[index]
+        return self.matrix.T[index] if dtype == torch.float64 else self._as(dtype, "transposed")[index]
+
+    def log_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        """Logarithms of `columns`, -inf where they may be rounding alone."""
+        return self._as(dtype, "log")[index]
 
     def entries(self, start: Tensor, end: Tensor) -> Tensor:
         return self.matrix[start, end]
@@ -161,10 +176,11 @@ class Kernel(nn.Module, ABC):
         super().__init__()
         self.num_states = stationary.shape[0]
         self._recent: dict[tuple[float, torch.device], DenseOperator] = {}
+        self._event: tuple[torch.device, DenseOperator] | None = None
         self.register_buffer("stationary", stationary, persistent=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_recent": {}}
+        return {**self.__dict__, "_recent": {}, "_event": None}
 
     @abstractmethod
     def matrices(self, amounts: Tensor) -> Tensor:
@@ -186,22 +202,45 @@ class Kernel(nn.Module, ABC):
     def _dense(self, amount: Tensor) -> DenseOperator:
         """The operator of one amount [1]. The last few are kept: noise, loss and the next step ask for the same."""
         key = float(amount), amount.device
-        operator = self._recent.pop(key, None)
-        if operator is None:
-            with torch.inference_mode(False):  # what is kept may be needed in training
-                operator = DenseOperator(self.matrices(amount.clone())[0], self.rounding, self.floor)
-        self._recent[key] = operator
+        self._recent[key] = self._recent.pop(key) if key in self._recent else self._make_dense(amount)
         if len(self._recent) > max(KEPT_ELEMENTS // self.num_states**2, 1):
             del self._recent[next(iter(self._recent))]
         return self._recent[key]
+
+    def _make_dense(self, amount: Tensor) -> DenseOperator:
+        with torch.inference_mode(False):  # what is kept may be needed in training
+            return DenseOperator(self.matrices(amount.clone())[0], self.rounding, self.floor)
+
+    def _one_event(self, like: Tensor) -> DenseOperator:
+        """The operator of one unit of noise, on the device of `like`."""
+        if self._event is None or self._event[0] != like.device:
+            self._event = like.device, self._make_dense(torch.ones(1, dtype=torch.float64, device=like.device))
+        return self._event[1]
+
+    def event_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        """M(1)[:, index] for states [N]: -> [N, B]."""
+        return self._one_event(index).columns(index, dtype)
+
+    def event_log_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        """log M(1)[:, index] for states [N], -inf where it may be rounding alone: -> [N, B]."""
+        return self._one_event(index).log_columns(index, dtype)
+
+    def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
+        """law M(a) for one law [B] and amounts [n]: -> [n, B] float64."""
+        return torch.cat([law @ self.matrices(amount.unsqueeze(0)) for amount in amounts])
+
+    def divergences(self, p0: Tensor, amounts: Tensor, states: Tensor | None = None) -> Tensor:
+        """KL(M(a)[b, :] || p0 M(a)) in nats for amounts [n] and states b [m], all by default: -> [n, m] float64."""
+        size = max(CHUNK_ELEMENTS // self.num_states**2, 1)
+        found = torch.cat([_divergences(self.matrices(part), p0) for part in torch.split(amounts, size)])
+        return found if states is None else found[:, states]
 
     def blocks(self, amounts: Tensor) -> list[Tensor]:
         """Split rows 0..N-1 into blocks of like amounts: index tensors that cover amounts [N] once.
 
         Rows of amount 0 stand alone, as does any run of equal amounts that fills a block; the rest are grouped in order.
         """
-        elements = GPU_BLOCK_ELEMENTS if amounts.is_cuda else BLOCK_ELEMENTS
-        size = max(elements // self.num_states, 256)
+        size = block_rows(self.num_states, amounts)
         ordered, order = amounts.sort()
         values, lengths = torch.unique_consecutive(ordered, return_counts=True)
         ends = lengths.cumsum(0)
@@ -227,6 +266,26 @@ class Kernel(nn.Module, ABC):
     def transport(self, amounts: Tensor) -> "Transport":
         """weight [B, d] -> M(a)ᵀ weight for each of these amounts [n], built once for many weights."""
         return Transport(self, amounts)
+
+
+def block_rows(num_states: int, like: Tensor) -> int:
+    """Rows of a block on the device of `like`."""
+    return max((GPU_BLOCK_ELEMENTS if like.is_cuda else BLOCK_ELEMENTS) // num_states, FEWEST)
+
+
+def _divergences(matrices: Tensor, p0: Tensor) -> Tensor:
+    """KL(rows || p0 M) for matrices M [n, B, B]: -> [n, B]."""
+    entropies = torch.special.entr(matrices).sum(-1)
+    log_mixture = (p0 @ matrices).clamp_min(torch.finfo(torch.float64).tiny).log()
+    found: Tensor = -entropies - (matrices @ log_mixture.unsqueeze(-1)).squeeze(-1)
+    return found.clamp_min(0)
+
+
+def check_small(num_states: int, what: str) -> None:
+    """Raise `UserError` where dense matrices would be too large."""
+    if num_states > LARGE:
+        remedy = "use SCUD or Masking with noise that needs none: Uniform or NeighbourGraph"
+        raise fail("num_states", f"be at most {LARGE} for {what}, which takes dense matrices", num_states, remedy)
 
 
 class Transport(nn.Module):

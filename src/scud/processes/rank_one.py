@@ -63,14 +63,35 @@ class RankOneKernel(Kernel):
         super().__init__(stationary)
         self.base = base
 
-    def _kept(self, amounts: Tensor) -> Tensor:
+    def kept(self, amounts: Tensor) -> Tensor:
+        """c(a) for amounts of any shape, float64."""
         return torch.pow(torch.tensor(self.base, dtype=torch.float64, device=amounts.device), amounts.double())
 
     def matrices(self, amounts: Tensor) -> Tensor:
         states = torch.arange(self.num_states, device=amounts.device)
-        kept = self._kept(amounts).repeat_interleave(self.num_states)
+        kept = self.kept(amounts).repeat_interleave(self.num_states)
         rows = RankOneOperator(kept, self.stationary, self.base < 0).rows(states.repeat(amounts.shape[0]))
         return rows.reshape(-1, self.num_states, self.num_states)
+
+    def event_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.general_operator(torch.ones(1, device=index.device)).columns(index, dtype)
+
+    def event_log_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        columns = self.general_operator(torch.ones(1, device=index.device)).columns(index)
+        return numerics.log_probability(columns).to(dtype)
+
+    def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
+        kept = self.kept(amounts).unsqueeze(-1)
+        return kept * law + (1 - kept) * law.sum() * self.stationary
+
+    def divergences(self, p0: Tensor, amounts: Tensor, states: Tensor | None = None) -> Tensor:
+        # Away from b all rows are the same; where they are 0, b holds all.
+        kept, mixture = self.kept(amounts).unsqueeze(-1), self.pushed(p0, amounts)
+        moved = ((1 - kept) * self.stationary).clamp_min(0)
+        own = (kept + moved).clamp_min(0)
+        held, others = torch.special.xlogy(own, own / mixture), torch.special.xlogy(moved, moved / mixture)
+        found: Tensor = (others.sum(-1, keepdim=True) - others + held).clamp_min(0)
+        return found if states is None else found[:, states]
 
     def operator(self, amounts: Tensor) -> Operator:
         if float(amounts.max()) == 0:
@@ -78,7 +99,7 @@ class RankOneKernel(Kernel):
         return self.general_operator(amounts)  # the closed form is cheaper than any dense product
 
     def general_operator(self, amounts: Tensor) -> Operator:
-        return RankOneOperator(self._kept(amounts), self.stationary, self.base < 0)
+        return RankOneOperator(self.kept(amounts), self.stationary, self.base < 0)
 
     def transport(self, amounts: Tensor) -> Transport:
         return RankOneTransport(self, amounts)
@@ -91,7 +112,7 @@ class RankOneTransport(Transport):
 
     def __init__(self, kernel: RankOneKernel, amounts: Tensor) -> None:
         super().__init__(kernel, amounts)
-        self.register_buffer("kept", kernel._kept(amounts)[:, None, None], persistent=False)
+        self.register_buffer("kept", kernel.kept(amounts)[:, None, None], persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
         kept, spread = self.kept.to(weight.dtype), self.kernel.stationary.to(weight.dtype).unsqueeze(1)

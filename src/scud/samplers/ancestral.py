@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scud.diffusion import Diffusion, Noisy
 from scud.errors import check_states, fail
+from scud.logits import all_finite
 from scud.typing import Denoiser
 
 
@@ -50,7 +51,7 @@ def trajectory(
     for u in times[1:].tolist():
         logits = denoiser(noisy.x_t, model.condition(noisy, mask, label))
         model.check_logits(logits, noisy.x_t)
-        if not bool(logits.amax(-1).isfinite().all()):
+        if not all_finite(logits):
             found = f"NaN or infinity on the way to t = {u:g}"
             raise fail("denoiser", "return finite numbers", found, "check its weights and its input")
         noisy = model.reverse(noisy, logits, u, generator)

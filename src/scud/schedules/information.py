@@ -2,6 +2,10 @@
 
 For one position with x0 ~ p0 and x ~ M(a)[x0, :], the information is I(a) = Σ_b p0_b KL(M(a)[b, :] || p0 M(a)) in nats;
 I(0) = H(p0). Conditioned on events, what counts is its average over a Poisson number of them.
+
+Where the sum over b is too dear (sparse kernels of many states), it is estimated from SAMPLE states at even quantiles of p0, rare
+states first: a systematic sample, always the same, as a ratio to its own H. Neighbours in it are alike, so that half their mean
+squared differences is the variance of one of its terms.
 """
 
 import math
@@ -12,26 +16,23 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from scud.processes import Kernel
-
-CHUNK_ELEMENTS = 2**22
-"""Entries of the stack of matrices held at once (32 MB)."""
+from scud.processes.kernel import CHUNK_ELEMENTS, LARGE, Kernel
+from scud.processes.sparse import SparseKernel
 
 FORGOTTEN = 1e-8
 """The share of H(p0) at which curves end."""
 
+SAMPLE = 512
+"""Quantiles of p0 at which information is estimated."""
 
-def divergences(kernel: Kernel, p0: Tensor, amounts: Tensor) -> Tensor:
-    """KL(M(a)[b, :] || p0 M(a)) in nats for amounts [n] and every b: -> [n, B] float64."""
-    size = max(CHUNK_ELEMENTS // kernel.num_states**2, 1)
-    return torch.cat([_divergence(kernel.matrices(part), p0) for part in torch.split(amounts, size)])
+EXACT = 12
+"""Counts up to which prior terms of few states use exact divergences."""
 
+NODES = 24
+"""Larger counts between which they are interpolated."""
 
-def _divergence(matrices: Tensor, p0: Tensor) -> Tensor:
-    entropies = torch.special.entr(matrices).sum(-1)
-    log_mixture = (p0 @ matrices).clamp_min(torch.finfo(torch.float64).tiny).log()
-    divergence: Tensor = -entropies - (matrices @ log_mixture.unsqueeze(-1)).squeeze(-1)
-    return divergence.clamp_min(0)
+FEW = 32
+"""As many, to find where a curve ends."""
 
 
 def poisson_rule(mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,16 +50,49 @@ def poisson_rule(mean: Tensor) -> tuple[Tensor, Tensor]:
     return counts, weights / weights.sum(-1, keepdim=True)
 
 
+def is_sampled(kernel: Kernel) -> bool:
+    """Whether `shares` are estimates."""
+    return isinstance(kernel, SparseKernel) and kernel.num_states > LARGE
+
+
+def shares(kernel: Kernel, p0: Tensor, amounts: Tensor, sample: int = SAMPLE) -> tuple[Tensor, Tensor]:
+    """I(a) / H(p0) for amounts [n], and its standard error, 0 where it is exact: two [n] float64."""
+    if not is_sampled(kernel):
+        share = kernel.divergences(p0, amounts) @ p0 / torch.special.entr(p0).sum()
+        return share, torch.zeros_like(share)
+    law, order = p0.sort()
+    quantiles = (torch.arange(sample, dtype=torch.float64) + 0.5) / sample
+    place = torch.searchsorted(law.cumsum(0), quantiles * law.sum()).clamp_max(len(p0) - 1)
+    states, copies = torch.unique_consecutive(order[place], return_inverse=True)
+    nats, entropies = kernel.divergences(p0, amounts, states)[:, copies], -p0[states].log()[copies]
+    share = nats.mean(-1) / entropies.mean()
+    residual = nats - share.unsqueeze(-1) * entropies
+    variance = residual.diff(dim=-1).square().mean(-1) / 2
+    return share, (variance / sample).sqrt() / entropies.mean()
+
+
+def smooth_divergences(kernel: Kernel, p0: Tensor, counts: Tensor, states: Tensor) -> Tensor:
+    """`Kernel.divergences` for counts [n]: exact at small ones, a spline of the logarithm beyond, [n, m]."""
+    high = float(counts.max())
+    nodes = np.unique(np.concatenate([np.arange(EXACT), np.geomspace(EXACT, high + EXACT, NODES).round()]))
+    at = kernel.divergences(p0, torch.as_tensor(nodes, device=p0.device), states).clamp_min(1e-300).log()
+    return torch.as_tensor(CubicSpline(nodes, at.cpu().numpy())(counts.cpu().numpy())).exp().to(p0.device)
+
+
 def _end(kernel: Kernel, p0: Tensor, start: float) -> float:
     """An amount, doubled from `start`, at which less than FORGOTTEN of H(p0) is left."""
-    entropy, amount = float(torch.special.entr(p0).sum()), start
-    while float(divergences(kernel, p0, torch.tensor([amount], dtype=torch.float64))[0] @ p0) > FORGOTTEN * entropy:
+    amount = start
+    while float(shares(kernel, p0, torch.tensor([amount], dtype=torch.float64), FEW)[0]) > FORGOTTEN:
         amount *= 2
     return amount
 
 
 class EventInformation:
-    """Share of information I_n / H(p0) left after n events, for any n: exact at small n, a spline of its logarithm beyond."""
+    """Share of information I_n / H(p0) left after n events, for any n: exact at small n, a spline of its logarithm beyond.
+
+    Attributes:
+        error: the largest standard error of a share, 0 where they are exact.
+    """
 
     exact = 32
 
@@ -66,8 +100,8 @@ class EventInformation:
         self.end = _end(kernel, p0, 2.0 * self.exact)
         beyond = np.unique(np.geomspace(self.exact, self.end, int(20 * math.log(self.end / self.exact)) + 4).round())
         nodes = np.concatenate([np.arange(self.exact), beyond])
-        entropy = float(torch.special.entr(p0).sum())
-        share = (divergences(kernel, p0, torch.as_tensor(nodes)) @ p0 / entropy).numpy()
+        estimate, error = shares(kernel, p0, torch.as_tensor(nodes))
+        share, self.error = estimate.numpy(), float(error.max())
         self.small = share[: self.exact]
         self.small[0] = 1.0
         self.spline = CubicSpline(np.log(nodes[8:]), np.log(share[8:].clip(1e-18)))
@@ -81,13 +115,12 @@ class EventInformation:
         return share
 
 
-def event_curve(kernel: Kernel, p0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def event_curve(share: EventInformation) -> tuple[Tensor, Tensor, Tensor]:
     """The event-conditioned curve at geometric nodes of lambda, the expected number of events.
 
     Returns:
         lambda, w = -log(I(lambda) / H(p0)) and dw / dlambda, each [n] float64, with I(lambda) = E I_s, s ~ Poisson(lambda).
     """
-    share = EventInformation(kernel, p0)
     mean = torch.as_tensor(np.geomspace(1e-6, share.end, 400))
     counts, weights = poisson_rule(mean)
     now, after = torch.as_tensor(share(counts.numpy())), torch.as_tensor(share(counts.numpy() + 1))

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from scud.errors import check_distribution, check_in_interval
 from scud.processes import Process
+from scud.processes.kernel import check_small
 from scud.schedules.base import Schedule
-from scud.schedules.information import event_curve, time_curve
+from scud.schedules.information import EventInformation, event_curve, is_sampled, time_curve
 
 SMALLEST_W = 1e-30
 NEWTON_STEPS = 6
@@ -29,6 +30,11 @@ class MutualInformation(Schedule):
         process: the noise.
         p0: training marginal [B], positive, summing to 1.
         gamma: in (0, 1] conditions on events, as SCUD with the same gamma; 0 conditions on time, as the classical model.
+        curve: [3, n], what `spec` of the same schedule has kept where it is dear to make.
+
+    Attributes:
+        error: the largest standard error of the shares of information that the curve is made of; 0 where they are exact, as
+            always but for sparse kernels of many states. Any increasing tau(t) gives a bound: an error costs evenness alone.
 
     Raises:
         UserError: a gamma outside [0, 1] or at which the process is periodic; a p0 that is no distribution over its states.
@@ -38,22 +44,34 @@ class MutualInformation(Schedule):
     values: Tensor
     slopes: Tensor
 
-    def __init__(self, process: Process, p0: Tensor, gamma: float = 1.0) -> None:
+    def __init__(self, process: Process, p0: Tensor, gamma: float = 1.0, curve: Tensor | None = None) -> None:
         super().__init__()
         check_distribution("p0", p0, process.num_states)
         check_in_interval("gamma", gamma, 0, 1, "use the gamma of the model, or 0 for the classical model")
         self.process, self.gamma, self.p0 = process, gamma, p0.detach().double().cpu()
-        self.p0 = self.p0 / self.p0.sum()
+        self.p0, self.error, self.sampled = self.p0 / self.p0.sum(), 0.0, False
         if gamma == 0:
-            amount, w, slope = time_curve(process.time(), process.generator(), self.p0)
+            check_small(process.num_states, "the classical model's mutual-information schedule")
+        if curve is None:
+            curve = self._make_curve()
         else:
-            amount, w, slope = event_curve(process.events(gamma), self.p0)
-            amount, slope = amount / process.rate(gamma), slope * process.rate(gamma)
+            self.sampled = True
+        for name, values in zip(("knots", "values", "slopes"), curve.double(), strict=True):
+            self.register_buffer(name, values.clone(), persistent=False)
+
+    def _make_curve(self) -> Tensor:
+        """Knots log w, values log tau and slopes d log tau / d log w, [3, n]."""
+        if self.gamma == 0:
+            amount, w, slope = time_curve(self.process.time(), self.process.generator(), self.p0)
+        else:
+            kernel = self.process.events(self.gamma)
+            share, rate = EventInformation(kernel, self.p0), self.process.rate(self.gamma)
+            amount, w, slope = event_curve(share)
+            amount, slope = amount / rate, slope * rate
+            self.sampled, self.error = is_sampled(kernel), share.error
         keep = torch.cat([torch.ones(1, dtype=torch.bool), w[1:] > w.cummax(0).values[:-1]])
         amount, w, slope = amount[keep], w[keep], slope[keep]
-        self.register_buffer("knots", w.log(), persistent=False)
-        self.register_buffer("values", amount.log(), persistent=False)
-        self.register_buffer("slopes", w / (amount * slope), persistent=False)
+        return torch.stack([w.log(), amount.log(), w / (amount * slope)])
 
     def tau(self, t: Tensor) -> Tensor:
         log_tau, _ = self._curve(self._log_w(t))
@@ -77,7 +95,8 @@ class MutualInformation(Schedule):
         return torch.where(tau > 0, -(-log_w.exp()).expm1(), 0.0)
 
     def spec(self) -> dict[str, Any]:
-        return {"kind": "mutual_information", "gamma": self.gamma}
+        kept = {"curve": torch.stack([self.knots, self.values, self.slopes]).cpu()} if self.sampled else {}
+        return {"kind": "mutual_information", "gamma": self.gamma, **kept}
 
     def _log_w(self, t: Tensor) -> Tensor:
         return (-(-t.double()).log1p()).clamp_min(SMALLEST_W).log()
