@@ -3,8 +3,8 @@
     python -m benchmarks [--tables step sampling ...] [--threads 2] [--pairs 5] [--quick] [--out runs/bench]
 
 step, memory and sampling: over the network alone, in one run. overhead: seconds without a network, tables, schedules.
-growth: with B, D, batch and steps. data: batches of images. proteins: steps of the proteins recipe. peers: other libraries on
-the same work.
+growth: with B, D, batch and steps. data: batches of images. proteins: steps of the proteins recipe. graph and
+many-states: noise on a graph of 30,522 states. peers: other libraries on the same work.
 
 Each table is printed when it is done; all of them are written to bench.md and bench.json.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import overhead, peers, proteins_step, steps
+from benchmarks import many_states, overhead, peers, proteins_step, steps
 from benchmarks.cases import Scale
 from benchmarks.report import Table, machine, machine_line, write
 
@@ -31,6 +31,10 @@ TABLES: dict[str, Callable[[Scale, bool], Table]] = {
     "data": lambda scale, quick: overhead.data_table(scale, 300 if quick else 20_000),
     "proteins": lambda _, quick: proteins_step.proteins_table(
         proteins_step.Scale.quick() if quick else proteins_step.Scale()
+    ),
+    "graph": lambda _, quick: many_states.costs_table(many_states.Scale.quick() if quick else many_states.Scale()),
+    "many-states": lambda _, quick: many_states.steps_table(
+        many_states.Scale.quick() if quick else many_states.Scale()
     ),
     "peers": lambda scale, quick: peers.peers_table(scale, 4 if quick else 16),
 }

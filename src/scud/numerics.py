@@ -180,14 +180,17 @@ def blockwise(function: Callable[[Tensor, Tensor], Tensor], logits: Logits, bloc
     """
     if isinstance(logits, Tensor):
         return _Blockwise.apply(logits, function, blocks)  # type: ignore[no-any-return, no-untyped-call]
-    groups = list(_groups(blocks, max(HELD_ELEMENTS // logits.shape[-1], 1)))
-    values = torch.zeros(logits.shape[0], dtype=torch.promote_types(logits.dtype, torch.float32))
-    values = values.to(logits.features.device)
+    device, dtype = logits.features.device, torch.promote_types(logits.dtype, torch.float32)
+    values, none = (
+        torch.zeros(logits.shape[0], dtype=dtype, device=device),
+        torch.zeros(0, dtype=torch.int64, device=device),
+    )
+    groups = list(_groups(blocks, max(HELD_ELEMENTS // logits.shape[-1], 1))) or [[]]  # without rows, gradients are 0
     for group in groups:
-        index, sizes = torch.cat(group), [len(block) for block in group]
+        index, sizes = torch.cat([none, *group]), [len(block) for block in group]
 
         def of(*parts: Tensor, index: Tensor = index, sizes: list[int] = sizes) -> Tensor:
-            places = torch.split(torch.arange(len(index), device=index.device), sizes)
+            places = torch.split(torch.arange(len(index), device=index.device), sizes) if sizes else ()
             rows = LinearLogits(*parts)[index]
             return _Blockwise.apply(rows, lambda rows, at: function(rows, index[at]), places)  # type: ignore[no-any-return, no-untyped-call]
 

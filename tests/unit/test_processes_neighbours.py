@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scud import SCUD
+from scud import SCUD, Masking, Noisy
 from scud.errors import UserError
 from scud.logits import LinearLogits
 from scud.processes import NeighbourGraph, Uniform
@@ -115,6 +115,17 @@ def test_logits_made_where_they_are_needed_give_the_same_loss() -> None:
     for other in losses[1:]:
         for ours, theirs in zip(losses[0], other, strict=True):
             torch.testing.assert_close(theirs, ours, rtol=1e-9, atol=1e-11)
+
+
+def test_a_batch_without_noise_has_gradients_of_0() -> None:
+    for model in (models()[1], Masking(SIZE, p0=random_graph(SIZE, 4, 0)[2])):
+        x0, s = torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.int64)
+        parts = [torch.ones(shape, requires_grad=True) for shape in ((2, 3, 5), (SIZE, 5), (SIZE,))]
+        noisy = Noisy(x0, torch.full((2,), 0.1, dtype=torch.float64), s)
+        for term in (model.integrand, model.reconstruction):
+            values = term(LinearLogits(*parts), x0, noisy)
+            assert float(values.detach().abs().max()) == 0
+            assert all(float(part.abs().max()) == 0 for part in torch.autograd.grad(values.sum(), parts))
 
 
 def test_information_and_prior_of_many_states_are_estimates_of_the_exact_ones() -> None:

@@ -174,32 +174,34 @@ class SparseKernel(Kernel):
         columns, done = walk.start(states, int(counts[0]), dtype)
         return torch.cat([part for _, part in walk.leaving(columns, done, counts)], 1)
 
-    def rows_at(self, states: Tensor, amounts: Tensor) -> Iterator[Tensor]:
-        """K^s[states, :] for states [n] and each of the counts [m], ascending: [n, B] float64, one walk for all of them."""
-        columns, done = self.forward_walk.start(states, 0, torch.float64)
-        for count in self.counts(amounts).tolist():
+    def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
+        counts, place = torch.unique(self.counts(amounts), return_inverse=True)
+        walked = torch.cat(list(self._walked(law.double().unsqueeze(1), counts)), 1).T
+        return (walked + law.sum() * self.jumps[counts].double())[place]
+
+    def divergences(self, p0: Tensor, amounts: Tensor, states: Tensor | None = None) -> Tensor:
+        # Of a row M and the mixture p0 M the jumps are the same: their difference is exact, and so are small divergences.
+        states = torch.arange(self.num_states, device=p0.device) if states is None else states
+        counts, place = torch.unique(self.counts(amounts), return_inverse=True)
+        means = list(self._walked(p0.double().unsqueeze(1), counts))
+        dtype, found = self.jumps.dtype, torch.zeros(len(counts), len(states), dtype=torch.float64, device=p0.device)
+        for part in torch.split(torch.arange(len(states), device=p0.device), block_rows(self.num_states, states)):
+            columns, _ = self.forward_walk.start(states[part], 0, dtype)
+            rows = self._walked(columns, counts)
+            for row, mean, jump, values in zip(rows, means, self.jumps[counts], found, strict=True):
+                mixture = (mean + jump.double().unsqueeze(1)).to(dtype)
+                excess = ((row - mean) / mixture).to(dtype).clamp_min_(-1)
+                values[part] = (mixture.T @ torch.special.xlog1py(1 + excess, excess).sub_(excess)).squeeze(0).double()
+        return found[place].clamp_min_(0)
+
+    def _walked(self, columns: Tensor, counts: Tensor) -> Iterator[Tensor]:
+        """The columns [B, n] after ascending counts [m] of steps along the edges."""
+        done = 0
+        for count in counts.tolist():
             for _ in range(count - done):
                 columns = self.into.times(columns)
             done = count
-            yield columns.T + self.jumps[count].double()
-
-    def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
-        counts = self.counts(amounts).tolist()
-        walk, made = law.double().unsqueeze(1), {}
-        for count in range(max(counts) + 1):
-            made[count] = walk.squeeze(1) + self.jumps[count].double() * law.sum()
-            walk = self.into.times(walk)
-        return torch.stack([made[count] for count in counts])
-
-    def divergences(self, p0: Tensor, amounts: Tensor, states: Tensor | None = None) -> Tensor:
-        states = torch.arange(self.num_states, device=p0.device) if states is None else states
-        counts, place = torch.unique(self.counts(amounts), return_inverse=True)
-        mixture = self.pushed(p0, counts)
-        tiles = []
-        for tile in torch.split(states, block_rows(self.num_states, states)):
-            rows = zip(self.rows_at(tile, counts), mixture, strict=True)
-            tiles.append(torch.stack([_divergence(row, mixed) for row, mixed in rows]))
-        return torch.cat(tiles, 1)[place]
+            yield columns
 
     def draw(self, index: Tensor, amounts: Tensor, generator: torch.Generator | None) -> Tensor:
         """Since the last jump by v, if there was one, a state has walked by A / q alone: how many steps is geometric in q."""
@@ -284,9 +286,3 @@ class _Push(torch.autograd.Function):
         jumps = operator.kernel.jumps[operator.counts].to(upstream[0].dtype)
         walked = operator.walk(upstream[0], operator.kernel.backward_walk)
         return walked.add_((upstream[0] * jumps).sum(-1, keepdim=True)), None
-
-
-def _divergence(rows: Tensor, mixture: Tensor) -> Tensor:
-    """KL(rows || mixture) in nats for laws [n, B] and [B] float64: [n], from terms that are never negative."""
-    ratio = rows / mixture
-    return (torch.xlogy(ratio, ratio) + 1 - ratio) @ mixture

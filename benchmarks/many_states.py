@@ -1,0 +1,160 @@
+"""Noise on a graph of tens of thousands of states: what it costs to make, and its training step over masking's.
+
+States are the size of a WordPiece vocabulary: 30,522 with made-up embeddings of width 384 in clusters of like ones, marginal as
+of words (Zipf's law); 10 neighbours each. The step is that of the transformer "small" (12 blocks of width 256) on 8 x 128 tokens.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.cases import images
+from benchmarks.report import Row, Table
+from benchmarks.steps import TrainingStep
+from benchmarks.timing import compare, fresh_process, held_bytes, peak_bytes
+from scud.data.neighbours import nearest_by_cosine
+from scud.diffusion import SCUD, Diffusion, Masking
+from scud.networks import DiT
+from scud.networks.dit import PRESETS
+from scud.processes import NeighbourGraph, Uniform
+from scud.schedules import Linear, MutualInformation
+from scud.typing import Batch
+
+CPU = torch.device("cpu")
+
+MODELS = {
+    "masking": ("masking", 0.0),
+    "graph": ("graph", 0.0),
+    "graph, reconstruction": ("graph", 1.0),
+    "uniform": ("uniform", 0.0),
+}
+"""What is measured: the noise, and the share of the reconstruction term in the loss."""
+
+CLUSTERS = 2000
+"""Of embeddings, whose points lie about as far from its centre as that is from 0."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the measured work is."""
+
+    num_states: int = 30_522
+    width: int = 384
+    nearest: int = 10
+    batch: int = 8
+    length: int = 128
+    network: str = "small"
+    pairs: int = 5
+
+    @classmethod
+    def quick(cls) -> "Scale":
+        """A size that shows that everything runs, and says nothing about speed."""
+        return cls(num_states=600, width=8, nearest=3, batch=2, length=8, network="tiny", pairs=2)
+
+
+def embeddings(scale: Scale) -> Tensor:
+    """[B, width], always the same."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(CLUSTERS, scale.width, generator=generator)
+    own = torch.randint(CLUSTERS, (scale.num_states,), generator=generator)
+    return centres[own] + torch.randn(scale.num_states, scale.width, generator=generator)
+
+
+def marginal(scale: Scale) -> Tensor:
+    """Zipf's law, [B] float64."""
+    law = 1 / torch.arange(3, scale.num_states + 3, dtype=torch.float64)
+    return law / law.sum()
+
+
+def graph(scale: Scale) -> NeighbourGraph:
+    """The process; edges have rates exp((cosine - 1) / 0.3)."""
+    neighbours, cosines = nearest_by_cosine(
+        embeddings(scale), scale.nearest, torch.zeros(scale.num_states, dtype=torch.bool)
+    )
+    return NeighbourGraph(neighbours, ((cosines.double() - 1) / 0.3).exp(), marginal(scale))
+
+
+def model(name: str, scale: Scale) -> Diffusion:
+    """masking, graph or uniform. The curve of the graph is that of its information, as users have it."""
+    p0 = marginal(scale)
+    if name == "masking":
+        return Masking(scale.num_states, Linear(), p0=p0)
+    process = graph(scale) if name == "graph" else Uniform(scale.num_states)
+    return SCUD(process, MutualInformation(process, p0), p0=p0)
+
+
+def step(name: str, scale: Scale) -> TrainingStep:
+    """The training step of one of MODELS."""
+    noise, reconstruction = MODELS[name]
+    torch.manual_seed(0)
+    network = DiT(scale.num_states, **PRESETS[scale.network]).train()
+    made = model(noise, scale)
+    network.start_at(made.p0)
+    x0 = images(made.p0, (scale.batch, scale.length), torch.Generator().manual_seed(1))
+    return TrainingStep(made, network, Batch(x0), reconstruction)
+
+
+def step_rows(scale: Scale) -> Iterator[Row]:
+    """A row for each of MODELS: seconds and peak memory of a step, over those of masking."""
+    base = step("masking", scale)
+    with fresh_process() as call:
+        call(step_memory, "masking", scale)  # the first time counts what libraries load
+        least = call(step_memory, "masking", scale)
+        for name in MODELS:
+            other = step(name, scale)
+            found = compare(base.full, other.full, CPU, scale.pairs, average=lambda times: sum(times) / len(times))
+            del other
+            most = call(step_memory, name, scale)
+            row: dict[str, object] = {"model": name, "masking, s": found.base, "step, s": found.full}
+            row |= {"step / masking": found.ratio, "±": found.error}
+            yield {**row, "peak, MB": most / 1e6, "peak / masking": most / least if least > 0 else math.nan}
+
+
+def step_memory(name: str, scale: Scale) -> float:
+    """Peak bytes of a training step, with all that it needs: process, network and optimiser."""
+    before = held_bytes(CPU)
+    work = step(name, scale)
+    work.full()
+    return max(peak_bytes(work.full, CPU) for _ in range(3)) - before
+
+
+def cost_rows(scale: Scale) -> Iterator[Row]:
+    """What is made once: seconds of graph and information curve, and the bytes of the tables."""
+    vectors, p0 = embeddings(scale), marginal(scale)
+    began = time.perf_counter()
+    neighbours, cosines = nearest_by_cosine(vectors, scale.nearest, torch.zeros(scale.num_states, dtype=torch.bool))
+    yield {"what": "nearest neighbours, s", "value": time.perf_counter() - began}
+    began = time.perf_counter()
+    process = NeighbourGraph(neighbours, ((cosines.double() - 1) / 0.3).exp(), p0)
+    yield {"what": "process, s", "value": time.perf_counter() - began}
+    began = time.perf_counter()
+    schedule = MutualInformation(process, p0)
+    yield {"what": "information curve, s", "value": time.perf_counter() - began}
+    yield {"what": "its largest standard error, share of H(p0)", "value": schedule.error}
+    began = time.perf_counter()
+    made = SCUD(process, schedule, p0=p0)
+    yield {"what": "model, s", "value": time.perf_counter() - began}
+    tensors = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in made.buffers()}
+    kept = (process.neighbours, process.rates, process.marginal)
+    yield {"what": "tables, MB", "value": (sum(tensors.values()) + sum(part.numel() * 8 for part in kept)) / 1e6}
+
+
+def steps_table(scale: Scale) -> Table:
+    """Training steps."""
+    text = (
+        f"A training step of the transformer {scale.network} on {scale.batch} x {scale.length} tokens of {scale.num_states} "
+        f"states, {scale.pairs} pairs of masking and the other, means; peak memory of three steps, all included."
+    )
+    return Table("many-states", text, list(step_rows(scale)))
+
+
+def costs_table(scale: Scale) -> Table:
+    """What is made once."""
+    text = (
+        f"Noise on the graph of {scale.num_states} embeddings of width {scale.width}, {scale.nearest} neighbours each."
+    )
+    return Table("graph", text, list(cost_rows(scale)))

@@ -1,0 +1,201 @@
+"""Which states are near each other, for noise on a graph: from embeddings, from lists of neighbours, or from contexts.
+
+- A file of an embedding of the states, [B, d] (`.npy`, `.npz`, `.safetensors`): the `nearest` other states by cosine, exact.
+- An `.npz` file of lists: `knn_idx` [B, k] and `knn_cos` [B, k], nearest first, and perhaps `vocab`, the states' names by line.
+- No file: states are near that have the same neighbours in the text. Each state is described by its positive pointwise mutual
+  information with what stands to the left and to the right of it in training data, and compared by cosine.
+
+A neighbour of cosine c has the rate exp((c - 1) / bandwidth). Special tokens, such as [PAD], [unused0] or </s>, have no meaning
+to be near: they have no neighbours, and are nobody's.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scud.errors import fail
+
+if TYPE_CHECKING:
+    from scud.data.source import Source
+
+SPECIAL = re.compile(r"\[[A-Za-z]+\d*\]|<\|?[^<>\s]+\|?>")
+"""What names of special tokens look like."""
+
+ROWS = 1024
+"""States compared with all others at once."""
+
+FEW = 512
+"""States up to which contexts tell enough of each."""
+
+EXAMPLES = 1 << 14
+"""Training examples at once, when contexts are counted."""
+
+_SINGLE = ("embeddings", "embedding", "weight")
+"""Names of the array in a file that has several."""
+
+
+def load_neighbours(path: Path | None, source: "Source", nearest: int, bandwidth: float) -> tuple[Tensor, Tensor]:
+    """Neighbours [B, k] int64, -1 where there is none, and their rates [B, k] float64, for `scud.processes.NeighbourGraph`.
+
+    Args:
+        path: a file as above, or None for contexts.
+        source: the data, whose states they are.
+        nearest: k, the most neighbours of a state.
+        bandwidth: of the rates; > 0.
+
+    Raises:
+        UserError: the file is not as it should be or not about these states, or nearest is too large.
+    """
+    if nearest >= source.num_states:
+        rule = f"be fewer than the {source.num_states} states"
+        raise fail("process.nearest", rule, nearest, f"give at most {source.num_states - 1}")
+    names = names_of(source)
+    special = torch.tensor([bool(SPECIAL.fullmatch(name)) for name in names], dtype=torch.bool)
+    if path is None:
+        found, cosines = nearest_by_cosine(contexts(source), nearest, special)
+    else:
+        arrays = read_arrays(path)
+        if "knn_idx" in arrays:
+            found, cosines = listed(path, arrays, names, nearest)
+        else:
+            found, cosines = nearest_by_cosine(embedding(path, arrays, names), nearest, special)
+    none = special.unsqueeze(1) | special[found.clamp_min(0)]
+    return found.masked_fill(none, -1), ((cosines.double().clamp_max(1) - 1) / bandwidth).exp()
+
+
+def names_of(source: "Source") -> list[str]:
+    """What each state is called, [B]: the entry of a vocabulary, or its number."""
+    entries = getattr(source.tokens, "entries", None)
+    return [str(state) for state in range(source.num_states)] if entries is None else entries()
+
+
+def nearest_by_cosine(vectors: Tensor, nearest: int, excluded: Tensor) -> tuple[Tensor, Tensor]:
+    """The `nearest` rows other than itself of largest cosine with each row, nearest first, and the cosines: [B, k] twice.
+
+    Rows [B] that are excluded are nobody's neighbours. Where fewer than k are left, -1.
+
+    Args:
+        vectors: [B, d], none of them 0.
+        nearest: k.
+        excluded: [B] bool.
+    """
+    unit = torch.nn.functional.normalize(vectors.float())
+    found, cosines = [], []
+    for start in range(0, len(unit), ROWS):
+        likeness = unit[start : start + ROWS] @ unit.T
+        likeness[:, excluded] = -torch.inf
+        likeness.diagonal(start).fill_(-torch.inf)
+        best = likeness.topk(nearest, dim=1)
+        found.append(best.indices.masked_fill(best.values == -torch.inf, -1))
+        cosines.append(best.values)
+    return torch.cat(found), torch.cat(cosines)
+
+
+def contexts(source: "Source") -> Tensor:
+    """Positive pointwise mutual information of every state with its left and its right neighbours in training data, [B, 2 B].
+
+    Raises:
+        UserError: there are more states than contexts tell apart, or the data are no text.
+    """
+    size, train = source.num_states, source.split("train")
+    if size > FEW or source.kind != "text":
+        found = f"{size} states of {source.name}"
+        remedy = "give embeddings or lists of neighbours by --process.neighbours FILE"
+        raise fail("process.neighbours", f"name a file unless the data are text of at most {FEW} states", found, remedy)
+    pairs = torch.zeros(size * size, dtype=torch.float64)
+    for index in torch.split(torch.arange(len(train)), EXAMPLES):
+        x = train.batch(index).x0
+        pairs += torch.bincount((x[:, :-1] * size + x[:, 1:]).flatten(), minlength=size * size)
+    joint = pairs.reshape(size, size) / pairs.sum()
+    expected = joint.sum(1, keepdim=True) * joint.sum(0)
+    information = (joint / expected.clamp_min(1e-300)).clamp_min(1e-300).log().clamp_min(0)
+    both = torch.cat([information.T, information], 1)
+    return torch.where(both.any(1, keepdim=True), both, 1.0)  # a state that never occurs is like no other in particular
+
+
+def read_arrays(path: Path) -> Mapping[str, NDArray[np.generic]]:
+    """The arrays of a file by name; that of a .npy file is called "embeddings".
+
+    Raises:
+        UserError: the file is missing, of another kind, or damaged.
+    """
+    if not path.is_file():
+        raise fail("process.neighbours", "name a file that exists", path, "check the spelling")
+    try:
+        if path.suffix == ".npy":
+            return {"embeddings": np.load(path, allow_pickle=False)}
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return {name: value.float().numpy() for name, value in load_file(path).items()}
+    except Exception as error:  # numpy, zipfile and safetensors raise many kinds for damaged files
+        raise fail(str(path), "be an undamaged file of arrays", f"an error ({error})", "write it again") from error
+    remedy = "write it with numpy.save, numpy.savez or safetensors"
+    raise fail("process.neighbours", "end in .npy, .npz or .safetensors", path, remedy)
+
+
+def embedding(path: Path, arrays: Mapping[str, NDArray[np.generic]], names: list[str]) -> Tensor:
+    """The embedding [B, d] in a file.
+
+    Raises:
+        UserError: there is no such array, it has other rows than there are states, or a row is 0 or not finite.
+    """
+    found = [name for name in _SINGLE if name in arrays] or [name for name in arrays if arrays[name].ndim == 2]
+    if len(found) != 1:
+        rule = "hold one array [B, d], or one called embeddings"
+        raise fail(str(path), rule, f"arrays {', '.join(arrays) or 'of no name'}", "write the embedding alone")
+    values = arrays[found[0]]
+    if values.ndim != 2 or values.shape[0] != len(names) or values.dtype.kind not in "fiu":
+        rule = f"hold one row of numbers for each of the {len(names)} states"
+        remedy = "give the embedding of this vocabulary, special tokens included"
+        raise fail(str(path), rule, f"{values.dtype} of shape {list(values.shape)}", remedy)
+    vectors = torch.from_numpy(values.astype(np.float32))
+    for wrong, what in ((~vectors.isfinite().all(1), "NaN or infinity"), (~vectors.any(1), "only zeros")):
+        rows = [row for row in wrong.nonzero().flatten().tolist() if not SPECIAL.fullmatch(names[row])]
+        if rows:
+            found_there = f"{what} in row {rows[0]} ({names[rows[0]]}), and {len(rows) - 1} more such rows"
+            raise fail(str(path), "hold finite rows that are not 0", found_there, "repair or drop these states")
+    return vectors.nan_to_num(0, 0, 0)
+
+
+def listed(
+    path: Path, arrays: Mapping[str, NDArray[np.generic]], names: list[str], nearest: int
+) -> tuple[Tensor, Tensor]:
+    """The first `nearest` neighbours and cosines of the lists in a file, [B, k] twice.
+
+    Raises:
+        UserError: lists that are missing, too short, of other states, or of another vocabulary.
+    """
+    if "knn_cos" not in arrays:
+        raise fail(str(path), "hold knn_cos beside knn_idx", f"arrays {', '.join(arrays)}", "add the cosines")
+    index, cosines = arrays["knn_idx"], arrays["knn_cos"]
+    if index.shape != cosines.shape or index.ndim != 2 or index.dtype.kind not in "iu" or cosines.dtype.kind != "f":
+        found = f"{index.dtype} {list(index.shape)} and {cosines.dtype} {list(cosines.shape)}"
+        raise fail(str(path), "hold knn_idx [B, k] of integers and knn_cos [B, k]", found, "write them in one shape")
+    if len(index) != len(names):
+        remedy = "give the lists of this vocabulary"
+        raise fail(str(path), f"hold neighbours of the {len(names)} states", f"of {len(index)}", remedy)
+    if nearest > index.shape[1]:
+        raise fail("process.nearest", f"be at most the {index.shape[1]} neighbours in {path}", nearest, "lower it")
+    if "vocab" in arrays:
+        theirs = str(arrays["vocab"]).removesuffix("\n").split("\n")
+        differ = next(
+            (place for place, pair in enumerate(zip(names, theirs, strict=False)) if pair[0] != pair[1]), None
+        )
+        if differ is not None:
+            found = f"{theirs[differ]!r} for {names[differ]!r} at state {differ}"
+            raise fail(str(path), "have the vocabulary of data.tokens", found, "give both of one vocabulary")
+    if not np.isfinite(cosines).all():
+        row = int((~np.isfinite(cosines)).any(1).argmax())
+        raise fail(str(path), "hold finite cosines", f"another in row {row}", "write it again")
+    kept = index[:, :nearest].astype(np.int64), cosines[:, :nearest].astype(np.float64)
+    return torch.from_numpy(kept[0]), torch.from_numpy(kept[1])
