@@ -2,9 +2,9 @@
 
 The input at a position is the embedded evidence of its state. A block is, on features x [batch, length, width],
 
-    x + gate ∘ branch(shift + scale ∘ norm(x)),    branch = self-attention, then an MLP of four times the width,
+    x + gate ∘ branch(shift + (1 + scale) ∘ norm(x)),    branch = self-attention, then an MLP of four times the width,
 
-where gate, shift and scale are linear in the features of the position's own noise level (adaLN). Gates start at 0, so that a
+where gate, shift and scale are linear in the features of the position's own noise level (adaLN). All three start at 0, so that a
 new network is its embedding and its output layer. Attention sees places through rotations of queries and keys (Su et al. 2021,
 arXiv 2104.09864): scores depend on where positions are relative to each other alone, and heads start out looking at their
 neighbours. Positions that are not real are no keys: logits of a sequence do not depend on its padding, nor on what else is in
@@ -42,7 +42,6 @@ LEVEL_WIDTH = 64
 
 ROTARY_BASE = 10_000.0
 """Pairs of features turn by 1 radian per position at the fastest, and by nearly 1 / ROTARY_BASE at the slowest."""
-
 
 NEARNESS = 3.0
 """How firmly heads look at their neighbours at first: length of the pairs in the biases of queries and keys."""
