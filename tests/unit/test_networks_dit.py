@@ -10,7 +10,7 @@ from scud import Masking, Noisy
 from scud.errors import UserError
 from scud.logits import LinearLogits
 from scud.networks import NETWORKS, DiT
-from scud.networks.dit import LARGE_OUTPUT, PRESETS, rotate, rotations
+from scud.networks.dit import LARGE_OUTPUT, PRESETS, Block, places, rotate, rotations
 from scud.typing import Conditioning
 from tests.unit.test_networks import awake
 from tests.unit.test_networks_bytenet import B, models, sequences
@@ -83,7 +83,7 @@ def test_padding_neighbours_in_the_batch_and_a_shift_change_nothing(
 def test_products_of_rotated_vectors_depend_on_the_distance_alone(n: int, m: int, shift: int, width: int) -> None:
     q, k = torch.randn(2, width, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
     length = max(n, m) + shift + 1
-    turns = rotations(length, width, q)
+    turns = rotations(places(length, q), width)
     queries, keys = (rotate(x.expand(length, width), turns) for x in (q, k))
     torch.testing.assert_close(queries[n] @ keys[m], queries[n + shift] @ keys[m + shift])
     torch.testing.assert_close(queries.square().sum(-1), q.square().sum().expand(length))
@@ -92,10 +92,25 @@ def test_products_of_rotated_vectors_depend_on_the_distance_alone(n: int, m: int
 
 def test_far_places_are_told_apart_in_bfloat16() -> None:
     x = torch.ones(1025, 64, dtype=torch.bfloat16)
-    turned = rotate(x, rotations(len(x), 64, x))
+    turned, exact = (rotate(y, rotations(places(len(y), y), 64)) for y in (x, x.double()))
     assert turned.dtype == torch.bfloat16
-    exact = rotate(x.double(), rotations(len(x), 64, x.double()))
     assert float((turned - exact).abs().max()) < 0.01
+
+
+@pytest.mark.parametrize(("width", "heads"), [(128, 4), (192, 3), (768, 12)])
+@torch.no_grad()
+def test_heads_look_at_their_neighbours_at_first(width: int, heads: int) -> None:
+    """Each at another place, most of all there, and by more the further others are, as far as words reach."""
+    query, key, _ = Block(width, heads, 0.0).qkv.bias.unflatten(0, (3, heads, 1, -1)).expand(-1, -1, 41, -1)
+    turns = rotations(places(41, query), width // heads)
+    scores = (rotate(query, turns) @ rotate(key, turns).mT)[:, 20] / (width / heads) ** 0.5
+    offsets = [1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6][:heads]
+    assert (scores.argmax(-1) - 20).tolist() == offsets
+    for offset, score in zip(offsets, scores, strict=True):
+        peak = 20 + offset
+        assert float(score[peak] - score[[peak - 1, peak + 1]].max()) > 0.5
+        assert bool((score[peak : peak + 4].diff() < 0).all())
+        assert bool((score[peak - 3 : peak + 1].diff() > 0).all())
 
 
 @torch.no_grad()
