@@ -5,9 +5,10 @@ from collections.abc import Callable
 from torch import nn
 
 from scud.networks.bytenet import ByteNet
+from scud.networks.dit import DiT
 from scud.networks.unet import UNet
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"bytenet": ByteNet, "unet": UNet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"bytenet": ByteNet, "dit": DiT, "unet": UNet}
 """Networks by the `kind` of their spec."""
 
-__all__ = ["NETWORKS", "ByteNet", "UNet"]
+__all__ = ["NETWORKS", "ByteNet", "DiT", "UNet"]

@@ -1,0 +1,183 @@
+"""DiT for text: a transformer that is told the noise level of every position (Peebles & Xie 2023, arXiv 2212.09748).
+
+The input at a position is the embedded evidence of its state. A block is, on features x [batch, length, width],
+
+    x + gate ∘ branch(shift + scale ∘ norm(x)),    branch = self-attention, then an MLP of four times the width,
+
+where gate, shift and scale are linear in the features of the position's own noise level (adaLN). Gates start at 0, so that a
+new network is its embedding and its output layer. Attention sees places through rotations of queries and keys (Su et al. 2021,
+arXiv 2104.09864): scores depend on where positions are relative to each other alone. Positions that are not real are no keys:
+logits of a sequence do not depend on its padding, nor on what else is in the batch.
+
+Of more than LARGE_OUTPUT states the logits are `scud.logits.LinearLogits`, computed at the positions that are asked for. The
+preset "paper" has 98 million parameters, and 47 million more in the embedding and the output layer of 30,522 states.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from scud.errors import check_distribution, check_in_interval, fail
+from scud.logits import LinearLogits, Logits
+from scud.networks.conditioning import NoiseLevel
+from scud.typing import Conditioning
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"width": 128, "layers": 4, "heads": 4},
+    "small": {"width": 256, "layers": 12, "heads": 4},
+    "medium": {"width": 512, "layers": 12, "heads": 8},
+    "paper": {"width": 768, "layers": 12, "heads": 12},
+}
+"""Sizes by name; without embedding and output layer 1, 11, 45 and 98 million parameters."""
+
+LARGE_OUTPUT = 2048
+"""Largest number of states for which logits are computed at every position."""
+
+LEVEL_WIDTH = 128
+"""Length of the features of a noise level."""
+
+ROTARY_BASE = 10_000.0
+"""Pairs of features turn by 1 radian per position at the fastest, and by nearly 1 / ROTARY_BASE at the slowest."""
+
+
+def rotations(length: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles by which pair i turns at position n, n ROTARY_BASE^(-2 i / width): [length, width / 2] each."""
+    dtype = torch.promote_types(like.dtype, torch.float32)  # bfloat16 does not tell far positions apart
+    place = torch.arange(length, dtype=dtype, device=like.device)
+    speed = ROTARY_BASE ** (-torch.arange(0, width, 2, dtype=dtype, device=like.device) / width)
+    angle = place.unsqueeze(1) * speed
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn the pairs (i, i + width / 2) of x [..., length, width] as `rotations` says; products of two depend on n - m alone."""
+    cos, sin = turns
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
+
+
+class Block(nn.Module):
+    """Attention and MLP on features [batch, length, width]; level [batch, length, LEVEL_WIDTH] modulates both."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.film = modulation(width, 6)
+        self.qkv, self.mix = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, level: Tensor, turns: tuple[Tensor, Tensor], keys: Tensor | None) -> Tensor:
+        scale, shift, gate, mlp_scale, mlp_shift, mlp_gate = self.film(level).chunk(6, dim=-1)
+        h = self.attend(torch.addcmul(shift, self.norm(x), 1 + scale), turns, keys)
+        x = torch.addcmul(x, gate, self.dropout(h))
+        h = self.narrow(F.gelu(self.widen(torch.addcmul(mlp_shift, self.norm(x), 1 + mlp_scale))))
+        return torch.addcmul(x, mlp_gate, self.dropout(h))
+
+    def attend(self, x: Tensor, turns: tuple[Tensor, Tensor], keys: Tensor | None) -> Tensor:
+        """Self-attention over the positions that `keys` [batch, 1, 1, length] allows."""
+        heads = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = rotate(heads[:2], turns)
+        mixed = F.scaled_dot_product_attention(q, k, heads[2], attn_mask=keys)
+        out: Tensor = self.mix(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+def modulation(width: int, parts: int) -> nn.Linear:
+    """Linear layer from the features of a noise level to scales less 1, shifts and gates, which start at 0."""
+    film = nn.Linear(LEVEL_WIDTH, parts * width)
+    nn.init.zeros_(film.weight)
+    nn.init.zeros_(film.bias)
+    return film
+
+
+class DiT(nn.Module):
+    """Transformer denoiser for states [batch, length] of any length.
+
+    Args:
+        num_states: B.
+        width: features per position.
+        layers: blocks of attention and MLP.
+        heads: of attention; each has width / heads features, an even number.
+        dropout: probability behind attention and MLP of every block, in training only.
+        checkpointing: compute a block again in the backward pass instead of keeping what is inside it.
+
+    Raises:
+        UserError: naming the argument that breaks a rule above.
+    """
+
+    def __init__(
+        self,
+        num_states: int,
+        *,
+        width: int = 256,
+        layers: int = 12,
+        heads: int = 4,
+        dropout: float = 0.0,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        check_in_interval("dropout", dropout, 0, 1, "0.1 is usual", open_high=True)
+        for name, value in (("width", width), ("layers", layers), ("heads", heads)):
+            if value < 1:
+                raise fail(name, "be at least 1", value, "256, 12 and 4 are the defaults")
+        if width % (2 * heads):
+            raise fail("width", f"be a multiple of twice the {heads} heads", width, "heads of 32 or 64 are usual")
+        options = {"width": width, "layers": layers, "heads": heads, "dropout": dropout}
+        self._spec = {**options, "checkpointing": checkpointing}
+        self.num_states, self.head_width, self.checkpointing = num_states, width // heads, checkpointing
+        self.embedding = nn.Parameter(torch.randn(num_states, width))
+        self.level = NoiseLevel(LEVEL_WIDTH)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm, self.film = nn.LayerNorm(width, elementwise_affine=False), modulation(width, 2)
+        self.out = nn.Linear(width, num_states)
+        nn.init.zeros_(self.out.weight)
+
+    def spec(self) -> dict[str, Any]:
+        """The registered kind and the constructor's arguments."""
+        return {"kind": "dit", "num_states": self.num_states, **self._spec}
+
+    def start_at(self, p0: Tensor) -> None:
+        """Let a new network, whose output layer has no weights yet, predict p0 [B] everywhere.
+
+        Raises:
+            UserError: p0 is no positive distribution over the states.
+        """
+        check_distribution("p0", p0, self.num_states)
+        with torch.no_grad():
+            self.out.bias.copy_(p0.double().log())
+
+    def forward(self, x_t: Tensor, conditioning: Conditioning) -> Logits:
+        """x_t [batch, length] -> logits [batch, length, B]."""
+        assert conditioning.evidence is not None, "the DiT reads the evidence"
+        x = conditioning.evidence.embed(self.embedding)
+        level = F.silu(self.level(conditioning, x_t))
+        shared = level, rotations(x_t.shape[1], self.head_width, x), allowed_keys(conditioning.mask)
+        for block in self.blocks:
+            if self.checkpointing and self.training:
+                x = checkpoint(block, x, *shared, use_reentrant=False)
+            else:
+                x = block(x, *shared)
+        scale, shift = self.film(level).chunk(2, dim=-1)
+        x = torch.addcmul(shift, self.norm(x), 1 + scale)
+        if self.num_states > LARGE_OUTPUT:
+            return LinearLogits(in_autocast(x), self.out.weight, self.out.bias)
+        logits: Tensor = self.out(x)
+        return logits
+
+
+def allowed_keys(mask: Tensor | None) -> Tensor | None:
+    """Which positions may be attended to [batch, 1, 1, length]: the real ones; all where none is, so that weights are finite."""
+    if mask is None:
+        return None
+    return (mask | ~mask.any(-1, keepdim=True))[:, None, None]
+
+
+def in_autocast(x: Tensor) -> Tensor:
+    """Features in the precision that a linear layer would read them in here."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
