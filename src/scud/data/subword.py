@@ -11,6 +11,7 @@ A WordPiece vocabulary, one entry per line, needs [UNK] and [SEP]. Text is norma
 out and Chinese characters are set apart; if no entry has a capital letter, text is set in lower case without accents.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,8 @@ class Subword(Tokens):
         return {"kind": "subword", "tokenizer": self._tokenizer.to_str()}
 
     def describe(self) -> str:
-        return f"a vocabulary of {self.num_states:,} entries"
+        digest = hashlib.blake2b(self._tokenizer.to_str().encode(), digest_size=4).hexdigest()
+        return f"a vocabulary of {self.num_states:,} entries ({digest})"
 
     def _batch(self, texts: Sequence[str]) -> Any:
         return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)

@@ -54,20 +54,28 @@ def load_text(
         UserError: a file is missing or not as it should be, or is too short.
     """
     path = Path(train)
-    texts = _texts(path)
-    for name, other in (files or {}).items():
-        if other is not None:
-            found = _texts(other)
-            texts[name] = found.get(name, found["train"])
+    texts = {**_texts(path), **_given(files)}
     return _source(path.name.split(".")[0], texts, tokens, length, valid_share, cache)
 
 
 def load_hub_text(
-    name: str, tokens: Tokens, length: int, valid_share: float = 0.05, cache: str | Path | None = None
+    name: str,
+    tokens: Tokens,
+    length: int,
+    *,
+    files: Mapping[str, Path | None] | None = None,
+    valid_share: float = 0.05,
+    cache: str | Path | None = None,
 ) -> Source:
     """Text of a data set of the hub, by a name of `HUB_NAMES` or as `scud.data.tables.hub_tables` takes it; as `load_text`."""
-    texts: dict[str, Path | Table] = dict(hub_tables(HUB_NAMES.get(name, name)))
+    texts = {**hub_tables(HUB_NAMES.get(name, name)), **_given(files)}
     return _source(name.split("/")[-1].split(":")[0], texts, tokens, length, valid_share, cache)
+
+
+def _given(files: Mapping[str, Path | None] | None) -> dict[str, Path | Table]:
+    """The texts of files by split; of a folder that has splits of its own, the one of that name."""
+    found = {name: _texts(path) for name, path in (files or {}).items() if path is not None}
+    return {name: texts.get(name, texts["train"]) for name, texts in found.items()}
 
 
 def _texts(path: Path) -> dict[str, Path | Table]:
