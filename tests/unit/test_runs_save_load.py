@@ -91,7 +91,7 @@ def test_a_network_without_a_spec_is_refused(tmp_path: Path) -> None:
         (('"gaussian"', '"pink"'), "process.kind must be one of blosum62, dense, gaussian, uniform, got 'pink'"),
         (('"mutual_information"', '"sudden"'), "schedule.kind must be one of cosine, linear, mutual_information"),
         (('"scud"', '"skud"'), "diffusion.kind must be one of"),
-        (('"unet"', '"vnet"'), "network.kind must be one of bytenet, unet"),
+        (('"unet"', '"vnet"'), "network.kind must be one of bytenet, dit, unet"),
         (('"bandwidth"', '"breadth"'), "process must have the arguments of its kind"),
         (('"width": 8', '"width": 16'), "layer .* must have the shape"),
         (('"network"', '"netwerk"'), "damaged files"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from scud.data.cache import cached_folder, file_digest
 from scud.data.source import Source
+from scud.data.splits import SPLITS
 from scud.data.tables import Table, hub_tables, parquet_files, parquet_tables
 from scud.data.text_files import check_text_file, file_pieces, table_pieces
 from scud.data.text_store import FORMAT, TextSet, hold_out, write_text
@@ -103,6 +104,7 @@ def _source(
     report = [line for split, text in splits.items() for line in report_of(split, text, tokens)]
     if "valid" not in splits:
         splits["train"], splits["valid"] = hold_out(splits["train"], valid_share)
+    splits = {split: splits[split] for split in SPLITS if split in splits}
     report += [f"{split}: {len(part):,} chunks of {length} {tokens.units}" for split, part in splits.items()]
     return Source(
         name=name,
