@@ -10,7 +10,7 @@ arXiv 2104.09864): scores depend on where positions are relative to each other a
 logits of a sequence do not depend on its padding, nor on what else is in the batch.
 
 Of more than LARGE_OUTPUT states the logits are `scud.logits.LinearLogits`, computed at the positions that are asked for. The
-preset "paper" has 98 million parameters, and 47 million more in the embedding and the output layer of 30,522 states.
+preset "paper" has 89 million parameters, and 47 million more in the embedding and the output layer of 30,522 states.
 """
 
 from typing import Any
@@ -31,12 +31,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "medium": {"width": 512, "layers": 12, "heads": 8},
     "paper": {"width": 768, "layers": 12, "heads": 12},
 }
-"""Sizes by name; without embedding and output layer 1, 11, 45 and 98 million parameters."""
+"""Sizes by name; without embedding and output layer 1, 11, 40 and 89 million parameters."""
 
 LARGE_OUTPUT = 2048
 """Largest number of states for which logits are computed at every position."""
 
-LEVEL_WIDTH = 128
+LEVEL_WIDTH = 64
 """Length of the features of a noise level."""
 
 ROTARY_BASE = 10_000.0
@@ -44,7 +44,7 @@ ROTARY_BASE = 10_000.0
 
 
 def rotations(length: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the angles by which pair i turns at position n, n ROTARY_BASE^(-2 i / width): [length, width / 2] each."""
+    """Cosines and sines of the angles n ROTARY_BASE^(-2 i / width) by which pair i turns at position n, [length, width / 2]."""
     dtype = torch.promote_types(like.dtype, torch.float32)  # bfloat16 does not tell far positions apart
     place = torch.arange(length, dtype=dtype, device=like.device)
     speed = ROTARY_BASE ** (-torch.arange(0, width, 2, dtype=dtype, device=like.device) / width)
@@ -55,18 +55,19 @@ def rotations(length: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
     """Turn the pairs (i, i + width / 2) of x [..., length, width] as `rotations` says; products of two depend on n - m alone."""
     cos, sin = turns
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
+    first, second = x.to(cos.dtype).chunk(2, dim=-1)
+    turned = torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)
+    return torch.cat(turned, dim=-1).to(x.dtype)
 
 
 class Block(nn.Module):
-    """Attention and MLP on features [batch, length, width]; level [batch, length, LEVEL_WIDTH] modulates both."""
+    """Attention and MLP on features [batch, length, width]; level [batch, length, LEVEL_WIDTH] scales, shifts and gates both."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.film = modulation(width, 6)
+        self.film = silent(nn.Linear(LEVEL_WIDTH, 6 * width))
         self.qkv, self.mix = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
@@ -80,19 +81,17 @@ class Block(nn.Module):
 
     def attend(self, x: Tensor, turns: tuple[Tensor, Tensor], keys: Tensor | None) -> Tensor:
         """Self-attention over the positions that `keys` [batch, 1, 1, length] allows."""
-        heads = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = rotate(heads[:2], turns)
-        mixed = F.scaled_dot_product_attention(q, k, heads[2], attn_mask=keys)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        mixed = F.scaled_dot_product_attention(rotate(q, turns), rotate(k, turns), v, attn_mask=keys)
         out: Tensor = self.mix(mixed.transpose(1, 2).flatten(2))
         return out
 
 
-def modulation(width: int, parts: int) -> nn.Linear:
-    """Linear layer from the features of a noise level to scales less 1, shifts and gates, which start at 0."""
-    film = nn.Linear(LEVEL_WIDTH, parts * width)
-    nn.init.zeros_(film.weight)
-    nn.init.zeros_(film.bias)
-    return film
+def silent(layer: nn.Linear) -> nn.Linear:
+    """The layer with weights and biases of 0, as those start whose outputs should not matter at first."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class DiT(nn.Module):
@@ -133,9 +132,9 @@ class DiT(nn.Module):
         self.embedding = nn.Parameter(torch.randn(num_states, width))
         self.level = NoiseLevel(LEVEL_WIDTH)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
-        self.norm, self.film = nn.LayerNorm(width, elementwise_affine=False), modulation(width, 2)
-        self.out = nn.Linear(width, num_states)
-        nn.init.zeros_(self.out.weight)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.film = silent(nn.Linear(LEVEL_WIDTH, 2 * width))
+        self.out = silent(nn.Linear(width, num_states))
 
     def spec(self) -> dict[str, Any]:
         """The registered kind and the constructor's arguments."""
@@ -157,11 +156,9 @@ class DiT(nn.Module):
         x = conditioning.evidence.embed(self.embedding)
         level = F.silu(self.level(conditioning, x_t))
         shared = level, rotations(x_t.shape[1], self.head_width, x), allowed_keys(conditioning.mask)
+        keep = not (self.checkpointing and self.training)
         for block in self.blocks:
-            if self.checkpointing and self.training:
-                x = checkpoint(block, x, *shared, use_reentrant=False)
-            else:
-                x = block(x, *shared)
+            x = block(x, *shared) if keep else checkpoint(block, x, *shared, use_reentrant=False)
         scale, shift = self.film(level).chunk(2, dim=-1)
         x = torch.addcmul(shift, self.norm(x), 1 + scale)
         if self.num_states > LARGE_OUTPUT:

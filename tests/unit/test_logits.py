@@ -1,0 +1,89 @@
+"""`LinearLogits` is the tensor features weightᵀ + bias in every operation that it has, gradients included."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from scud.logits import LinearLogits, all_finite
+
+B, WIDTH = 7, 4
+
+
+def both(*dims: int) -> tuple[LinearLogits, Tensor]:
+    """Logits [*dims, B] that exist on demand, and the tensor that they stand for."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (*dims, WIDTH), (B, WIDTH), (B,)
+    features, weight, bias = (
+        torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for shape in shapes
+    )
+    return LinearLogits(features, weight, bias), features @ weight.T + bias
+
+
+def test_it_is_used_as_the_tensor_is() -> None:
+    logits, tensor = both(3, 5)
+    assert logits.shape == tensor.shape == (3, 5, B)
+    assert logits.dtype == tensor.dtype
+    torch.testing.assert_close(logits.dense(), tensor)
+    rows, same = logits.reshape(-1, B), tensor.reshape(-1, B)
+    assert rows.shape == same.shape == (15, B)
+    torch.testing.assert_close(rows.dense(), same)
+    torch.testing.assert_close(rows.reshape(5, 3, B).dense(), same.reshape(5, 3, B))
+    for index in (torch.tensor([14, 0, 3, 3]), torch.arange(15) % 2 == 0, torch.zeros(0, dtype=torch.long)):
+        torch.testing.assert_close(rows[index], same[index])
+
+
+def test_the_states_stay_the_last_dimension() -> None:
+    logits, _ = both(3, 5)
+    with pytest.raises(AssertionError, match="states stay the last dimension"):
+        logits.reshape(B, 15)
+
+
+def test_gradients_reach_features_weight_and_bias() -> None:
+    """Those of the tensor's rows; positions that were not asked for get none."""
+    logits, tensor = both(3, 5)
+    parts, index = (logits.features, logits.weight, logits.bias), torch.tensor([2, 9, 9])
+    upstream = torch.randn(len(index), B, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    gradients = torch.autograd.grad(logits.reshape(-1, B)[index], parts, upstream)
+    expected = torch.autograd.grad(tensor.reshape(-1, B)[index], parts, upstream)
+    torch.testing.assert_close(gradients, expected)
+    assert all(float(gradient.abs().max()) > 0 for gradient in gradients)
+    asked = gradients[0].reshape(-1, WIDTH).abs().amax(-1) > 0
+    assert asked.nonzero().flatten().tolist() == [2, 9]
+
+
+def test_detached_it_has_the_same_values_and_no_gradient() -> None:
+    logits, tensor = both(3, 5)
+    detached = logits.detach()
+    assert tensor.requires_grad
+    assert not detached.dense().requires_grad
+    assert not detached.reshape(-1, B)[torch.tensor([0])].requires_grad
+    torch.testing.assert_close(detached.dense(), tensor.detach())
+
+
+def test_rows_are_computed_in_the_precision_of_the_features() -> None:
+    logits, tensor = both(3, 5)
+    halved = dataclasses.replace(logits, features=logits.features.to(torch.bfloat16))
+    assert halved.dtype == halved.dense().dtype == halved.reshape(-1, B)[torch.tensor([1])].dtype == torch.bfloat16
+    torch.testing.assert_close(halved.dense().double(), tensor, rtol=0.05, atol=0.05)
+
+
+def test_finite() -> None:
+    """A tensor may hold -inf beside finite entries; of parts, each has to be finite."""
+    logits, tensor = both(3, 5)
+    assert all_finite(logits)
+    assert all_finite(tensor)
+    barred = tensor.detach().clone()
+    barred[0, 0, :-1] = -torch.inf
+    assert all_finite(barred)
+    barred[0, 0, -1] = -torch.inf
+    assert not all_finite(barred), "a row without any possible state"
+    for bad in (torch.nan, torch.inf):
+        broken = tensor.detach().clone()
+        broken[1, 2, 3] = bad
+        assert not all_finite(broken)
+        for name in ("features", "weight", "bias"):
+            part = getattr(logits, name).detach().clone()
+            part.view(-1)[-1] = bad
+            assert not all_finite(dataclasses.replace(logits, **{name: part})), name
