@@ -14,6 +14,7 @@ cache (see `scud.data.cache`):
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 
@@ -103,6 +104,11 @@ class TextSet:
 
     def state_counts(self) -> Tensor:
         """How often each state occurs, up to the largest one, [at most B] int64."""
+        return self._state_counts.clone()
+
+    @cached_property
+    def _state_counts(self) -> Tensor:
+        """Counted once, because of a large text it takes seconds."""
         counts = torch.zeros(0, dtype=torch.int64)
         for chunks in np.array_split(self.chunks, ceil(len(self) * self.length / _SLICE)):
             found = torch.from_numpy(np.bincount(self._states[chunks].ravel(), minlength=len(counts)))
