@@ -139,7 +139,9 @@ def test_bad_text(refuse: Callable[..., str], small: list[str], tmp_path: Path) 
     assert f"{path} must be UTF-8, got byte 0xe9, byte 5 of line 2" in train(b"the cat\nthe \xe9t\xe9\n" * 50)
     said = train(b"the cat\nthe dog\n" * 50)
     assert f"line 2 of {path} must hold the 11 characters" in said
-    assert "got 'd'; give other letters by --data.alphabet, or choose --data.tokens=bytes" in said
+    assert (
+        "got 'd'; correct it, or train with other letters (--data.alphabet) or with bytes (--data.tokens=bytes)" in said
+    )
     assert "hold a chunk of 16 characters or more, got 8 of 8 characters" in train(b"the cat\n")
     assert "give a file by --data.valid" in train(b"the cat sat the c")
     assert "must be text, got binary data" in train(bytes(range(256)))

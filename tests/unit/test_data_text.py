@@ -1,6 +1,7 @@
 """Text on disk: chunks, the extent of what they cover, what is held out, and the cache."""
 
 import gzip
+import os
 import pickle
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from scud.data import TextSet, load_text, text_files
 from scud.data.text_store import Extent, hold_out
-from scud.data.tokens import Bytes, Characters, Tokens
+from scud.data.tokens import Bytes, Characters, Tokens, find_tokens
 from scud.errors import UserError
 from tests.unit.texts import vocabulary
 
@@ -46,7 +47,7 @@ def rows(text: TextSet) -> list[list[int]]:
 
 
 def covered(text: TextSet) -> list[int]:
-    found = text.extent()
+    found = text.text
     return [found.characters, found.bytes, found.words]
 
 
@@ -105,7 +106,7 @@ def check_extent(chunks: TextSet, text: str, borders: list[int]) -> None:
         part = TextSet(chunks.folder, np.array([chunk]))
         words = sum(start <= place < end for place in begins)
         assert covered(part) == [end - start, len(text[start:end].encode()), words]
-    assert chunks.whole == Extent(chunks.whole.states, len(text), len(text.encode()), len(text.split()))
+    assert chunks.whole == Extent(chunks.whole.tokens, len(text), len(text.encode()), len(text.split()))
 
 
 def test_the_extent_of_subword_tokens_is_the_text_up_to_the_next_one(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_a_source_of_text(tmp_path: Path) -> None:
 
 def test_the_report_says_what_is_left_out_and_unknown(tmp_path: Path) -> None:
     text = whole(tmp_path, "the dog\nsat sat", vocabulary(), 5)
-    assert (text.unknown, text.whole.states) == (1, 6)
+    assert (text.unknown, text.whole.tokens) == (1, 6)
     assert load_text(tmp_path / "some.txt", vocabulary(), 5, files={"valid": tmp_path / "some.txt"}).report[:3] == (
         "train: read 15 characters in 4 words as 6 tokens",
         "train: 1 tokens stand for what the vocabulary cannot write",
@@ -172,7 +173,7 @@ def test_parts_batches_and_counts(tmp_path: Path) -> None:
     text = whole(tmp_path, "abcd" * 10, Characters("abcdefg"), 4)
     part = text.part(4)
     assert part.chunks.tolist() == [0, 2, 5, 7]
-    assert part.extent() == Extent(16, 16, 16, 1)
+    assert part.text == Extent(16, 16, 16, 1)
     assert text.part(10) is text
     assert [index.tolist() for index in part.batches(3, 1)] == [[0, 1, 2], [3]]
     assert part.state_counts().tolist() == [4, 4, 4, 4]
@@ -232,3 +233,24 @@ def test_a_damaged_store_is_named(tmp_path: Path) -> None:
             UserError, match=rf"store {text.folder} must be complete.*delete {text.folder} and run again"
         ):
             TextSet(text.folder)
+
+
+# Real data
+
+
+@pytest.mark.skipif("SCUD_DATA" not in os.environ, reason="SCUD_DATA names no folder of real data")
+def test_real_text() -> None:
+    """Verses and a vocabulary of BERT: every word is known, and few tokens are needed for a word."""
+    folder = Path(os.environ["SCUD_DATA"])
+    tokens = find_tokens(str(folder / "bert30522_knn.npz"))
+    assert tokens.num_states == 30_522
+    assert tokens.encode(["Hello, [SEP] World!"])[0].tolist() == [7592, 1010, 1031, 19802, 1033, 2088, 999]
+    source = load_text(folder / "text27_valid.txt.gz", tokens, 128)
+    train, valid = source.split("train"), source.split("valid")
+    assert isinstance(train, TextSet)
+    assert isinstance(valid, TextSet)
+    assert train.unknown == 0
+    read, covered = train.whole, [train.text, valid.text]
+    assert 0 <= read.characters - sum(part.characters for part in covered) < 128 * 20
+    assert read.words - sum(part.words for part in covered) < 128
+    assert 1 < read.tokens / read.words < 1.3

@@ -96,7 +96,7 @@ def test_a_character_without_a_state_is_named_with_file_and_line(
     monkeypatch.setattr("scud.data.text_files.PIECE", 3)
     path = tmp_path / "a.txt"
     path.write_text("ab\nab\nabcd")
-    with pytest.raises(UserError, match=f"line 3 of {re.escape(str(path))} must hold .* got 'c'; give other letters"):
+    with pytest.raises(UserError, match=f"line 3 of {re.escape(str(path))} must hold .* got 'c'; correct it, or train"):
         load_text(path, Characters("ab\n"), 2)
 
 

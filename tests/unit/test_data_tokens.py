@@ -50,7 +50,7 @@ def test_letters_may_be_of_any_script() -> None:
 
 def test_a_character_without_a_state_is_named_with_its_line() -> None:
     piece = Piece("ab\ncd\nhé", "verses.txt", 10)
-    remedy = r"give other letters by --data.alphabet, or choose --data.tokens=bytes"
+    remedy = r"correct it, or train with other letters \(--data.alphabet\) or with bytes"
     with pytest.raises(UserError, match=f"line 13 of verses.txt must hold the 27 characters ' abc.*got 'é'; {remedy}"):
         Characters().read(piece)
 

@@ -136,9 +136,9 @@ def _pieces(text: Path | Table, whole_lines: bool) -> Iterator[Piece]:
 
 def report_of(split: str, text: TextSet, tokens: Tokens) -> list[str]:
     """What reading a text found, a line each."""
-    whole, rest = text.whole, text.whole.states % text.length
+    whole, rest = text.whole, text.whole.tokens % text.length
     read = f"{whole.characters:,} characters in {whole.words:,} words"
-    lines = [f"{split}: read {read}" + ("" if tokens.unit == "char" else f" as {whole.states:,} {tokens.units}")]
+    lines = [f"{split}: read {read}" + ("" if tokens.unit == "char" else f" as {whole.tokens:,} {tokens.units}")]
     if text.unknown:
         lines.append(f"{split}: {text.unknown:,} {tokens.units} stand for what the vocabulary cannot write")
     if rest:

@@ -40,9 +40,9 @@ _SPACES = np.array([chr(code).isspace() for code in range(0x3002)])
 
 @dataclass
 class Extent:
-    """How much text there is: states, characters, bytes of UTF-8, and words, which stand between white space."""
+    """How much text there is: tokens (states), characters, bytes of UTF-8, and words, which stand between white space."""
 
-    states: int = 0
+    tokens: int = 0
     characters: int = 0
     bytes: int = 0
     words: int = 0
@@ -71,7 +71,7 @@ class TextSet:
             states = np.asarray(np.memmap(self.folder / "states.bin", dtype=summary["dtype"], mode="r"))
             self._states = states.reshape(-1, self.length)
             self._borders = np.asarray(np.memmap(self.folder / "borders.bin", dtype="<i8", mode="r")).reshape(-1, 3)
-            complete = len(self._states) == len(self._borders) - 1 == self.whole.states // self.length
+            complete = len(self._states) == len(self._borders) - 1 == self.whole.tokens // self.length
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _damaged(self.folder, f"an error ({error})") from error
         if not complete:
@@ -97,7 +97,8 @@ class TextSet:
         """At most so many of the chunks, spread evenly over the text; always the same ones."""
         return self if len(self) <= most else TextSet(self.folder, self.chunks[np.arange(most) * len(self) // most])
 
-    def extent(self) -> Extent:
+    @property
+    def text(self) -> Extent:
         """How much text these chunks cover."""
         characters, size, words = (self._borders[self.chunks + 1] - self._borders[self.chunks]).sum(axis=0).tolist()
         return Extent(len(self) * self.length, characters, size, words)
@@ -152,19 +153,19 @@ def write_text(folder: Path, *, pieces: Iterator[Piece], tokens: Tokens, length:
             states.write(found.states.astype(dtype).data)
             before, in_word = _measure(piece.text, in_word)
             here = np.array([total.characters, total.bytes, total.words])
-            first = np.arange(-total.states % length, len(found.states), length)  # the first state of each chunk
+            first = np.arange(-total.tokens % length, len(found.states), length)  # the first state of each chunk
             rows = here + before[found.begin[first]]
-            if not total.states:
+            if not total.tokens:
                 rows[:1] = 0  # what comes before the first state is its share too
             borders.write(rows.astype("<i8").data)
             unknown += 0 if tokens.unknown is None else int((found.states == tokens.unknown).sum())
-            total = Extent(total.states + len(found.states), *(here + before[-1]).tolist())
-        whole, rest = divmod(total.states, length)
+            total = Extent(total.tokens + len(found.states), *(here + before[-1]).tolist())
+        whole, rest = divmod(total.tokens, length)
         if not rest:
             borders.write(np.array([total.characters, total.bytes, total.words], dtype="<i8").data)
         states.truncate(whole * length * np.dtype(dtype).itemsize)
     if not whole:
-        found_text = f"{total.states} of {total.characters} characters" if total.characters else "an empty file"
+        found_text = f"{total.tokens} of {total.characters} characters" if total.characters else "an empty file"
         remedy = "give more text, or a smaller --data.length"
         raise fail(name, f"hold a chunk of {length} {tokens.units} or more", found_text, remedy)
     summary = {"length": length, "dtype": dtype, "unknown": unknown, "read": asdict(total)}

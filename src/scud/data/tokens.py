@@ -137,7 +137,7 @@ class Characters(Tokens):
         states = self._codes[code_points(piece.text)].astype(np.int64)
         if len(states) and states.min() < 0:
             wrong = int(np.argmax(states < 0))
-            remedy = "give other letters by --data.alphabet, or choose --data.tokens=bytes, which reads any text"
+            remedy = "correct it, or train with other letters (--data.alphabet) or with bytes (--data.tokens=bytes)"
             rule = f"hold the {self.num_states} characters {self.letters!r} only"
             raise fail(piece.place(wrong), rule, repr(piece.text[wrong]), remedy)
         return States(states, np.arange(len(states)))
