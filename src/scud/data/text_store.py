@@ -55,6 +55,11 @@ class TextSet:
         folder: what `write_text` filled.
         chunks: the numbers of the chunks, [N]; all of them if it is None.
 
+    Attributes:
+        length: states per chunk.
+        whole: how much text was read, also what makes no whole chunk.
+        unknown: how many of its states are the unknown token.
+
     Raises:
         UserError: the folder is not a complete store.
     """
@@ -63,11 +68,8 @@ class TextSet:
         self.folder = Path(folder)
         try:
             summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
-            self.length, self.whole, self.unknown = (
-                int(summary["length"]),
-                Extent(**summary["read"]),
-                summary["unknown"],
-            )
+            self.length, self.unknown = int(summary["length"]), int(summary["unknown"])
+            self.whole = Extent(**summary["read"])
             states = np.asarray(np.memmap(self.folder / "states.bin", dtype=summary["dtype"], mode="r"))
             self._states = states.reshape(-1, self.length)
             self._borders = np.asarray(np.memmap(self.folder / "borders.bin", dtype="<i8", mode="r")).reshape(-1, 3)
