@@ -23,34 +23,45 @@ def _absolute(path: Path | None) -> Path | None:
 class DataConfig(Section):
     """What is modelled."""
 
-    kind: Literal["digits", "images", "sequences"] = Field(
+    kind: Literal["digits", "images", "sequences", "text"] = Field(
         default="digits",
         description="digits: the 8x8 digits that ship with scikit-learn; images: from files, a folder or the Hugging Face hub; "
-        "sequences: FASTA.",
+        "sequences: FASTA; text: from files or the hub.",
     )
     train: Path | None = Field(
         default=None,
         description="images: an .npz file with x_train and perhaps x_valid, x_test: uint8, [N, H, W] or [N, H, W, C]; a folder "
         "of pictures, perhaps one per class, perhaps below train, valid and test; CIFAR-10's binary version; a folder of MNIST's "
         "or downsampled ImageNet's files; a .parquet file or a folder of them. "
-        "sequences: a FASTA file, plain or gzipped, or a UniRef50 folder as published for CARP and EvoDiff.",
+        "sequences: a FASTA file, plain or gzipped, or a UniRef50 folder as published for CARP and EvoDiff. "
+        "text: a .txt or .txt.gz file of UTF-8, or a .parquet file or a folder of them with a column text.",
     )
     hub: str | None = Field(
         default=None,
-        description="images: a data set of the Hugging Face hub to download instead, such as uoft-cs/cifar10, or with a "
-        "configuration owner/name:configuration; needs the extra `hub`.",
+        description="images, text: a data set of the Hugging Face hub to download instead, such as uoft-cs/cifar10, or with a "
+        "configuration owner/name:configuration; of text also lm1b, text8 and wikitext. Needs the extra `hub`.",
     )
-    valid: Path | None = Field(default=None, description="sequences: a FASTA file for validation.")
-    test: Path | None = Field(default=None, description="sequences: a FASTA file for the final test.")
+    valid: Path | None = Field(default=None, description="sequences, text: a file for validation.")
+    test: Path | None = Field(default=None, description="sequences, text: a file for the final test.")
     valid_share: float = Field(
         default=0.05,
         gt=0,
         lt=1,
         description="Share of the training data held out where none are given for validation: of images by a fixed shuffle, of "
-        "sequences by hash.",
+        "sequences by hash, of text in some ten long stretches.",
     )
-    alphabet: str = Field(
-        default="protein", description="sequences: protein, dna, rna, or the letters themselves, such as HP."
+    alphabet: str | None = Field(
+        default=None,
+        description="sequences: protein (by default), dna, rna, or the letters themselves, such as HP; text: the characters, "
+        "by default a space and a to z.",
+    )
+    tokens: str = Field(
+        default="characters",
+        description="text: what a state is: characters, bytes, or a part of a word: a tokenizer.json, or a WordPiece vocabulary "
+        "in a .txt file or under `vocab` in an .npz file, for which the extra `text` is needed.",
+    )
+    length: int = Field(
+        default=256, ge=1, description="text: states per example; chunks of so many are cut from the text."
     )
     min_length: int = Field(default=1, ge=1, description="sequences: shorter ones are left out.")
     max_length: int = Field(default=1024, ge=1, description="sequences: what to do with longer ones is up to `long`.")
@@ -67,17 +78,25 @@ class DataConfig(Section):
 
     _resolve = field_validator("train", "valid", "test")(_absolute)
 
+    @field_validator("tokens")
+    @classmethod
+    def _resolve_tokens(cls, tokens: str) -> str:
+        return tokens if tokens in ("characters", "bytes") else str(_absolute(Path(tokens)))
+
 
 class ProcessConfig(Section):
     """What noise; masking has its own."""
 
-    kind: Literal["gaussian", "uniform", "blosum62", "dense"] = Field(
+    kind: Literal["gaussian", "uniform", "blosum62", "neighbour_graph", "dense"] = Field(
         default="gaussian",
         description="gaussian: near states are likelier; uniform: all are alike; blosum62: amino acids change as in "
-        "evolution; dense: rates from a file.",
+        "evolution; neighbour_graph: tokens of text become near ones; dense: rates from a file.",
     )
-    bandwidth: float = Field(
-        default=0.1, gt=0, description="gaussian: standard deviation of a jump as a fraction of the number of states."
+    bandwidth: float | None = Field(
+        default=None,
+        gt=0,
+        description="gaussian: standard deviation of a jump as a fraction of the number of states, 0.1 by default; "
+        "neighbour_graph: rates are exp((cosine - 1) / bandwidth), 0.3 by default.",
     )
     normalized: bool = Field(
         default=False,
@@ -90,11 +109,20 @@ class ProcessConfig(Section):
     sharpness: float = Field(
         default=1.0, gt=0, description="blosum62: power of the substitution law; below 1 letters become more alike."
     )
+    neighbours: Path | None = Field(
+        default=None,
+        description="neighbour_graph: a .npy, .npz or .safetensors file of an embedding of the states, [B, d], or an .npz file "
+        "of their nearest neighbours, knn_idx and knn_cos [B, k]; by default characters are near whose contexts are alike.",
+    )
+    nearest: int = Field(default=10, ge=1, description="neighbour_graph: neighbours that a state jumps to.")
+    marginal_rate: float = Field(
+        default=0.2, ge=0, description="neighbour_graph: rate of jumps to any state by its share of the training data."
+    )
     generator: Path | None = Field(
         default=None, description="dense: a .npy file of rates [B, B], off-diagonal >= 0, rows that sum to 0."
     )
 
-    _resolve = field_validator("generator")(_absolute)
+    _resolve = field_validator("neighbours", "generator")(_absolute)
 
 
 class ScheduleConfig(Section):
@@ -127,16 +155,26 @@ class DiffusionConfig(Section):
 class NetworkConfig(Section):
     """The denoiser."""
 
-    kind: Literal["unet", "bytenet"] = Field(
-        default="unet", description="unet: a U-Net for images; bytenet: dilated convolutions for sequences."
+    kind: Literal["unet", "bytenet", "dit"] = Field(
+        default="unet",
+        description="unet: a U-Net for images; bytenet: dilated convolutions, for sequences and text; dit: a transformer, for "
+        "these too.",
     )
-    preset: Literal["0.6M", "1M", "3M", "4M", "10M", "12M", "40M", "80M", "600M", "paper"] | None = Field(
+    preset: (
+        Literal["0.6M", "1M", "3M", "4M", "10M", "12M", "40M", "80M", "600M", "tiny", "small", "medium", "paper"] | None
+    ) = Field(
         default=None,
-        description="A size by approximate number of parameters, instead of the options that make it up. unet: 0.6M, 4M, 12M and "
-        "paper; bytenet: 1M, 3M, 10M, 40M, 80M and 600M.",
+        description="A size by name or approximate number of parameters, instead of the options that make it up. unet: 0.6M, 4M, "
+        "12M and paper; bytenet: 1M, 3M, 10M, 40M, 80M and 600M; dit: tiny, small, medium and paper.",
     )
     width: int = Field(default=64, ge=8, multiple_of=8, description="Channels of the features.")
-    layers: int = Field(default=16, ge=1, description="bytenet: residual blocks.")
+    layers: int = Field(default=16, ge=1, description="bytenet, dit: blocks.")
+    heads: int = Field(
+        default=4, ge=1, description="dit: heads of attention; width is a multiple of twice their number."
+    )
+    checkpointing: bool = Field(
+        default=False, description="dit: save memory by computing every block again in the backward pass."
+    )
     hidden: int | None = Field(
         default=None, ge=1, description="bytenet: channels inside a block; half the width by default."
     )

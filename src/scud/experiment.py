@@ -13,10 +13,19 @@ from torch import Tensor, nn
 
 from scud import runs
 from scud.config import Config, DataConfig, NetworkConfig, ProcessConfig, differences, read_config, write_config
-from scud.data import Source, load_digits, load_hub_images, load_images, load_sequences
+from scud.data import (
+    Source,
+    find_tokens,
+    load_digits,
+    load_hub_images,
+    load_hub_text,
+    load_images,
+    load_sequences,
+    load_text,
+)
 from scud.diffusion import Diffusion
 from scud.errors import fail
-from scud.networks import bytenet, unet
+from scud.networks import DiT, bytenet, dit, unet
 from scud.processes.blosum import AMINO_ACIDS
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
@@ -41,18 +50,29 @@ def load_data(config: DataConfig) -> Source:
     """
     if config.kind == "digits":
         return load_digits()
-    if config.kind == "images" and config.hub is not None:
-        if config.train is not None:
-            raise fail("data.train and data.hub", "not be given together", "both", "drop one of them")
-        return load_hub_images(config.hub, config.num_states, config.valid_share)
-    if config.train is None:
-        what = "a file or folder of images" if config.kind == "images" else "a FASTA file"
-        raise fail("data.train", f"name {what}", "nothing", "add --data.train FILE")
+    share, files = config.valid_share, {"valid": config.valid, "test": config.test}
+    hub = None if config.kind == "sequences" else config.hub
+    if hub is not None and config.train is not None:
+        raise fail("data.train and data.hub", "not be given together", "both", "drop one of them")
     if config.kind == "images":
-        return load_images(config.train, config.num_states, config.valid_share)
+        if hub is not None:
+            return load_hub_images(hub, config.num_states, share)
+        return load_images(training_file(config, "a file or folder of images"), config.num_states, share)
+    if config.kind == "text":
+        tokens, length = find_tokens(config.tokens, config.alphabet), config.length
+        if hub is not None:
+            return load_hub_text(hub, tokens, length, files=files, valid_share=share)
+        return load_text(training_file(config, "a text file"), tokens, length, files=files, valid_share=share)
     filters = {"min_length": config.min_length, "max_length": config.max_length, "long": config.long}
-    files = {"valid": config.valid, "test": config.test}
-    return load_sequences(config.train, config.alphabet, files=files, valid_share=config.valid_share, **filters)
+    letters = "protein" if config.alphabet is None else config.alphabet
+    return load_sequences(training_file(config, "a FASTA file"), letters, files=files, valid_share=share, **filters)
+
+
+def training_file(config: DataConfig, what: str) -> Path:
+    """The file that is named for training; raise `UserError` if there is none, saying `what` it should be."""
+    if config.train is None:
+        raise fail("data.train", f"name {what}", "nothing", "add --data.train FILE")
+    return config.train
 
 
 def prepare(config: Config) -> Prepared:
@@ -70,24 +90,31 @@ def prepare(config: Config) -> Prepared:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.seed, Use.INITIAL_WEIGHTS))
         network = runs.build_network(network_spec(config.network, source))
-    if config.training.infill_share and source.dims is not None:
+    if isinstance(network, DiT):
+        network.start_at(source.marginal())
+    if config.training.infill_share and source.kind == "images":
         raise fail("training.infill_share", "be 0 for images", config.training.infill_share, "it is for sequences")
-    if config.training.flips and source.dims is None:
-        raise fail("training.flips", "be False for sequences", True, "it mirrors images")
+    if config.training.flips and source.kind != "images":
+        raise fail("training.flips", f"be False for {source.kind}", True, "it mirrors images")
     return Prepared(source, model, network)
 
 
 def network_spec(config: NetworkConfig, source: Source) -> runs.Spec:
     """What `scud.runs.build_network` makes the configured network of."""
     shared: runs.Spec = {"kind": config.kind, "num_states": source.num_states, "dropout": config.dropout}
-    if (config.kind == "unet") != (source.dims is not None):
-        remedy = "use unet for images and bytenet for sequences"
+    if (config.kind == "unet") != (source.kind == "images"):
+        remedy = "use unet for images, and bytenet or dit for sequences and text"
         raise fail("network.kind", "suit the data", f"{config.kind} for {source.name}", remedy)
-    presets: Mapping[str, runs.Spec] = unet.PRESETS if config.kind == "unet" else bytenet.PRESETS
-    size: runs.Spec = {"width": config.width, "layers": config.layers, "hidden": config.hidden}
+    presets: Mapping[str, runs.Spec] = {"unet": unet, "bytenet": bytenet, "dit": dit}[config.kind].PRESETS
+    size: runs.Spec = {"width": config.width, "layers": config.layers}
     if config.kind == "unet":
         shared |= {"head": config.head, "dims": source.dims}
         size = {"width": config.width, "blocks": config.blocks, "levels": config.levels}
+    elif config.kind == "dit":
+        shared |= {"checkpointing": config.checkpointing}
+        size |= {"heads": config.heads}
+    else:
+        size |= {"hidden": config.hidden}
     if config.preset is not None and config.preset not in presets:
         remedy = "choose one of these, or leave it out and give a width"
         raise fail("network.preset", f"be one of {', '.join(presets)} for {config.kind}", config.preset, remedy)
@@ -99,7 +126,7 @@ def process_spec(config: ProcessConfig, source: Source) -> runs.Spec:
     num_states = source.num_states
     if config.kind == "blosum62":
         if source.alphabet is None or source.alphabet.letters != AMINO_ACIDS:
-            found = source.name if source.alphabet is None else f"letters {source.alphabet.letters}"
+            found = source.kind if source.alphabet is None else f"letters {source.alphabet.letters}"
             remedy = "use --process.kind uniform, or dense with rates of your own"
             raise fail("process.kind", "suit the data: blosum62 is for proteins", found, remedy)
         frequencies = source.marginal() if config.frequencies == "training" else None
@@ -108,8 +135,15 @@ def process_spec(config: ProcessConfig, source: Source) -> runs.Spec:
     if config.kind == "dense":
         return {"kind": "dense", "generator": read_generator(config.generator, num_states)}
     if config.kind == "gaussian":
-        shape = {"bandwidth": config.bandwidth, "normalized": config.normalized}
-        return {"kind": "gaussian", "num_states": num_states, **shape}
+        bandwidth = 0.1 if config.bandwidth is None else config.bandwidth
+        return {"kind": "gaussian", "num_states": num_states, "bandwidth": bandwidth, "normalized": config.normalized}
+    if config.kind == "neighbour_graph":
+        from scud.data.neighbours import load_neighbours
+
+        bandwidth = 0.3 if config.bandwidth is None else config.bandwidth
+        neighbours, rates = load_neighbours(config.neighbours, source, config.nearest, bandwidth)
+        jumps = {"marginal": source.marginal(), "marginal_rate": config.marginal_rate}
+        return {"kind": "neighbour_graph", "neighbours": neighbours, "rates": rates, **jumps}
     return {"kind": config.kind, "num_states": num_states}
 
 
@@ -173,11 +207,10 @@ def train(
         if start.p0 is not None:
             check_same_data(prepared.source, start.p0)
     elif config.init_from is not None:
-        other, letters = runs.load(config.init_from), prepared.source.spec().get("alphabet")
-        if other.data.get("alphabet") != letters:
-            rule = f"be of the data's letters, {letters}" if letters else "be of images"
-            found = other.data.get("alphabet", "images")
-            raise fail("init_from", rule, f"{config.init_from} of {found}", "start from a run of the same letters")
+        other, ours = runs.load(config.init_from), prepared.source.spec()
+        if any(ours.get(name) != other.data.get(name) for name in ("alphabet", "tokens")):
+            found, remedy = runs.describe_states(other.data), "start from a run of the same letters or tokens"
+            raise fail("init_from", f"be of {runs.describe_states(ours)}", f"{config.init_from} of {found}", remedy)
         runs.load_weights(prepared.network, other.network.state_dict(), str(config.init_from))
 
     from scud.training.fit import fit  # loads Lightning, which takes seconds: mistakes are told before that
@@ -214,6 +247,9 @@ def train(
 
 def unit(config: Config) -> metrics.Unit:
     """What the losses of a run are shown in."""
+    if config.data.kind == "text":
+        units: dict[str, metrics.Unit] = {"characters": "bits/char", "bytes": "bits/byte"}
+        return units.get(config.data.tokens, "perplexity")
     return "perplexity" if config.data.kind == "sequences" else "bits/dim"
 
 

@@ -2,12 +2,14 @@
 
 `FOLDER/model/` holds `model.safetensors` (the network's weights, p0, and tensors among the arguments, such as the
 rates of a `Dense` process) and `config.json` (the kind and arguments of process, schedule, diffusion and network, and
-what of the data is needed to use them: the letters and training lengths of sequences). Neither can run code.
+what of the data is needed to use them: the letters and training lengths of sequences, the tokens and length of text). Neither
+can run code.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from scud.data.alphabets import Alphabet, find_alphabet
+from scud.data.source import Kind
+from scud.data.tokens import Tokens, tokens_from_spec
 from scud.diffusion import SCUD, Classical, Diffusion, Elbo, Masking
 from scud.errors import UserError, check_choice, fail
 from scud.files import replacing
@@ -52,12 +56,19 @@ class Run:
     data: Spec = field(default_factory=dict)
 
     @property
+    def kind(self) -> Kind:
+        """What it models."""
+        return "text" if "tokens" in self.data else "sequences" if "alphabet" in self.data else "images"
+
+    @property
     def dims(self) -> tuple[int, ...]:
         """Shape of one example.
 
         Raises:
             UserError: the network takes examples of any shape.
         """
+        if self.kind == "text":
+            return (self.length,)
         if "dims" not in self.config["network"]:
             remedy = "use run.sample_sequences for sequences, or run.model.sample"
             raise fail("network", "say the shape of an example", self.config["network"]["kind"], remedy)
@@ -70,9 +81,27 @@ class Run:
         Raises:
             UserError: the run does not model sequences.
         """
-        if "alphabet" not in self.data:
-            raise fail("run", "model sequences", f"a {self.config['network']['kind']} of images", "give another run")
+        if self.kind != "sequences":
+            raise fail(
+                "run", "model sequences", f"a {self.config['network']['kind']} of {self.kind}", "give another run"
+            )
         return find_alphabet(self.data["alphabet"])
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What the states of the text that it models stand for.
+
+        Raises:
+            UserError: the run does not model text.
+        """
+        if self.kind != "text":
+            raise fail("run", "model text", f"a {self.config['network']['kind']} of {self.kind}", "give another run")
+        return tokens_from_spec(self.data["tokens"])
+
+    @property
+    def length(self) -> int:
+        """States per example of the text that it models."""
+        return int(self.data["length"])
 
     @property
     def length_counts(self) -> Tensor:
@@ -109,10 +138,41 @@ class Run:
         states = sample_sequences(self.model, self.network, drawn, steps, generator=generator, progress=progress)
         return [alphabet.decode(sequence.numpy()) for sequence in states]
 
+    def sample_text(
+        self,
+        num: int,
+        steps: int = 128,
+        *,
+        length: int | None = None,
+        generator: torch.Generator | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> list[str]:
+        """Draw texts of `length` states each; of as many as an example of training has if it is None.
+
+        Raises:
+            UserError: the run does not model text, num is below 1, or the length is not one of 1..run.length.
+        """
+        tokens, length = self.tokens, self.length if length is None else length
+        if num < 1:
+            raise fail("num", "be at least 1", num, "say how many texts to draw")
+        if not 1 <= length <= self.length:
+            remedy = f"the model was trained on {self.length} {tokens.units} at once"
+            raise fail("length", f"lie in 1..{self.length}", length, remedy)
+        lengths = torch.full((num,), length)
+        states = sample_sequences(self.model, self.network, lengths, steps, generator=generator, progress=progress)
+        return [tokens.decode(text.numpy()) for text in states]
+
     def elbo(self, x0: Tensor, mask: Tensor | None = None, **options: Any) -> Elbo:
         """The bound for x0 [batch, *dims], nats per example. Options as in `Diffusion.elbo`: label, generator, u."""
         with torch.no_grad():
             return self.model.elbo(self.network, x0, mask, **options)
+
+
+def describe_states(data: Spec) -> str:
+    """What the states of a run stand for, in words; data as `scud.data.Source.spec` gives it."""
+    if "tokens" in data:
+        return f"text in {tokens_from_spec(data['tokens']).describe()}"
+    return f"sequences of {data['alphabet']}" if "alphabet" in data else "images"
 
 
 def build_model(p0: Tensor, diffusion: Spec, schedule: Spec, process: Spec) -> Diffusion:

@@ -32,7 +32,7 @@ def write_npz(folder: Path, **arrays: Any) -> Path:
 def test_commands_recipes_and_options(refuse: Callable[..., str], tiny: list[str]) -> None:
     assert "choose from train, evaluate, sample" in refuse("tarin")
     assert (
-        "recipe must be one of cifar10, digits, fashion_mnist, images, proteins or a config.yaml, got 'digitz'"
+        "recipe must be one of cifar10, digits, fashion_mnist, images, lm1b, proteins, text, text8 or a config.yaml, got 'digitz'"
         in refuse("train", "digitz")
     )
     assert "name a recipe or a config.yaml" in refuse("train", "--seed", "3")

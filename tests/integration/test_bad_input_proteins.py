@@ -91,7 +91,7 @@ def test_alphabets_processes_and_networks_that_do_not_fit(
     assert "matrix must be one of BLOSUM45" in refuse(
         "train", "proteins", *small, data, "--process.matrix=BLOSUM61", "--out=x"
     )
-    assert "use unet for images and bytenet for sequences" in refuse(
+    assert "use unet for images, and bytenet or dit for sequences and text" in refuse(
         "train", "proteins", *small, data, "--network.kind=unet", "--out=x"
     )
     assert "it is for sequences" in refuse("train", "images", *tiny, "--training.infill-share=0.5", "--out=x")
@@ -170,7 +170,7 @@ def test_weights_for_other_letters(refuse: Callable[..., str], small: list[str],
     path = tmp_path / "other.fasta"
     path.write_text("".join(f">{n}\n{'VWYTSR' * n}\n" for n in range(1, 30)))
     options = ["--data.alphabet=YWVTSRQPNMLKIHGFEDCA", "--process.kind=uniform", f"--data.train={path}", "--out=x"]
-    assert "be of the data's letters, YWVT" in refuse("train", "proteins", *small, *options, f"--init-from={run}")
+    assert "be of sequences of YWVT" in refuse("train", "proteins", *small, *options, f"--init-from={run}")
 
 
 def test_options_that_exclude_each_other_or_go_too_far(

@@ -49,7 +49,7 @@ def test_paths_mean_the_same_in_every_folder() -> None:
         ("difusion: {gamma: 1.0}", "difusion is no option; choose from seed"),
         ("training: {steps: many}", "steps: input should be a valid integer.*got 'many'"),
         ("training: {learning_rate: .nan}", "learning_rate: input should be a finite number"),
-        ("process: {kind: pink}", "kind: input should be 'gaussian', 'uniform', 'blosum62' or 'dense', got 'pink'"),
+        ("process: {kind: pink}", "kind: input should be 'gaussian', 'uniform',.* or 'dense', got 'pink'"),
         ("seed: -1", "seed: input should be greater than or equal to 0, got -1"),
         ("seed: [1", "config must be YAML"),
         ("just words", "config must hold sections of options"),

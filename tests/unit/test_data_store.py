@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from scud.data import ingest
 from scud.data.alphabets import find_alphabet
+from scud.data.cache import default_cache
 from scud.data.ingest import sequence_keys
 from scud.data.sequences import load_sequences
-from scud.data.store import SequenceSet, StoreOptions, build_stores, default_cache
+from scud.data.store import SequenceSet, StoreOptions, build_stores
 from scud.errors import UserError
 from tests.unit.sequences import PROTEIN, save, texts
 

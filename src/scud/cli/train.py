@@ -22,7 +22,8 @@ class Train:
     """
 
     recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
-    """cifar10, digits, fashion_mnist, images, proteins, or a saved config.yaml. The defaults shown are those of the recipe."""
+    """cifar10, digits, fashion_mnist, images, lm1b, proteins, text, text8, or a saved config.yaml.
+    The defaults shown are those of the recipe."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
 

@@ -10,18 +10,17 @@ h_i the first byte of header i and e_i its line end, a byte belongs to a header 
 others, less the white space, are the residues in order, and their number between two headers is a record's length.
 """
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scud.data.alphabets import INVALID, Alphabet
+from scud.data.chunks import read_chunks
 from scud.errors import fail
 from scud.files import replacing
 
@@ -31,8 +30,6 @@ CHUNK = 1 << 22
 COLUMNS = 60
 """Letters per line of a file that is written."""
 
-_GZIP = b"\x1f\x8b"
-_MARK = b"\xef\xbb\xbf"
 _WHITE = b" \t\n\v\f\r"
 _STOP = ord("*")
 _VISIBLE = bytes(byte not in _WHITE for byte in range(256))
@@ -144,7 +141,7 @@ def read_blocks(path: str | Path, alphabet: Alphabet, *, marked: str = "", chunk
         raise fail("marked", "hold no letter of the alphabet", repr("".join(sorted(taken))), "choose other letters")
     table[list(marked.encode("latin-1"))] = alphabet.num_states
     before = 0
-    for line, text in _texts(path, _chunks(path, chunk)):
+    for line, text in _texts(path, read_chunks(path, chunk, "a FASTA file")):
         block = _parse(path, alphabet, table, text, before, line)
         before += len(block.lengths)
         yield block
@@ -232,43 +229,3 @@ def _texts(path: Path, chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
     if not pending:
         raise fail(str(path), "hold at least one record", "an empty file", "give a FASTA file")
     yield line, b"".join(pending)
-
-
-def check_file(path: Path) -> None:
-    """Raise `UserError` unless `path` is a file."""
-    if path.is_dir():
-        raise fail("path", "name a file", f"the folder {path}", "give a FASTA file that is in it")
-    if not path.is_file():
-        raise fail("path", "name a file that exists", path, "check the spelling, or give the full path")
-
-
-def _chunks(path: Path, size: int) -> Iterator[bytes]:
-    """The text of a file with \\n at line ends."""
-    check_file(path)
-    try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == _GZIP
-            raw.seek(0)
-            with gzip.GzipFile(fileobj=raw) if zipped else raw as stream:
-                yield from _unified(path, stream, size)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise fail(
-            str(path), "be an undamaged gzip file", f"an error ({error})", "copy or download it again"
-        ) from error
-    except OSError as error:
-        raise fail(
-            str(path), "be readable", f"an error ({error.strerror})", "check its permissions and disk"
-        ) from error
-
-
-def _unified(path: Path, stream: BinaryIO | gzip.GzipFile, size: int) -> Iterator[bytes]:
-    """Chunks of a stream without byte order mark and with \\n at line ends, none of them empty."""
-    chunk = stream.read(size + len(_MARK)).removeprefix(_MARK)
-    while chunk:
-        if b"\0" in chunk:
-            remedy = "give a FASTA file, plain or compressed with gzip"
-            raise fail(str(path), "be text", "binary data", remedy)
-        while chunk.endswith(b"\r") and (following := stream.read(1)):
-            chunk += following
-        yield chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in chunk else chunk
-        chunk = stream.read(size)

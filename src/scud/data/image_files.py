@@ -18,10 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scud.data.splits import SPLITS
 from scud.errors import UserError, fail
-
-SPLITS = ("train", "valid", "test")
-"""Names of splits."""
 
 _CIFAR_TRAIN = [f"data_batch_{number}.bin" for number in range(1, 6)]
 _CIFAR_TEST = "test_batch.bin"

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from scud.data.image_files import (
-    SPLITS,
     Images,
     is_cifar,
     is_idx,
@@ -26,12 +25,13 @@ from scud.data.image_files import (
     read_npz,
     refuse_pickle,
 )
-from scud.data.picture_tables import parquet_files, read_hub, read_parquet
+from scud.data.picture_tables import read_hub, read_parquet
 from scud.data.pictures import read_folder
 from scud.data.source import Examples, Source
+from scud.data.splits import SPLITS, fixed_shuffle
+from scud.data.tables import parquet_files
 from scud.errors import check_in_interval, fail
 
-_SHUFFLE_SEED = 20250608
 _DIGITS_SIZES = {"train": 1350, "valid": 150, "test": 297}
 _SLICE = 1 << 20
 _FOLDERS: list[tuple[Callable[[Path], object], Callable[[Path], dict[str, Images]]]] = [
@@ -68,7 +68,7 @@ def load_images(path: str | Path, num_states: int, valid_share: float = 0.05) ->
     - CIFAR-10's binary version, as a folder or as cifar-10-binary.tar.gz;
     - a folder of MNIST's or Fashion-MNIST's idx files, gzipped or not;
     - a folder of downsampled ImageNet's train_data_batch_1.npz, … and val_data.npz, or a single one of these;
-    - a `.parquet` file or a folder of them, as the Hugging Face hub has (see `scud.data.picture_tables`);
+    - a `.parquet` file or a folder of them, as the Hugging Face hub has (see `scud.data.tables`);
     - a folder of pictures, perhaps one per class, perhaps below train, valid and test (see `scud.data.pictures`).
 
     Without images for validation, the last `valid_share` (at least one image) of a fixed shuffle of those for training is
@@ -85,7 +85,7 @@ def load_images(path: str | Path, num_states: int, valid_share: float = 0.05) ->
 
 
 def load_hub_images(name: str, num_states: int, valid_share: float = 0.05) -> Source:
-    """Images of a data set of the Hugging Face hub (see `scud.data.picture_tables.read_hub`), otherwise as `load_images`."""
+    """Images of a data set of the Hugging Face hub (see `scud.data.tables.hub_tables`), otherwise as `load_images`."""
     _check_options(num_states, valid_share)
     return _source(name.split("/")[-1], name, read_hub(name), num_states, valid_share, [])
 
@@ -106,7 +106,7 @@ def stratified_split(label: NDArray[np.integer[Any]], sizes: Mapping[str, int]) 
     Each split but the first gets its share of every label by the largest-remainder rule; the first gets what is left.
     Each split is in the order of a fixed shuffle of its own.
     """
-    order = _fixed_shuffle(len(label))
+    order = fixed_shuffle(len(label))
     classes, counts = np.unique(label, return_counts=True)
     others = [_largest_remainder(counts, size) for size in list(sizes.values())[1:]]
     quotas = np.stack([counts - sum(others), *others])
@@ -114,7 +114,7 @@ def stratified_split(label: NDArray[np.integer[Any]], sizes: Mapping[str, int]) 
     for quota, value in zip(quotas.T, classes, strict=True):
         part_of[order[label[order] == value]] = np.repeat(np.arange(len(sizes)), quota)
     members = {name: np.flatnonzero(part_of == part) for part, name in enumerate(sizes)}
-    return {name: index[_fixed_shuffle(len(index))] for name, index in members.items()}
+    return {name: index[fixed_shuffle(len(index))] for name, index in members.items()}
 
 
 def _largest_remainder(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
@@ -123,11 +123,6 @@ def _largest_remainder(counts: NDArray[np.int64], total: int) -> NDArray[np.int6
     missing = total - quotas.sum()
     quotas[np.argsort(-remainders, kind="stable")[:missing]] += 1
     return quotas
-
-
-def _fixed_shuffle(count: int) -> NDArray[np.int64]:
-    """A permutation of 0..count-1. numpy keeps the raw stream of PCG64 for ever, but not what Generator makes of it."""
-    return np.argsort(np.random.PCG64(_SHUFFLE_SEED).random_raw(count), kind="stable")
 
 
 def _check_options(num_states: int, valid_share: float) -> None:
@@ -191,7 +186,7 @@ def _hold_out(where: str, examples: Examples, valid_share: float) -> dict[str, E
     count = len(examples)
     if count < 2:
         raise fail(f"train of {where}", "hold two images or more", "one", "add images, or images for validation")
-    order = torch.from_numpy(_fixed_shuffle(count))
+    order = torch.from_numpy(fixed_shuffle(count))
     valid = min(max(1, round(count * valid_share)), count - 1)
     label = examples.label
     return {

@@ -26,10 +26,8 @@ from numpy.typing import NDArray
 
 from scud.data.alphabets import Alphabet
 from scud.data.fasta import Block, count_bytes
+from scud.data.splits import SPLITS
 from scud.errors import check_choice, check_in_interval, fail
-
-SPLITS = ("train", "valid", "test")
-"""Names of splits; a split's number is its place here."""
 
 NO_SPLIT = 255
 """The number of no split: what is not used."""

@@ -54,6 +54,7 @@ def load_sequences(
         num_states=letters.num_states,
         dims=None,
         splits=splits,
+        kind="sequences",
         alphabet=letters,
         report=tuple(report),
     )

@@ -1,21 +1,25 @@
 """A set of examples, and a source of them: named splits that share a number of states, and a shape or an alphabet.
 
 What training and evaluation ask of a split is `len(split)`, `split.batch(index)`, `split.batches(size, tokens)` and
-`split.state_counts()`; what they ask of a source is `num_states`, `dims`, `split(name)`, `marginal()` and `spec()`. The order
-of examples is fixed; shuffling is the caller's.
+`split.state_counts()`; what they ask of a source is `kind`, `num_states`, `dims`, `split(name)`, `marginal()` and `spec()`. The
+order of examples is fixed; shuffling is the caller's.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from scud.data.alphabets import Alphabet
 from scud.data.store import SequenceSet
+from scud.data.tokens import Tokens
 from scud.errors import check_states, fail
 from scud.typing import Batch, ExampleSet
+
+Kind = Literal["images", "sequences", "text"]
+"""What examples are: images of one shape; sequences of letters, which differ in length; chunks of text of one length."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +76,11 @@ class Source:
     Attributes:
         name: what to call the data set in reports.
         num_states: number of states B; every example holds 0..B-1.
-        dims: shape of one example; None for sequences, which differ in length.
+        dims: shape of one example, of text its length; None for sequences, which differ in length.
         splits: the examples of "train", of "valid" and, where there is one, of "test".
+        kind: what the examples are.
         alphabet: which letters the states stand for, of sequences.
+        tokens: what the states stand for, of text.
         report: what was read, replaced and left out, a line each.
     """
 
@@ -82,7 +88,9 @@ class Source:
     num_states: int
     dims: tuple[int, ...] | None
     splits: Mapping[str, Split]
+    kind: Kind = "images"
     alphabet: Alphabet | None = None
+    tokens: Tokens | None = None
     report: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -90,7 +98,7 @@ class Source:
             self.split(name)
         for name, examples in self.splits.items():
             if not isinstance(examples, Examples):
-                continue  # a store of sequences was checked letter by letter when it was made
+                continue  # a store was checked letter by letter when it was made
             shape = tuple(examples.x.shape[1:])
             if shape != self.dims:
                 raise fail(
@@ -112,8 +120,10 @@ class Source:
         return counts / counts.sum()
 
     def spec(self) -> dict[str, Any]:
-        """What of the data a trained model needs to be used: of sequences, letters and training lengths."""
+        """What of the data a trained model needs to be used: letters and training lengths; of text, tokens and length."""
         train = self.split("train")
+        if self.tokens is not None and self.dims is not None:
+            return {"tokens": self.tokens.spec(), "length": self.dims[0]}
         if self.alphabet is None or not isinstance(train, SequenceSet):
             return {}
         return {"alphabet": self.alphabet.letters, "length_counts": torch.as_tensor(train.length_counts)}

@@ -1,18 +1,14 @@
 """Sequences on disk, read through memory maps.
 
-A FASTA file is read once. What `scud.data.ingest` makes of it is kept in a folder of the cache that is named by a hash of the
-file's content, the options and the alphabet: the same file under another name is not read again, a changed one is. The folder
-is written beside its final place and renamed when it is complete, so an error or an interruption leaves nothing.
+A FASTA file is read once. What `scud.data.ingest` makes of it is kept in the cache (see `scud.data.cache`) for the file's
+content, the options and the alphabet.
 """
 
-import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +18,16 @@ from torch import Tensor
 
 from scud.data.alphabets import Alphabet
 from scud.data.buckets import in_order
-from scud.data.fasta import check_file, read_blocks
-from scud.data.ingest import SPLITS, Assign, StoreOptions, Tally, hash_split, ingest
+from scud.data.cache import cached_folder, file_digest
+from scud.data.chunks import check_file
+from scud.data.fasta import read_blocks
+from scud.data.ingest import Assign, StoreOptions, Tally, hash_split, ingest
+from scud.data.splits import SPLITS
 from scud.data.uniref import folder_files, given_splits
 from scud.errors import UserError, fail
 from scud.typing import Batch
 
-__all__ = ["SequenceSet", "StoreOptions", "build_stores", "default_cache"]
+__all__ = ["SequenceSet", "StoreOptions", "build_stores"]
 
 FORMAT = 1
 """Raised whenever the same file would give another store."""
@@ -161,13 +160,6 @@ class SequencePart:
         return in_order(torch.bincount(self.whole.lengths(self.index)).numpy(), tokens)
 
 
-def default_cache() -> Path:
-    """$SCUD_CACHE, or $XDG_CACHE_HOME/scud, or ~/.cache/scud."""
-    if os.environ.get("SCUD_CACHE"):
-        return Path(os.environ["SCUD_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scud"
-
-
 def build_stores(
     path: str | Path, alphabet: Alphabet, options: StoreOptions | None = None, cache: str | Path | None = None
 ) -> dict[str, SequenceSet]:
@@ -177,7 +169,7 @@ def build_stores(
         path: a FASTA file, plain or gzip, or a folder as `scud.data.uniref` describes, whose own splits are taken.
         alphabet: what letters stand for.
         options: which sequences are kept, and the share held out.
-        cache: folder of stores; `default_cache()` if it is None.
+        cache: folder of stores; `scud.data.cache.default_cache()` if it is None.
 
     Returns:
         "train", and those of "valid" and "test" that have examples.
@@ -186,15 +178,8 @@ def build_stores(
         UserError: the input is wrong, nothing is left for training, or the cache cannot be written.
     """
     path, options = Path(path), options or StoreOptions()
-    cache = default_cache() if cache is None else Path(cache)
-    folder = cache / "sequences" / _key(path, alphabet, options)
-    if not folder.is_dir():
-        try:
-            with _new_folder(folder) as temporary:
-                _read_into(temporary, path, alphabet, options)
-        except OSError as error:
-            remedy = "name another folder in the environment variable SCUD_CACHE"
-            raise fail("the cache", "be a folder with room to write", f"{cache} ({error.strerror})", remedy) from error
+    key = _key(path, alphabet, options)
+    folder = cached_folder("sequences", key, partial(_read_into, path=path, alphabet=alphabet, options=options), cache)
     return {name: SequenceSet(folder / name) for name in SPLITS if (folder / name).is_dir()}
 
 
@@ -224,36 +209,13 @@ def _losses(tally: Tally, options: StoreOptions) -> list[str]:
     return [f"dropped {count:,} {reason}" for reason, count in reasons.items() if count]
 
 
-def _key(path: Path, alphabet: Alphabet, options: StoreOptions) -> str:
-    """What a store is named by."""
-    digests = []
+def _key(path: Path, alphabet: Alphabet, options: StoreOptions) -> list[object]:
+    """What a store depends on."""
     if not path.is_dir():
-        check_file(path)
-    for file in folder_files(path) if path.is_dir() else [path]:
-        try:
-            with file.open("rb") as stream:
-                digests.append(hashlib.file_digest(stream, hashlib.blake2b).hexdigest())
-        except OSError as error:
-            raise fail(str(file), "be readable", f"an error ({error.strerror})", "check its permissions") from error
+        check_file(path, "a FASTA file")
+    digests = [file_digest(file) for file in (folder_files(path) if path.is_dir() else [path])]
     letters = [alphabet.letters, alphabet.unknown, sorted(alphabet.replaced.items())]
-    content = json.dumps([FORMAT, digests, asdict(options), letters])
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place if the block ends without an error."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.is_dir():  # if it is, another process has just read the same file
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return [FORMAT, digests, asdict(options), letters]
 
 
 def _damaged(folder: Path, value: str) -> UserError:

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scud.data.fasta import Block
-from scud.data.ingest import NO_SPLIT, SPLITS
+from scud.data.ingest import NO_SPLIT
+from scud.data.splits import SPLITS
 from scud.errors import UserError, fail
 
 SEQUENCES, MEMBERS, LENGTHS = "consensus.fasta", "splits.json", "lengths_and_offsets.npz"

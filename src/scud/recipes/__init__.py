@@ -7,15 +7,21 @@ from scud.recipes.cifar10 import cifar10
 from scud.recipes.digits import digits
 from scud.recipes.fashion_mnist import fashion_mnist
 from scud.recipes.images import images
+from scud.recipes.lm1b import lm1b
 from scud.recipes.proteins import proteins
+from scud.recipes.text import text
+from scud.recipes.text8 import text8
 
 RECIPES: dict[str, Callable[[], Config]] = {
     "cifar10": cifar10,
     "digits": digits,
     "fashion_mnist": fashion_mnist,
     "images": images,
+    "lm1b": lm1b,
     "proteins": proteins,
+    "text": text,
+    "text8": text8,
 }
 """Recipes by name."""
 
-__all__ = ["RECIPES", "cifar10", "digits", "fashion_mnist", "images", "proteins"]
+__all__ = ["RECIPES", "cifar10", "digits", "fashion_mnist", "images", "lm1b", "proteins", "text", "text8"]

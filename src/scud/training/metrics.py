@@ -29,19 +29,19 @@ class Metrics:
     seconds: float
 
 
-Unit = Literal["bits/dim", "perplexity"]
-"""What people are shown: bits per position, or two to that power."""
+Unit = Literal["bits/dim", "bits/char", "bits/byte", "perplexity"]
+"""What people are shown: bits per position, by what a position is, or two to that power."""
 
 
 def in_unit(bits: float, unit: Unit) -> float:
     """Bits per position in a unit."""
-    return bits if unit == "bits/dim" else 2.0**bits
+    return 2.0**bits if unit == "perplexity" else bits
 
 
 def describe(bits: float, unit: Unit) -> str:
-    """Bits per position as text: "1.692 bits/dim", or "perplexity 6.13"."""
+    """Bits per position as text: "1.692 bits/dim", "1.692 bits/char" or "perplexity 6.13"."""
     value = f"{in_unit(bits, unit):.3f}"
-    return f"{value} bits/dim" if unit == "bits/dim" else f"perplexity {value}"
+    return f"perplexity {value}" if unit == "perplexity" else f"{value} {unit}"
 
 
 COLUMNS = [field.name for field in fields(Metrics)]

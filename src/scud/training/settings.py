@@ -44,7 +44,7 @@ class TrainingConfig(Section):
 
     steps: int = Field(default=1500, ge=1, description="Optimiser steps.")
     batch_size: int = Field(
-        default=64, ge=1, description="Images: examples per step, over all accumulation steps together."
+        default=64, ge=1, description="Images, text: examples per step, over all accumulation steps together."
     )
     batch_tokens: int = Field(
         default=4096,
@@ -55,7 +55,7 @@ class TrainingConfig(Section):
         default=0.0,
         ge=0,
         le=1,
-        description="Sequences: share of examples in which a random part is kept clean, as the surroundings of a gap are.",
+        description="Sequences, text: share of examples in which a random part is kept clean, as what surrounds a gap is.",
     )
     reconstruction: float = Field(
         default=0.0,
@@ -72,7 +72,7 @@ class TrainingConfig(Section):
         default=False, description="Compile the network with torch.compile; on a CPU this needs a C++ compiler."
     )
     accumulate: int = Field(
-        default=1, ge=1, description="Parts a batch is split into to save memory; divides batch_size of images."
+        default=1, ge=1, description="Parts a batch is split into to save memory; divides batch_size."
     )
     learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate of AdamW.")
     warmup: int = Field(default=100, ge=0, description="Steps over which the learning rate rises linearly to its peak.")
