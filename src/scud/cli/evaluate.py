@@ -44,7 +44,7 @@ class Evaluate:
     of images (array x, as samples.npz has them; the data must have class labels) or of texts (samples.npz)."""
 
     batch_size: int = 256
-    """Images at once."""
+    """Images or texts at once."""
 
     batch_tokens: int = 16384
     """Sequences and text: positions at once, padding included."""
@@ -125,6 +125,9 @@ def bound(run: "Run", examples: Any, options: Evaluate, split: str) -> "Evaluati
         real = torch.ones_like(batch.x0, dtype=torch.bool) if batch.mask is None else batch.mask
         return real & ~draw_span(real, options.span, generator)
 
+    size = options.batch_size
+    if run.kind == "text":
+        size = min(size, max(options.batch_tokens // run.length, 1))
     with Progress() as bar:
         task = bar.add_task(f"evaluating {split}", total=1.0)
         return evaluate(
@@ -132,7 +135,7 @@ def bound(run: "Run", examples: Any, options: Evaluate, split: str) -> "Evaluati
             run.network,
             examples,
             repeats=options.repeats,
-            batch_size=options.batch_size,
+            batch_size=size,
             batch_tokens=options.batch_tokens,
             known=None if options.span is None else known,
             seed=options.seed,
