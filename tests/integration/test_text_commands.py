@@ -12,9 +12,9 @@ import pytest
 
 from tests.integration.conftest import Command
 
-WORDS = "in the beginning was word and light shineth darkness comprehended it not there man sent from god whose name john".split()
+WORDS = [word * size for word in ("in", "the", "word", "light", "god", "man", "name", "sent") for size in (1, 2)]
 LENGTH = 24
-KNOWN = "in the word and "
+KNOWN = "in the word god "
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,9 @@ class Report:
             return f"perplexity {result.perplexity:.3f} per {self.position}, 95% interval {low:.3f} to {high:.3f},"
         figures, _ = self.text
         if self.position == "token":
-            token, word = (interval(part, 3) for part in (figures.perplexity_per_token, figures.perplexity_per_word))
+            token, word = (
+                interval(part, ".3f") for part in (figures.perplexity_per_token, figures.perplexity_per_word)
+            )
             return f"perplexity per token {token}, per word {word}, 95% intervals,"
         bits = figures.bits_per_byte if self.position == "byte" else figures.bits_per_character
         return f"{bits.value:.3f} bits/{self.position}, 95% interval {bits.low:.3f} to {bits.high:.3f},"
@@ -70,7 +72,7 @@ class Report:
         if self.text is not None:
             figures, _ = self.text
             for name, label in NAMES.items():
-                table.add_row(label, interval(getattr(figures, name), 4), "")
+                table.add_row(label, interval(getattr(figures, name), ".5g"), "")
         elif self.position is not None:
             low, high = result.perplexity_interval
             table.add_row("perplexity", f"{result.perplexity:.4f} ({low:.4f} to {high:.4f})", "")
@@ -105,9 +107,9 @@ class Report:
             temporary.write_text(json.dumps({**about, **defined(figures)}, indent=2) + "\n", encoding="utf-8")
 
 
-def interval(figure: "Figure", digits: int) -> str:
-    """A figure and its interval in so many decimals."""
-    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+def interval(figure: "Figure", form: str) -> str:
+    """A figure and its interval, each number in this form."""
+    return f"{figure.value:{form}} ({figure.low:{form}} to {figure.high:{form}})"
 
 
 def defined(value: Any) -> Any:
