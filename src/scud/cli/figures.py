@@ -11,14 +11,13 @@ if TYPE_CHECKING:
     from scud.evaluation import Evaluation
     from scud.evaluation.text import Figure, TextCounts, TextFigures
 
-NAMES = {
-    "nats_per_token": "nats per token",
-    "bits_per_character": "bits per character",
-    "bits_per_byte": "bits per byte",
-    "perplexity_per_token": "perplexity per token",
-    "perplexity_per_word": "perplexity per word",
+ROWS = {
+    "bits_per_character": ("bits per character", ".4f"),
+    "bits_per_byte": ("bits per byte", ".4f"),
+    "perplexity_per_token": ("perplexity per token", ".3f"),
+    "perplexity_per_word": ("perplexity per word", ".3f"),
 }
-"""Of the figures of text."""
+"""Figures of text that the table adds: their names, and how their numbers are written."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ class Report:
         table.add_row("gain over independent states", f"{gain:.4f} ± {error:.4f}", saved)
         if self.text is not None:
             figures, _ = self.text
-            for name, label in NAMES.items():
-                table.add_row(label, interval(getattr(figures, name), ".5g"), "")
+            for name, (label, form) in ROWS.items():
+                table.add_row(label, interval(getattr(figures, name), form), "")
         elif self.position is not None:
             low, high = result.perplexity_interval
             table.add_row("perplexity", f"{result.perplexity:.4f} ({low:.4f} to {high:.4f})", "")
