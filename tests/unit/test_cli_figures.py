@@ -55,7 +55,7 @@ def test_table_of_text_says_what_is_counted(capsys: pytest.CaptureFixture[str]) 
         assert line in text
     Report(RESULT, "token").show("test, spans of 20%")
     text = capsys.readouterr().out
-    assert "7.3891 (6.3168 to 8.6432)" in text
+    assert "7.3891 (6.3167 to 8.6434)" in text
     assert "counted" not in text
 
 
