@@ -142,7 +142,7 @@ def test_report_puts_equally_many_tokens_beside_each_other():
     assert len(table) == len(rows) == 18
     assert table["JS from held-out, 2-grams (bits)"].heldout is None
     assert table["JS from held-out, 2-grams (bits)"].samples == report.samples.divergence[1]
-    assert table["share of 3-grams that training text has"].training is None
+    assert table["share of 3-grams found in training text"].training is None
     assert json.loads(json.dumps(rows, allow_nan=False)) == [list(row) for row in rows]
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 ROWS = {
     "bits_per_character": ("bits per character", ".4f"),
     "bits_per_byte": ("bits per byte", ".4f"),
-    "perplexity_per_token": ("perplexity per token", ".3f"),
-    "perplexity_per_word": ("perplexity per word", ".3f"),
+    "perplexity_per_token": ("perplexity per token", ".5g"),
+    "perplexity_per_word": ("perplexity per word", ".5g"),
 }
 """Figures of text that the table adds: their names, and how their numbers are written."""
 
@@ -46,7 +46,7 @@ class Report:
         figures, _ = self.text
         if self.position == "token":
             token, word = (
-                interval(part, ".3f") for part in (figures.perplexity_per_token, figures.perplexity_per_word)
+                interval(part, ".5g") for part in (figures.perplexity_per_token, figures.perplexity_per_word)
             )
             return f"perplexity per token {token}, per word {word}, 95% intervals,"
         bits = figures.bits_per_byte if self.position == "byte" else figures.bits_per_character

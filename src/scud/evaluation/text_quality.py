@@ -101,8 +101,8 @@ class TextQuality:
             values = zip(*(getattr(part, attribute) for part in sets), strict=True)
             rows += [row_of(name.format(n), *row) for n, row in zip(numbers, values, strict=True)]
         last = {
-            "repeated": f"share of {self.spans.repeat}-grams that stand earlier in the same text",
-            "copied": f"share of {self.spans.copy}-grams that training text has",
+            "repeated": f"share of repeated {self.spans.repeat}-grams within a text",
+            "copied": f"share of {self.spans.copy}-grams found in training text",
         }
         return [*rows, *rows_of(last, *sets)]
 
