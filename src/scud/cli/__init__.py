@@ -8,9 +8,9 @@ from scud.errors import UserError
 
 COMMANDS = {
     "train": "train a model by a recipe or a saved config.yaml",
-    "evaluate": "bound the likelihood of held-out data, in bits/dim or perplexity, with its uncertainty",
-    "sample": "draw examples: pictures, or sequences as FASTA",
-    "infill": "redesign parts of sequences, given the rest",
+    "evaluate": "bound the likelihood of held-out data, in bits or perplexity, with its uncertainty",
+    "sample": "draw examples: pictures, sequences as FASTA, or text",
+    "infill": "redesign parts of sequences, or fill gaps in a text, given the rest",
     "score": "bound the log-likelihood of sequences, or compare variants with a wild type",
 }
 

@@ -1,8 +1,5 @@
 """scud evaluate: the bound on the likelihood of held-out data, or the quality of samples beside it."""
 
-import dataclasses
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ from scud.cli.options import Split, check_seed, parse
 from scud.errors import check_in_interval, fail
 
 if TYPE_CHECKING:
+    from scud.cli.figures import Report
     from scud.data import Source
     from scud.evaluation import Evaluation
     from scud.runs import Run
@@ -21,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Bound the likelihood of held-out data: bits/dim of images, perplexity per residue of sequences.
+    """Bound the likelihood of held-out data: bits/dim of images, perplexity per residue of sequences, bits per character and
+    perplexity per token and per word of text.
 
     Shown with its standard error, or a 95% interval, and the bound's two terms. Averaged weights, dropout off. Times are
     drawn from a mixture that covers both ends, stratified over examples and draws; the error is that of the mean over
@@ -38,17 +37,17 @@ class Evaluate:
     """Draws of time and noise per example."""
 
     span: float | None = None
-    """Sequences: bound a random span of this share of each, given the rest, as infilling has it."""
+    """Sequences and text: bound a random span of this share of each example, given the rest, as infilling has it."""
 
     samples: Path | None = None
     """Generated examples to be compared with the split and with training data: a FASTA file of sequences, or an .npz file
-    of images (array x, as samples.npz has them; the data must have class labels)."""
+    of images (array x, as samples.npz has them; the data must have class labels) or of texts (samples.npz)."""
 
     batch_size: int = 256
-    """Images at once."""
+    """Images or texts at once."""
 
     batch_tokens: int = 16384
-    """Sequences: positions at once, padding included."""
+    """Sequences and text: positions at once, padding included."""
 
     seed: int = 0
     """Of all noise."""
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(Evaluate, "evaluate", arguments)
     check_seed(options.seed)
     if options.span is not None:
-        check_in_interval("span", options.span, 0, 1, "0.2 is a fifth of each sequence", open_low=True)
+        check_in_interval("span", options.span, 0, 1, "0.2 is a fifth of each example", open_low=True)
     if options.batch_tokens < 1:
         raise fail("batch_tokens", "be at least 1", options.batch_tokens, "16384 is the default")
 
@@ -76,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
     source = load_data(read_config(files.config).data)
     check_source(run, source)
     split = options.split or ("test" if "test" in source.splits else "valid")
-    examples = source.split(split)
+    examples: Any = source.split(split)
     if options.samples is not None and options.span is not None:
         raise fail("samples and span", "not be given together", "both", "run the command once for each")
     if options.samples is not None:
@@ -84,29 +83,31 @@ def main(arguments: Sequence[str]) -> None:
 
         compare(run, source, split, options.samples, files.quality, options.seed)
         return
-    if options.span is not None and not run.data:
-        raise fail("span", "be given for sequences only", options.span, "leave it out")
-    result = bound(run, examples, options, split)
-    show(result, split, sequences=bool(run.data), span=options.span)
-    name = split if options.span is None else f"{split}-span"
-    target = files.path / f"evaluation-{name}.json"
-    write(target, result, {"split": split, "seed": options.seed, "span": options.span})
-    print(f"wrote {target}: {headline(result, sequences=bool(run.data))} on {split}")
+    if options.span is not None and run.kind == "images":
+        raise fail("span", "be given for sequences and text only", options.span, "leave it out")
+    report = describe(run, bound(run, examples, options, split), None if options.span is not None else examples)
+    report.show(split if options.span is None else f"{split}, spans of {options.span:.0%}")
+    target = files.path / f"evaluation-{split if options.span is None else f'{split}-span'}.json"
+    report.write(target, {"split": split, "seed": options.seed, "span": options.span})
+    print(f"wrote {target}: {report.headline} on {split}")
 
 
 def check_source(run: "Run", source: "Source") -> None:
     """Raise `UserError` unless the data are those the run was trained on."""
     from scud.experiment import check_same_data
 
-    if run.data:
+    remedy = "restore the data file that the run was trained on"
+    if source.kind != run.kind:
+        raise fail("data", f"be {run.kind}, as those of the run", source.kind, remedy)
+    if run.kind == "sequences":
         letters = None if source.alphabet is None else source.alphabet.letters
         if letters != run.data["alphabet"]:
-            rule = f"have the model's letters {run.data['alphabet']}"
-            raise fail("data", rule, letters, "restore the data file that the run was trained on")
-    elif (source.num_states, source.dims) != (run.model.num_states, run.dims):
-        found = f"{source.num_states} states of shape {list(source.dims or ())}"
-        rule = f"have the model's {run.model.num_states} states and shape {list(run.dims)}"
-        raise fail("data", rule, found, "restore the data file that the run was trained on")
+            raise fail("data", f"have the model's letters {run.data['alphabet']}", letters, remedy)
+    elif source.num_states != run.model.num_states or (run.kind == "images" and source.dims != run.dims):
+        rule, found = f"have the model's {run.model.num_states} states", f"{source.num_states} states"
+        if run.kind == "images":
+            rule, found = f"{rule} and shape {list(run.dims)}", f"{found} of shape {list(source.dims or ())}"
+        raise fail("data", rule, found, remedy)
     check_same_data(source, run.model.p0)
 
 
@@ -120,10 +121,13 @@ def bound(run: "Run", examples: Any, options: Evaluate, split: str) -> "Evaluati
     from scud.typing import Batch
 
     def known(batch: Batch, generator: torch.Generator) -> torch.Tensor:
-        assert batch.mask is not None, "sequences are padded"
         assert options.span is not None, "only asked for when there is a span"
-        return batch.mask & ~draw_span(batch.mask, options.span, generator)
+        real = torch.ones_like(batch.x0, dtype=torch.bool) if batch.mask is None else batch.mask
+        return real & ~draw_span(real, options.span, generator)
 
+    size = options.batch_size
+    if run.kind == "text":
+        size = min(size, max(options.batch_tokens // run.length, 1))
     with Progress() as bar:
         task = bar.add_task(f"evaluating {split}", total=1.0)
         return evaluate(
@@ -131,7 +135,7 @@ def bound(run: "Run", examples: Any, options: Evaluate, split: str) -> "Evaluati
             run.network,
             examples,
             repeats=options.repeats,
-            batch_size=options.batch_size,
+            batch_size=size,
             batch_tokens=options.batch_tokens,
             known=None if options.span is None else known,
             seed=options.seed,
@@ -139,49 +143,13 @@ def bound(run: "Run", examples: Any, options: Evaluate, split: str) -> "Evaluati
         )
 
 
-def headline(result: "Evaluation", *, sequences: bool) -> str:
-    """The figure with its uncertainty."""
-    if not sequences:
-        return f"{result.bits_per_dim:.3f} ± {result.bits_per_dim_error:.3f} bits/dim"
-    low, high = result.perplexity_interval
-    return f"perplexity {result.perplexity:.3f} per residue, 95% interval {low:.3f} to {high:.3f},"
+def describe(run: "Run", result: "Evaluation", whole: Any) -> "Report":
+    """What to tell about a bound on a split; `whole` is the split, or None where only spans of its examples were bound."""
+    from scud.cli.figures import Report
+    from scud.cli.texts import POSITIONS
+    from scud.evaluation.text import text_figures
 
-
-def show(result: "Evaluation", split: str, *, sequences: bool, span: float | None) -> None:
-    """Print the bound and its terms."""
-    from rich.console import Console
-    from rich.table import Table
-
-    per = "nats per residue" if sequences else "bits/dim"
-    unit = math.log(2) if sequences else 1.0
-    table = Table(split if span is None else f"{split}, spans of {span:.0%}", per, "nats per example")
-    for name, nats in (("diffusion term", result.diffusion), ("prior term", result.prior)):
-        table.add_row(name, f"{result.term_bits_per_dim(nats) * unit:.4f}", f"{nats:.3f}")
-    figure = f"{result.bits_per_dim * unit:.4f} ± {result.bits_per_dim_error * unit:.4f}"
-    table.add_row("bound", figure, f"{result.total:.3f}")
-    gain, error = (nats / math.log(2) * unit for nats in (result.gain, result.gain_error))
-    table.add_row(
-        "gain over independent states", f"{gain:.4f} ± {error:.4f}", f"{result.independent - result.total:.3f}"
-    )
-    if sequences:
-        low, high = result.perplexity_interval
-        table.add_row("perplexity", f"{result.perplexity:.4f} ({low:.4f} to {high:.4f})", "")
-    Console().print(table)
-
-
-def write(target: Path, result: "Evaluation", about: dict[str, Any]) -> None:
-    """Write the figures as JSON, which has no NaN and no infinity: null in their place (one example has no error)."""
-    from scud.files import replacing
-
-    figures = {
-        "bits_per_dim": result.bits_per_dim,
-        "bits_per_dim_error": result.bits_per_dim_error,
-        "perplexity": result.perplexity,
-        "gain": result.gain,
-        **dataclasses.asdict(result),
-    }
-    numbers = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-    interval = [value if math.isfinite(value) else None for value in result.perplexity_interval]
-    content = {**about, **numbers, "perplexity_interval": interval}
-    with replacing(target) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if run.kind != "text":
+        return Report(result, "residue" if run.kind == "sequences" else None)
+    text = None if whole is None else (text_figures(result, whole.text), whole.text)
+    return Report(result, POSITIONS[run.tokens.unit], text)

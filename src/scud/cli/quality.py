@@ -1,17 +1,24 @@
 """scud evaluate --samples: generated examples beside held-out and training data."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scud.errors import fail
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from scud.data import Source
     from scud.evaluation.report import Row
     from scud.runs import Run
+    from scud.typing import ExampleSet
+
+AT_ONCE = 4096
+"""Texts read at once."""
 
 
 def compare(run: "Run", source: "Source", split: str, samples: Path, target: Path, seed: int) -> None:
@@ -21,7 +28,10 @@ def compare(run: "Run", source: "Source", split: str, samples: Path, target: Pat
 
     from scud.files import replacing
 
-    rows = (sequence_rows if run.data else image_rows)(run, source, split, samples, seed)
+    if run.kind == "text":
+        rows = text_rows(run, source, split, samples)
+    else:
+        rows = (sequence_rows if run.kind == "sequences" else image_rows)(run, source, split, samples, seed)
     table = Table("measure", "samples", split, "training")
     for row in rows:
         table.add_row(row.measure, *("" if value is None else shown(value) for value in row[1:]))
@@ -30,7 +40,7 @@ def compare(run: "Run", source: "Source", split: str, samples: Path, target: Pat
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["measure", "samples", split, "training"])
         writer.writerows(rows)
-    kind = "sequences" if run.data else "images"
+    kind = "texts" if run.kind == "text" else run.kind
     print(f"wrote {target}: {rows[0].samples} {kind} of {samples} beside {split} and training data")
 
 
@@ -53,6 +63,27 @@ def sequence_rows(run: "Run", source: "Source", split: str, samples: Path, seed:
     drawn = SequenceArray.from_list([record.codes for record in records])
     with Console().status("comparing with training data"):
         return sequence_quality(drawn, stored(split), stored("train"), run.model.num_states, seed=seed).rows()
+
+
+def text_rows(run: "Run", source: "Source", split: str, samples: Path) -> list["Row"]:
+    """How the texts of an .npz file of states compare."""
+    import numpy as np
+    from rich.console import Console
+
+    from scud.cli.texts import read_states
+    from scud.evaluation.text_quality import SPANS, text_quality
+
+    drawn, train = read_states(samples), source.split("train")
+    heldout, training = (np.concatenate([*states(part)]) for part in (source.split(split), train.part(len(drawn))))
+    with Console().status("comparing with training data"):
+        spans = SPANS[run.tokens.unit]
+        return text_quality(drawn, heldout, training, states(train), run.model.num_states, spans).rows()
+
+
+def states(examples: "ExampleSet") -> Iterator["NDArray[np.int64]"]:
+    """The states of texts [n, length], in parts."""
+    for index in examples.batches(AT_ONCE, AT_ONCE * 256):
+        yield examples.batch(index).x0.numpy()
 
 
 def image_rows(run: "Run", source: "Source", split: str, samples: Path, seed: int) -> list["Row"]:

@@ -1,4 +1,4 @@
-"""scud sample: new examples, as pictures or as FASTA."""
+"""scud sample: new examples, as pictures, FASTA or text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +32,9 @@ AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw new examples: sequences to samples.fasta; or images, their pixels (samples.npz, array x), a grid of them
-    (samples.png) and an animation of how they came to be (denoising.gif)."""
+    """Draw new examples: sequences to samples.fasta; texts to samples.txt, with a line of ten dashes between two of them, and
+    their states to samples.npz (array x); or images, their pixels (samples.npz, array x), a grid of them (samples.png) and an
+    animation of how they came to be (denoising.gif)."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
@@ -45,7 +46,8 @@ class Sample:
     """Calls of the network; more are closer to the model's own law."""
 
     length: str | None = None
-    """Sequences: a length or a range of them, such as 80-120; the lengths of the training data by default."""
+    """Sequences: a length or a range of them, such as 80-120; the lengths of the training data by default. Text: a number of
+    positions, up to and by default that of a training example."""
 
     out: Path | None = None
     """Folder for what is drawn; RUN/samples by default."""
@@ -72,12 +74,15 @@ def main(arguments: Sequence[str]) -> None:
     from scud.training.files import RunFolder
 
     run = runs.load(options.run, options.device)
-    if lengths is not None and not run.data:
-        raise fail("length", "be given for sequences only", options.length, "images have the size of those in training")
+    if lengths is not None and run.kind == "images":
+        remedy = "images have the size of those in training"
+        raise fail("length", "be given for sequences and text only", options.length, remedy)
     generator = torch.Generator(run.model.p0.device).manual_seed(options.seed)
     folder = options.out or RunFolder(options.run).samples
-    if run.data:
+    if run.kind == "sequences":
         write_sequences(run, options, lengths, folder, generator)
+    elif run.kind == "text":
+        draw_texts(run, options, lengths, folder, generator)
     else:
         draw_pictures(run, options, folder, generator)
 
@@ -104,6 +109,38 @@ def write_sequences(
     write_fasta(target, ((f"sample_{number}", text) for number, text in enumerate(drawn, 1)))
     sizes = sorted(map(len, drawn))
     print(f"wrote {target}: {len(drawn)} sequences of length {sizes[0]} to {sizes[-1]} by {options.steps} steps")
+
+
+def draw_texts(
+    run: "Run", options: Sample, lengths: tuple[int, int] | None, folder: Path, generator: "torch.Generator"
+) -> None:
+    """Draw texts and write samples.npz and samples.txt."""
+    import torch
+    from rich.progress import Progress
+
+    from scud.cli.texts import POSITIONS, write_states, write_texts
+    from scud.samplers import sample_sequences
+
+    first, last = lengths or (run.length, run.length)
+    if not 1 <= first == last <= run.length:
+        remedy = "leave it out for the length of training examples"
+        raise fail("length", f"be one number in 1..{run.length} for text", options.length, remedy)
+    with Progress() as bar:
+        task = bar.add_task("sampling", total=1.0)
+        drawn = sample_sequences(
+            run.model,
+            run.network,
+            torch.full((options.num,), last),
+            options.steps,
+            generator=generator,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    x = torch.stack(drawn).numpy()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_states(folder / "samples.npz", x, run.model.num_states)
+    write_texts(folder / "samples.txt", [run.tokens.decode(states) for states in x])
+    size = f"{last} {POSITIONS[run.tokens.unit]}s each"
+    print(f"wrote {folder}: samples.npz and samples.txt, {len(x)} texts of {size} by {options.steps} steps")
 
 
 def draw_pictures(run: "Run", options: Sample, folder: Path, generator: "torch.Generator") -> None:

@@ -198,6 +198,13 @@ def divergence(p_counts: NDArray[np.integer], q_counts: NDArray[np.integer]) -> 
     return min(max(float(nats) / math.log(2), 0.0), 1.0)
 
 
+def divergence_gradient(counts: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+    """g_x - sum_y p_y g_y for every k-mer: what one more of it in `counts` adds to JS, times the number of all of them."""
+    p, q = counts / counts.sum(), others / others.sum()
+    gradient = np.log2(np.divide(2 * p, p + q, out=np.ones_like(p), where=p > 0)) / 2
+    return np.asarray(gradient - p @ gradient)
+
+
 def kmer_divergence(p: SequenceArray, q: SequenceArray, k: int, num_states: int) -> tuple[float, float]:
     """JS of the k-mers of two sets and its standard error, bits; the error is NaN where a set is a single sequence."""
     p_counts, q_counts = kmer_counts(p, k, num_states), kmer_counts(q, k, num_states)
@@ -215,11 +222,10 @@ def _variance(
     size, total = len(sequences), counts.sum()
     if size == 1:
         return math.nan
-    p, q = counts / total, others / others.sum()
-    gradient = np.log2(np.divide(2 * p, p + q, out=np.ones_like(p), where=p > 0)) / 2
+    gradient = divergence_gradient(counts, others)
     shift = np.zeros(size)
     for owner, kmers in owned_kmers(sequences, k, num_states):
-        shift += np.bincount(owner, weights=gradient[kmers] - p @ gradient, minlength=size)
+        shift += np.bincount(owner, weights=gradient[kmers], minlength=size)
     return float(np.square(shift / total).sum() * size / (size - 1))
 
 

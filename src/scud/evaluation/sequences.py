@@ -6,13 +6,16 @@ streamed past it in chunks, and every equal value is verified letter by letter, 
 Unknown letters (code B) keep their place, but are part of no k-mer and no match.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scud.errors import fail
+
+Codes = NDArray[np.unsignedinteger]
+"""States as they are kept: a byte each where there are at most 255 of them."""
 
 CHUNK = 1 << 18
 """Windows at once: they fit the cache."""
@@ -36,12 +39,15 @@ class SequenceArray:
         UserError: offsets are not those of N sequences of at least one letter each.
     """
 
-    codes: NDArray[np.uint8]
+    codes: Codes
     offsets: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if self.codes.dtype != np.uint8 or self.codes.ndim != 1:
-            raise TypeError(f"codes must be uint8 [total], got {self.codes.dtype} {list(self.codes.shape)}")
+        if self.codes.dtype.kind != "u" or self.codes.ndim != 1:
+            found = f"{self.codes.dtype} {list(self.codes.shape)}"
+            raise TypeError(
+                f"codes must be unsigned integers [total], such as uint8, got {found}; convert with .astype"
+            )
         if not len(self.offsets) or self.offsets[0] != 0 or self.offsets[-1] != len(self.codes):
             rule = f"run from 0 to the number of codes, {len(self.codes)}"
             raise fail("offsets", rule, self.offsets.tolist()[:: max(1, len(self.offsets) - 1)], "use from_list")
@@ -58,6 +64,12 @@ class SequenceArray:
         if len(codes) and (codes.min() < 0 or codes.max() > 255):
             raise fail("codes", "lie in 0..255", f"{codes.min()}..{codes.max()}", "check the alphabet")
         return cls(codes.astype(np.uint8), offsets)
+
+    @classmethod
+    def from_rows(cls, rows: NDArray[np.integer], num_states: int) -> "SequenceArray":
+        """The rows of rows [N, length], all states known, in the smallest numbers that hold B too."""
+        offsets = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
+        return cls(rows.astype(np.min_scalar_type(num_states)).ravel(), offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -110,30 +122,44 @@ def find_matches(
 
     A query shorter than that has none. Memory grows with the queries, and by a byte per letter of the training data.
     """
+    matched = np.zeros(len(queries), dtype=np.bool_)
+    place, found = find_windows(queries, [training], num_states, match)
+    matched[_owners(queries)[place[found]]] = True
+    return matched
+
+
+def find_windows(
+    queries: SequenceArray, training: Iterable[SequenceArray], num_states: int, match: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The windows of `match` known letters of the queries: their places [n], and whether a training sequence has each [n].
+
+    Training sequences may come in parts, of which one at a time is needed. Places are those of all sequences end to end, with a
+    place between any two.
+    """
     if match < 1:
         raise fail("match", "be at least 1", match, "20 is usual for proteins")
-    text, matched = _separated(queries, num_states), np.zeros(len(queries), dtype=np.bool_)
-    generator = np.random.default_rng(0)
+    text, generator = _separated(queries, num_states), np.random.default_rng(0)
     while True:  # until no two different windows of the queries share a hash; about once in 10^6 they do
         base = int(generator.integers(1 << 62)) * 2 + 1
         windows = list(_windows(text, match, base, num_states))
         if not windows:
-            return matched
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)
         place, hashes = (np.concatenate(part) for part in zip(*windows, strict=True))
         keys, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
         if _equal(text, place, text, place[first][inverse], match).all():
             break
     leading, shift = np.zeros(1 << FILTER_BITS, dtype=np.bool_), np.uint64(64 - FILTER_BITS)
     leading[keys >> shift] = True
-    source, found = _separated(training, num_states), np.zeros(len(keys), dtype=np.bool_)
-    for start, values in _windows(source, match, base, num_states):
-        maybe = np.flatnonzero(leading[values >> shift])
-        key = np.minimum(np.searchsorted(keys, values[maybe]), len(keys) - 1)
-        hit = keys[key] == values[maybe]
-        start, key = start[maybe[hit]], key[hit]
-        found[key[_equal(source, start, text, place[first[key]], match)]] = True
-    matched[_owners(queries)[place[found[inverse]]]] = True
-    return matched
+    found = np.zeros(len(keys), dtype=np.bool_)
+    for part in training:
+        source = _separated(part, num_states)
+        for start, values in _windows(source, match, base, num_states):
+            maybe = np.flatnonzero(leading[values >> shift])
+            key = np.minimum(np.searchsorted(keys, values[maybe]), len(keys) - 1)
+            hit = keys[key] == values[maybe]
+            start, key = start[maybe[hit]], key[hit]
+            found[key[_equal(source, start, text, place[first[key]], match)]] = True
+    return place, found[inverse]
 
 
 def find_copies(queries: SequenceArray, training: SequenceArray) -> NDArray[np.bool_]:
@@ -143,7 +169,7 @@ def find_copies(queries: SequenceArray, training: SequenceArray) -> NDArray[np.b
     return np.array([text in copied for text in queries.texts()], dtype=np.bool_)
 
 
-def _separated(sequences: SequenceArray, num_states: int) -> NDArray[np.uint8]:
+def _separated(sequences: SequenceArray, num_states: int) -> Codes:
     """[total + N] the codes with an unknown letter after each sequence, so that no known window spans two."""
     return np.insert(sequences.codes, sequences.offsets[1:], num_states)
 
@@ -154,7 +180,7 @@ def _owners(sequences: SequenceArray) -> NDArray[np.int64]:
 
 
 def _windows(
-    text: NDArray[np.uint8], width: int, base: int, unknown: int, at_least: int = 0
+    text: Codes, width: int, base: int, unknown: int, at_least: int = 0
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint64]]]:
     """In chunks of at least this size, the starts [n] of the windows of known letters and their polynomials [n]."""
     chunk = max(CHUNK, at_least)
@@ -165,7 +191,7 @@ def _windows(
         yield start + known, _polynomials(part, width, base)[known]
 
 
-def _polynomials(text: NDArray[np.uint8], width: int, base: int) -> NDArray[np.uint64]:
+def _polynomials(text: Codes, width: int, base: int) -> NDArray[np.uint64]:
     """sum_j c_(i+j) a^(width-1-j) mod 2^64 of every window, [len - width + 1], by doubling the width."""
     if width == 1:
         return text.astype(np.uint64)
@@ -176,7 +202,7 @@ def _polynomials(text: NDArray[np.uint8], width: int, base: int) -> NDArray[np.u
 
 
 def _equal(
-    a: NDArray[np.uint8], starts_a: NDArray[np.int64], b: NDArray[np.uint8], starts_b: NDArray[np.int64], width: int
+    a: Codes, starts_a: NDArray[np.int64], b: Codes, starts_b: NDArray[np.int64], width: int
 ) -> NDArray[np.bool_]:
     """[n] whether the windows of a and b at these starts [n] hold the same letters."""
     same = np.ones(len(starts_a), dtype=np.bool_)

@@ -68,10 +68,9 @@ class RunFolder:
     def written(self) -> list[Path]:
         """Every file that commands write here, there or not."""
         model = [self.model / "model.safetensors", self.model / "config.json"]
-        samples = [
-            self.samples / name
-            for name in ("samples.png", "samples.npz", "denoising.gif", "samples.fasta", "infilled.fasta")
-        ]
+        pictures, letters = ("samples.png", "denoising.gif"), ("samples.fasta", "infilled.fasta")
+        names = ("samples.npz", "samples.txt", "infilled.txt", *pictures, *letters)
+        samples = [self.samples / name for name in names]
         single = [
             self.config,
             self.metrics,
