@@ -23,6 +23,7 @@ from scud.data import (
     load_sequences,
     load_text,
 )
+from scud.data.neighbours import load_neighbours
 from scud.diffusion import Diffusion
 from scud.errors import fail
 from scud.networks import DiT, bytenet, dit, unet
@@ -138,8 +139,6 @@ def process_spec(config: ProcessConfig, source: Source) -> runs.Spec:
         bandwidth = 0.1 if config.bandwidth is None else config.bandwidth
         return {"kind": "gaussian", "num_states": num_states, "bandwidth": bandwidth, "normalized": config.normalized}
     if config.kind == "neighbour_graph":
-        from scud.data.neighbours import load_neighbours
-
         bandwidth = 0.3 if config.bandwidth is None else config.bandwidth
         neighbours, rates = load_neighbours(config.neighbours, source, config.nearest, bandwidth)
         jumps = {"marginal": source.marginal(), "marginal_rate": config.marginal_rate}
