@@ -1,6 +1,6 @@
 """The models on text: same transformer and steps, the bound on validation text, and samples.
 
-    python -m benchmarks.text_table characters DATA [--out runs/text-characters] [--steps 1100] [--seeds 0 1] [--workers 2]
+    python -m benchmarks.text_table characters DATA [--out runs/text-characters] [--steps 900] [--seeds 0 1] [--workers 2]
     python -m benchmarks.text_table words DATA
 
 DATA is a folder. characters: text27_train.txt.gz and text27_valid.txt.gz, in a space and a to z. words: kjv.txt.gz, of which a
@@ -8,8 +8,8 @@ part is held out, and bert30522_knn.npz, a vocabulary of 30,522 entries with the
 
 Each run is kept in its own folder under OUT; one that is finished is not trained again, one that was cut short is resumed. When
 a run has been evaluated its row is written to OUT/rows.csv, and what is there is not done again. OUT/MODEL-SEED.txt holds
-samples of the first seed. The bound is over the whole validation split; the interval covers which chunks are in it and which noise
-was drawn.
+samples of the first seed. The bound is over the whole validation split; the interval covers which chunks are in it, and which
+noise was drawn.
 
 The graph of characters: each letter moves to the three whose neighbours in the text are most like its own, so that vowels turn
 into vowels and consonants into like consonants first, and a word keeps its shape longest.
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("table", choices=list(ROWS), help="which")
     parser.add_argument("data", type=Path, help="the folder of the data")
     parser.add_argument("--out", type=Path, default=None, help="where runs are kept; runs/text-TABLE by default")
-    parser.add_argument("--steps", type=int, default=1100, help="optimiser steps of each run")
+    parser.add_argument("--steps", type=int, default=900, help="optimiser steps of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
     parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
     parser.add_argument("--repeats", type=int, default=1, help="draws per chunk of validation text")
