@@ -12,7 +12,7 @@ H(x0) plus only what a factorised prior cannot know at t_max.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,9 +21,13 @@ from torch import Tensor, nn
 from scud.diffusion.times import draw_times
 from scud.errors import check_distribution, check_in_interval, check_states, fail
 from scud.logits import Logits
-from scud.numerics import draw_from, stratified_uniform
+from scud.numerics import draw_from, draw_uniform, stratified_uniform
+from scud.processes.kernel import LARGE
 from scud.schedules import Schedule
 from scud.typing import Conditioning, Denoiser
+
+WATCHED = 1 / 32
+"""Share of positions from which the diffusion term is estimated when it is not trained on, of more than LARGE states."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Objective:
 
     Attributes:
         loss: the mixture of the bound's diffusion term and the reconstruction term that was asked for.
-        diffusion: the estimate of the bound's diffusion term, without gradient.
+        diffusion: an estimate of the bound's diffusion term, without gradient.
     """
 
     loss: Tensor
@@ -247,12 +251,23 @@ class Diffusion(nn.Module, ABC):
             reconstruction: c in [0, 1], the share of the cross-entropy of x0 itself (see the method of that name).
         """
         drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
-        diffusion = drawn.estimate(self.integrand, drawn.logits if reconstruction < 1 else drawn.logits.detach())
-        loss = diffusion
+        if reconstruction == 1:
+            loss = drawn.estimate(self.reconstruction, drawn.logits)
+            return Objective(loss, self._watched(drawn, generator))
+        loss = diffusion = drawn.estimate(self.integrand, drawn.logits)
         if reconstruction > 0:
-            other = drawn.estimate(self.reconstruction, drawn.logits)
-            loss = other if reconstruction == 1 else torch.lerp(diffusion, other, reconstruction)
+            loss = torch.lerp(diffusion, drawn.estimate(self.reconstruction, drawn.logits), reconstruction)
         return Objective(loss, diffusion.detach())
+
+    @torch.no_grad()
+    def _watched(self, drawn: _Drawn, generator: torch.Generator | None) -> Tensor:
+        """The diffusion term of a batch that is trained on another one, [batch]: of many states, from some positions alone."""
+        logits = drawn.logits.detach()
+        if self.num_states <= LARGE:
+            return drawn.estimate(self.integrand, logits)
+        chosen = draw_uniform(drawn.x0, generator) < WATCHED
+        counted = chosen if drawn.counted is None else chosen & drawn.counted
+        return replace(drawn, counted=counted).estimate(self.integrand, logits) / WATCHED
 
     def _draw(
         self,

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from scud.numerics import full_precision
 from scud.processes import Kernel
-from scud.processes.kernel import block_rows
 from scud.processes.rank_one import RankOneKernel
 from scud.processes.sparse import SparseKernel
 from scud.typing import Evidence
@@ -166,43 +165,18 @@ class AncestorEvidence:
         self.counts = source.kernel.counts(amounts)
 
     def embed(self, weight: Tensor) -> Tensor:
-        source, num_states = self.source, self.source.kernel.num_states
-        pairs, place = torch.unique(self.counts * num_states + self.x_t, return_inverse=True)
-        counts, states = pairs // num_states, pairs % num_states
+        kernel, counts, states = self.source.kernel, self.counts.flatten(), self.x_t.flatten()
         with full_precision(weight):
             dtype = torch.promote_types(weight.dtype, torch.float32)
-            scaled = source.p0.to(dtype).unsqueeze(1) * weight.to(dtype)
-            walked = _Ancestors.apply(scaled, source.kernel, counts, states)  # type: ignore[no-untyped-call]
-            jumped = source.kernel.jumps[counts, states].to(dtype).unsqueeze(1) * scaled.sum(0)
-            rows = (walked + jumped) / source.totals[counts, states].to(dtype).unsqueeze(1)
-            return nn.functional.embedding(place, rows).to(weight.dtype)
+            scaled = self.source.p0.to(dtype).unsqueeze(1) * weight.to(dtype)
+            ancestors, place = kernel.ancestors(counts, states, dtype)
+            walked = nn.functional.embedding(place, ancestors.times(scaled))
+            jumped = kernel.jumps[counts, states].to(dtype).unsqueeze(1) * scaled.sum(0)
+            total = self.source.totals[counts, states].to(dtype).unsqueeze(1)
+            return ((walked + jumped) / total).reshape(*self.x_t.shape, -1).to(weight.dtype)
 
     def probs(self) -> Tensor:
         return self.embed(torch.eye(self.source.p0.shape[0], device=self.x_t.device))
-
-
-class _Ancestors(torch.autograd.Function):
-    """(A^s[:, x])ᵀ weight for weight [B, d], counts s and states x [n], in order of s: -> [n, d]."""
-
-    @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, weight: Tensor, kernel: SparseKernel, counts: Tensor, states: Tensor
-    ) -> Tensor:
-        size = block_rows(kernel.num_states, states)
-        parts = zip(torch.split(counts, size), torch.split(states, size), strict=True)
-        tiles = [kernel.ancestors(*part, weight.dtype) for part in parts]
-        if weight.requires_grad:
-            ctx.save_for_backward(*tiles)
-        return torch.cat([tile.T @ weight for tile in tiles])
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        tiles: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]
-        gradient = sum(
-            tile @ part for tile, part in zip(tiles, torch.split(upstream[0], tiles[0].shape[1]), strict=True)
-        )
-        assert isinstance(gradient, Tensor)
-        return gradient, None, None, None
 
 
 class MaskEvidence:

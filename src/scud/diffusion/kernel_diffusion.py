@@ -57,13 +57,12 @@ class KernelDiffusion(Diffusion):
 
     def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         clean, seen, amounts = x0.reshape(-1), noisy.x_t.reshape(-1), self.amounts(noisy).reshape(-1)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        columns_at = self.kernel.columns_at(amounts, seen, dtype)
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
-            columns = self.kernel.operator(amounts[index]).columns(seen[index])
-            rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-            return F.cross_entropy(
-                rows + columns.clamp_min(SMALLEST).log().to(rows.dtype), clean[index], reduction="none"
-            )
+            columns = columns_at(index).clamp_min_(SMALLEST).log_().to(dtype)
+            return F.cross_entropy(columns.add_(rows), clean[index], reduction="none")
 
         blocks = active_blocks(self.kernel, amounts, is_active(amounts.reshape(x0.shape) > 0, mask))
         values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)

@@ -10,6 +10,7 @@ and a block of large amounts has low rank.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -224,6 +225,10 @@ class Kernel(nn.Module, ABC):
     def event_log_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         """log M(1)[:, index] for states [N], -inf where it may be rounding alone: -> [N, B]."""
         return self._one_event(index).log_columns(index, dtype)
+
+    def columns_at(self, amounts: Tensor, states: Tensor, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:  # noqa: ARG002
+        """M(a)[:, states] for amounts and states [N]: index [n] -> those columns, [n, B], asked for in blocks of like amounts."""
+        return lambda index: self.operator(amounts[index]).columns(states[index])
 
     def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
         """law M(a) for one law [B] and amounts [n]: -> [n, B] float64."""

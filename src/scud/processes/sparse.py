@@ -12,57 +12,23 @@ Rows of unequal counts leave their tile when they are done. A walk from a single
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
+from scud.processes.ancestors import SPARSE_SHARE, Ancestors, Edges, leaving, scattered
 from scud.processes.kernel import Identity, Kernel, Operator, block_rows, check_small
-
-SPARSE_SHARE = 1 / 16
-"""The share of a tile's entries up to which it is kept as a list."""
 
 REMEMBERED = {torch.float32: 1e-8, torch.float64: 1e-12}
 """A^s of less mass is not told apart from A^(s + 1), by the type of the table of v_s."""
 
 DOUBLE_ELEMENTS = 2**20
 """Entries of that table up to which it is in float64; beyond, it is in float32."""
-
-
-class Edges(nn.Module):
-    """A sparse matrix [B, B] by rows: `values` at columns `index`, the row i between first[i] and first[i + 1]."""
-
-    first: Tensor
-    index: Tensor
-    values: Tensor
-
-    def __init__(self, row: Tensor, column: Tensor, values: Tensor, num_states: int) -> None:
-        super().__init__()
-        order = (row * num_states + column).argsort(stable=True)
-        counts = torch.bincount(row, minlength=num_states)
-        first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        self.register_buffer("first", first.int(), persistent=False)
-        self.register_buffer("index", column[order].int(), persistent=False)
-        self.register_buffer("values", values[order].double(), persistent=False)
-
-    def times(self, columns: Tensor) -> Tensor:
-        """The matrix times columns [B, n]: -> [B, n]."""
-        values = self.values.to(columns.dtype)
-        return F.embedding_bag(self.index, columns, self.first[:-1], mode="sum", per_sample_weights=values)
-
-    def size(self, state: Tensor) -> int:
-        """Entries in the rows of states [m], together."""
-        return int((self.first[state + 1] - self.first[state]).sum())
-
-    def leave(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All entries in the rows of states [m]: which of the m, the column, the value, each [entries]."""
-        start, count = self.first[state].long(), (self.first[state + 1] - self.first[state]).long()
-        which = torch.arange(len(state), device=state.device).repeat_interleave(count)
-        place = torch.arange(len(which), device=state.device) + (start - (count.cumsum(0) - count))[which]
-        return which, self.index[place].long(), self.values[place]
 
 
 @dataclass(frozen=True)
@@ -78,21 +44,9 @@ class _Walk:
         owner, done = torch.arange(width, device=state.device), 0
         mass = torch.ones(width, dtype=torch.float64, device=state.device)
         while done < steps and self.leave.size(state) <= SPARSE_SHARE * width * num_states:
-            which, to, value = self.leave.leave(state)
+            which, to, value = self.leave.entries(state)
             owner, state, mass, done = owner[which], to, mass[which] * value, done + 1
-        columns = torch.zeros(num_states, width, dtype=dtype, device=state.device)
-        columns.view(-1).index_add_(0, state * width + owner, mass.to(dtype))
-        return columns, done
-
-    def leaving(self, columns: Tensor, done: int, counts: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Walk columns [B, n] on from `done` steps: for each of their ascending counts [n], its columns when they are done."""
-        values, sizes = torch.unique_consecutive(counts, return_counts=True)
-        for count, size in zip(values.tolist(), sizes.tolist(), strict=True):
-            for _ in range(count - done):
-                columns = self.into.times(columns)
-            done = count
-            yield size, columns[:, :size]
-            columns = columns[:, size:].contiguous()
+        return scattered(num_states, width, state, owner, mass, dtype), done
 
 
 class SparseKernel(Kernel):
@@ -122,10 +76,14 @@ class SparseKernel(Kernel):
             step = into.times(step.unsqueeze(1)).squeeze(1)
             jumps.append(total.to(dtype))
         super().__init__(total / total.sum())
+        self._last: tuple[tuple[Tensor, Tensor, torch.dtype], Ancestors, Tensor] | None = None
         self.out, self.into = out, into
         self.register_buffer("jump", jump, persistent=False)
         self.register_buffer("jumps", torch.stack(jumps), persistent=False)
         self.register_buffer("cumulative", out.values.cumsum(0), persistent=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_last": None}
 
     def _steps_to(self, dtype: torch.dtype) -> int:
         """Steps after which A^s has no mass to speak of, for a table of this type."""
@@ -160,19 +118,31 @@ class SparseKernel(Kernel):
 
     def event_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         columns = self.jump.to(dtype)[index].unsqueeze(1).repeat(1, self.num_states)
-        which, to, value = self.into.leave(index)
+        which, to, value = self.into.entries(index)
         return columns.index_put_((which, to), value.to(dtype), accumulate=True)
 
     def event_log_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         columns = self.jump.log().to(dtype)[index].unsqueeze(1).repeat(1, self.num_states)
-        which, to, value = self.into.leave(index)
+        which, to, value = self.into.entries(index)
         return columns.index_put_((which, to), (value + self.jump[index[which]]).log().to(dtype))
 
-    def ancestors(self, counts: Tensor, states: Tensor, dtype: torch.dtype) -> Tensor:
-        """A^s[:, x] for ascending counts s and states x [n]: -> [B, n]."""
-        walk = self.backward_walk
-        columns, done = walk.start(states, int(counts[0]), dtype)
-        return torch.cat([part for _, part in walk.leaving(columns, done, counts)], 1)
+    def ancestors(self, counts: Tensor, states: Tensor, dtype: torch.dtype) -> tuple[Ancestors, Tensor]:
+        """A^s[:, x] for counts s and states x [N]: those of the distinct pairs, and which pair each is, [N].
+
+        The last ones are kept: the loss asks for what the evidence has asked for.
+        """
+        key = (counts, states, dtype)
+        if self._last is None or not _same(self._last[0], key):
+            pairs, place = torch.unique(counts * self.num_states + states, return_inverse=True)
+            found = Ancestors(self, pairs // self.num_states, pairs % self.num_states, dtype)
+            self._last = key, found, place
+        return self._last[1:]
+
+    def columns_at(self, amounts: Tensor, states: Tensor, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        counts = self.counts(amounts)
+        found, place = self.ancestors(counts, states, dtype)
+        jumps = self.jumps[counts, states].to(dtype).unsqueeze(1)
+        return lambda index: found.columns(place[index]).add_(jumps[index])
 
     def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
         counts, place = torch.unique(self.counts(amounts), return_inverse=True)
@@ -248,14 +218,15 @@ class SparseOperator(Operator):
         """vectors_n A^s_n, or A^s_n vectors_n, by the way of walking: [N, B] -> [N, B]."""
         walked = torch.empty_like(vectors)
         for tile in self._tiles():
-            self._put(walked, tile, walk.leaving(vectors[tile].T.contiguous(), 0, self.counts[tile]))
+            columns = vectors[tile].T.contiguous()
+            self._put(walked, tile, leaving(walk.into, columns, 0, self.counts[tile]))
         return walked
 
     def _from_states(self, index: Tensor, walk: _Walk, dtype: torch.dtype) -> Tensor:
         walked = torch.empty(len(index), self.kernel.num_states, dtype=dtype, device=index.device)
         for tile in self._tiles():
             columns, done = walk.start(index[tile], int(self.counts[tile[0]]), dtype)
-            self._put(walked, tile, walk.leaving(columns, done, self.counts[tile]))
+            self._put(walked, tile, leaving(walk.into, columns, done, self.counts[tile]))
         return walked
 
     def _tiles(self) -> Sequence[Tensor]:
@@ -263,12 +234,12 @@ class SparseOperator(Operator):
         return torch.split(self.counts.argsort(stable=True), block_rows(self.kernel.num_states, self.counts))
 
     @staticmethod
-    def _put(walked: Tensor, tile: Tensor, leaving: Iterator[tuple[int, Tensor]]) -> None:
+    def _put(walked: Tensor, tile: Tensor, parts: Iterator[Tensor]) -> None:
         """Columns that leave a tile, as the rows of `walked` that they belong to."""
         start = 0
-        for size, columns in leaving:
-            walked[tile[start : start + size]] = columns.T
-            start += size
+        for columns in parts:
+            walked[tile[start : start + columns.shape[1]]] = columns.T
+            start += columns.shape[1]
 
 
 class _Push(torch.autograd.Function):
@@ -286,3 +257,11 @@ class _Push(torch.autograd.Function):
         jumps = operator.kernel.jumps[operator.counts].to(upstream[0].dtype)
         walked = operator.walk(upstream[0], operator.kernel.backward_walk)
         return walked.add_((upstream[0] * jumps).sum(-1, keepdim=True)), None
+
+
+def _same(key: tuple[Tensor, Tensor, torch.dtype], other: tuple[Tensor, Tensor, torch.dtype]) -> bool:
+    """Whether two keys of `ancestors` ask for the same."""
+    return key[2] == other[2] and all(
+        ours.device == theirs.device and torch.equal(ours, theirs)
+        for ours, theirs in zip(key[:2], other[:2], strict=True)
+    )
