@@ -12,8 +12,7 @@ Rows of unequal counts leave their tile when they are done. A walk from a single
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,32 +20,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.processes.ancestors import SPARSE_SHARE, Ancestors, Edges, leaving, scattered
 from scud.processes.kernel import Identity, Kernel, Operator, block_rows, check_small
+from scud.processes.walks import Edges, Walked, leaving
 
 REMEMBERED = {torch.float32: 1e-8, torch.float64: 1e-12}
 """A^s of less mass is not told apart from A^(s + 1), by the type of the table of v_s."""
 
 DOUBLE_ELEMENTS = 2**20
 """Entries of that table up to which it is in float64; beyond, it is in float32."""
-
-
-@dataclass(frozen=True)
-class _Walk:
-    """One way to walk: `leave` lists where a state's mass goes, `into` gathers what comes to each state."""
-
-    leave: Edges
-    into: Edges
-
-    def start(self, state: Tensor, steps: int, dtype: torch.dtype) -> tuple[Tensor, int]:
-        """Single states [n] after up to `steps` steps, as a list allows: columns [B, n], and how many steps were made."""
-        num_states, width = len(self.leave.first) - 1, len(state)
-        owner, done = torch.arange(width, device=state.device), 0
-        mass = torch.ones(width, dtype=torch.float64, device=state.device)
-        while done < steps and self.leave.size(state) <= SPARSE_SHARE * width * num_states:
-            which, to, value = self.leave.entries(state)
-            owner, state, mass, done = owner[which], to, mass[which] * value, done + 1
-        return scattered(num_states, width, state, owner, mass, dtype), done
 
 
 class SparseKernel(Kernel):
@@ -76,7 +57,7 @@ class SparseKernel(Kernel):
             step = into.times(step.unsqueeze(1)).squeeze(1)
             jumps.append(total.to(dtype))
         super().__init__(total / total.sum())
-        self._last: tuple[tuple[Tensor, Tensor, torch.dtype], Ancestors, Tensor] | None = None
+        self._last: tuple[tuple[Tensor, Tensor, torch.dtype], Walked, Tensor] | None = None
         self.out, self.into = out, into
         self.register_buffer("jump", jump, persistent=False)
         self.register_buffer("jumps", torch.stack(jumps), persistent=False)
@@ -88,16 +69,6 @@ class SparseKernel(Kernel):
     def _steps_to(self, dtype: torch.dtype) -> int:
         """Steps after which A^s has no mass to speak of, for a table of this type."""
         return max(math.ceil(math.log(REMEMBERED[dtype]) / math.log(self.kept)), 1)
-
-    @property
-    def forward_walk(self) -> _Walk:
-        """From states on: rows of A^s."""
-        return _Walk(self.out, self.into)
-
-    @property
-    def backward_walk(self) -> _Walk:
-        """From states back to where they may have come from: columns of A^s."""
-        return _Walk(self.into, self.out)
 
     def counts(self, amounts: Tensor) -> Tensor:
         """Counts of events that are told apart, int64."""
@@ -119,14 +90,16 @@ class SparseKernel(Kernel):
     def event_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         columns = self.jump.to(dtype)[index].unsqueeze(1).repeat(1, self.num_states)
         which, to, value = self.into.entries(index)
-        return columns.index_put_((which, to), value.to(dtype), accumulate=True)
+        columns.view(-1).index_add_(0, which * self.num_states + to, value.to(dtype))
+        return columns
 
     def event_log_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         columns = self.jump.log().to(dtype)[index].unsqueeze(1).repeat(1, self.num_states)
         which, to, value = self.into.entries(index)
-        return columns.index_put_((which, to), (value + self.jump[index[which]]).log().to(dtype))
+        columns.view(-1)[which * self.num_states + to] = (value + self.jump[index[which]]).log().to(dtype)
+        return columns
 
-    def ancestors(self, counts: Tensor, states: Tensor, dtype: torch.dtype) -> tuple[Ancestors, Tensor]:
+    def ancestors(self, counts: Tensor, states: Tensor, dtype: torch.dtype) -> tuple[Walked, Tensor]:
         """A^s[:, x] for counts s and states x [N]: those of the distinct pairs, and which pair each is, [N].
 
         The last ones are kept: the loss asks for what the evidence has asked for.
@@ -134,7 +107,7 @@ class SparseKernel(Kernel):
         key = (counts, states, dtype)
         if self._last is None or not _same(self._last[0], key):
             pairs, place = torch.unique(counts * self.num_states + states, return_inverse=True)
-            found = Ancestors(self, pairs // self.num_states, pairs % self.num_states, dtype)
+            found = Walked(self.into, self.out, pairs // self.num_states, pairs % self.num_states, dtype)
             self._last = key, found, place
         return self._last[1:]
 
@@ -142,7 +115,7 @@ class SparseKernel(Kernel):
         counts = self.counts(amounts)
         found, place = self.ancestors(counts, states, dtype)
         jumps = self.jumps[counts, states].to(dtype).unsqueeze(1)
-        return lambda index: found.columns(place[index]).add_(jumps[index])
+        return lambda index: found.vectors(place[index]).add_(jumps[index])
 
     def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
         counts, place = torch.unique(self.counts(amounts), return_inverse=True)
@@ -156,8 +129,7 @@ class SparseKernel(Kernel):
         means = list(self._walked(p0.double().unsqueeze(1), counts))
         dtype, found = self.jumps.dtype, torch.zeros(len(counts), len(states), dtype=torch.float64, device=p0.device)
         for part in torch.split(torch.arange(len(states), device=p0.device), block_rows(self.num_states, states)):
-            columns, _ = self.forward_walk.start(states[part], 0, dtype)
-            rows = self._walked(columns, counts)
+            rows = self._walked(F.one_hot(states[part], self.num_states).T.to(dtype), counts)
             for row, mean, jump, values in zip(rows, means, self.jumps[counts], found, strict=True):
                 mixture = (mean + jump.double().unsqueeze(1)).to(dtype)
                 excess = ((row - mean) / mixture).to(dtype).clamp_min_(-1)
@@ -198,14 +170,16 @@ class SparseOperator(Operator):
     rounding = (0.0, 0.0)
 
     def __init__(self, kernel: SparseKernel, counts: Tensor) -> None:
-        self.kernel, self.counts = kernel, counts
+        self.kernel = kernel
+        self.order: Tensor | None = None if bool((counts.diff() >= 0).all()) else counts.argsort(stable=True)
+        self.counts, self.ascending = counts, self._sorted(counts)
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        walked = self._from_states(index, self.kernel.forward_walk, dtype)
+        walked = self._from_states(index, self.kernel.out, self.kernel.into, dtype)
         return walked.add_(self.kernel.jumps[self.counts].to(dtype))
 
     def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        walked = self._from_states(index, self.kernel.backward_walk, dtype)
+        walked = self._from_states(index, self.kernel.into, self.kernel.out, dtype)
         return walked.add_(self.kernel.jumps[self.counts, index].to(dtype).unsqueeze(1))
 
     def apply(self, vectors: Tensor) -> Tensor:
@@ -214,32 +188,28 @@ class SparseOperator(Operator):
     def law(self, p: Tensor) -> Tensor:
         return self.apply(p)  # positive as it is
 
-    def walk(self, vectors: Tensor, walk: _Walk) -> Tensor:
-        """vectors_n A^s_n, or A^s_n vectors_n, by the way of walking: [N, B] -> [N, B]."""
-        walked = torch.empty_like(vectors)
-        for tile in self._tiles():
-            columns = vectors[tile].T.contiguous()
-            self._put(walked, tile, leaving(walk.into, columns, 0, self.counts[tile]))
-        return walked
+    def walk(self, vectors: Tensor, edges: Edges) -> Tensor:
+        """vectors_n A^s_n, or A^s_n vectors_n, by the edges that gather: [N, B] -> [N, B]."""
+        begun, walked, start = self._sorted(vectors), torch.empty_like(vectors), 0
+        size = block_rows(self.kernel.num_states, vectors)
+        for tile, counts in zip(torch.split(begun, size), torch.split(self.ascending, size), strict=True):
+            for part in leaving(edges, tile.T.contiguous(), counts):
+                walked[start : start + part.shape[1]] = part.T
+                start += part.shape[1]
+        return self._unsorted(walked)
 
-    def _from_states(self, index: Tensor, walk: _Walk, dtype: torch.dtype) -> Tensor:
-        walked = torch.empty(len(index), self.kernel.num_states, dtype=dtype, device=index.device)
-        for tile in self._tiles():
-            columns, done = walk.start(index[tile], int(self.counts[tile[0]]), dtype)
-            self._put(walked, tile, leaving(walk.into, columns, done, self.counts[tile]))
-        return walked
+    def _from_states(self, index: Tensor, leave: Edges, into: Edges, dtype: torch.dtype) -> Tensor:
+        """Single states [N] after their counts of steps: -> [N, B]."""
+        walked = Walked(leave, into, self.ascending, self._sorted(index), dtype)
+        return self._unsorted(walked.vectors(torch.arange(len(index), device=index.device)))
 
-    def _tiles(self) -> Sequence[Tensor]:
-        """Rows of like counts, in ascending order."""
-        return torch.split(self.counts.argsort(stable=True), block_rows(self.kernel.num_states, self.counts))
+    def _sorted(self, rows: Tensor) -> Tensor:
+        """Rows [N, ...] in the order of their counts."""
+        return rows if self.order is None else rows[self.order]
 
-    @staticmethod
-    def _put(walked: Tensor, tile: Tensor, parts: Iterator[Tensor]) -> None:
-        """Columns that leave a tile, as the rows of `walked` that they belong to."""
-        start = 0
-        for columns in parts:
-            walked[tile[start : start + columns.shape[1]]] = columns.T
-            start += columns.shape[1]
+    def _unsorted(self, rows: Tensor) -> Tensor:
+        """Rows [N, ...] from the order of their counts back to their own."""
+        return rows if self.order is None else rows[self.order.argsort()]
 
 
 class _Push(torch.autograd.Function):
@@ -249,13 +219,13 @@ class _Push(torch.autograd.Function):
     def forward(ctx: torch.autograd.function.FunctionCtx, vectors: Tensor, operator: SparseOperator) -> Tensor:
         ctx.operator = operator  # type: ignore[attr-defined]
         jumps = operator.kernel.jumps[operator.counts].to(vectors.dtype)
-        return operator.walk(vectors, operator.kernel.forward_walk).addcmul_(vectors.sum(-1, keepdim=True), jumps)
+        return operator.walk(vectors, operator.kernel.into).addcmul_(vectors.sum(-1, keepdim=True), jumps)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None]:
         operator: SparseOperator = ctx.operator  # type: ignore[attr-defined]
         jumps = operator.kernel.jumps[operator.counts].to(upstream[0].dtype)
-        walked = operator.walk(upstream[0], operator.kernel.backward_walk)
+        walked = operator.walk(upstream[0], operator.kernel.out)
         return walked.add_((upstream[0] * jumps).sum(-1, keepdim=True)), None
 
 

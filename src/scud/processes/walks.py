@@ -1,22 +1,16 @@
-"""Where a state may have come from: columns of A^s for many pairs of a count and a state, lists while these are short.
+"""Where single states are after some steps along the edges of a graph: lists while these are short.
 
-After s steps back along the edges a state has come from one of a few states, then hundreds, thousands, all. So the columns of
-small counts are rows of one sparse matrix, and only the others are walked on as dense vectors.
+After s steps a state has come to (or from) one of a few states, then hundreds, thousands, all. So the vectors of small counts are
+rows of one sparse matrix, and only the others are walked on as dense ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scud.processes.kernel import block_rows
-
-if TYPE_CHECKING:
-    from scud.processes.sparse import SparseKernel
 
 SPARSE_SHARE = 1 / 16
 """The share of their entries up to which vectors are kept as lists."""
@@ -56,18 +50,19 @@ class Edges(nn.Module):
         return which, self.index[place].long(), self.values[place]
 
 
-class Ancestors:
-    """A^s[:, x] for pairs of ascending counts s and states x [n].
+class Walked:
+    """States after ascending counts of steps.
 
     Args:
-        kernel: K = A + 1 vᵀ.
-        counts: [n] int64, ascending.
-        states: [n] int64.
+        leave: where a step leads from a state.
+        into: the transpose, by which dense vectors walk on.
+        counts: steps [n] int64, ascending.
+        states: where each begins, [n] int64.
         dtype: of the vectors that are not lists.
     """
 
-    def __init__(self, kernel: SparseKernel, counts: Tensor, states: Tensor, dtype: torch.dtype) -> None:
-        self.num_states, self.width = kernel.num_states, len(counts)
+    def __init__(self, leave: Edges, into: Edges, counts: Tensor, states: Tensor, dtype: torch.dtype) -> None:
+        self.num_states = len(leave.first) - 1
         owner = torch.arange(len(counts), device=counts.device)
         state, mass = states, torch.ones(len(counts), dtype=torch.float64, device=counts.device)
         done, lists = 0, []
@@ -75,53 +70,48 @@ class Ancestors:
             ready = counts[owner] == done
             lists.append((owner[ready], state[ready], mass[ready]))
             owner, state, mass = owner[~ready], state[~ready], mass[~ready]
-            left = len(counts) - int((counts <= done).sum())
-            if kernel.into.size(state) > SPARSE_SHARE * left * kernel.num_states:
+            if leave.size(state) > SPARSE_SHARE * int((counts > done).sum()) * self.num_states:
                 break
-            which, to, value = kernel.into.entries(state)
+            which, to, value = leave.entries(state)
             owner, state, mass, done = owner[which], to, mass[which] * value, done + 1
         self.listed = int((counts <= done).sum()) if len(owner) else len(counts)
         whose, which, masses = (torch.cat(parts) for parts in zip(*lists, strict=True))
         self.lists = Edges(whose, which, masses, self.listed)
-        self.dense = torch.empty(len(counts) - self.listed, kernel.num_states, dtype=dtype, device=counts.device)
+        self.dense = torch.empty(len(counts) - self.listed, self.num_states, dtype=dtype, device=counts.device)
         if len(self.dense):
-            self._walk(kernel, counts[self.listed :], done, (owner - self.listed, state, mass))
+            begun = Edges(owner - self.listed, state, mass, len(self.dense))
+            self._walk_on(begun, into, counts[self.listed :] - done)
 
-    def _walk(self, kernel: SparseKernel, counts: Tensor, done: int, entries: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Fill `dense` with the vectors of ascending counts [m], from what they are after `done` steps."""
-        begun = Edges(*entries, len(counts))
-        for tile in torch.split(torch.arange(len(counts), device=counts.device), block_rows(kernel.num_states, counts)):
+    def _walk_on(self, begun: Edges, into: Edges, left: Tensor) -> None:
+        """Fill `dense` with the vectors that have ascending counts of steps left, from what they are so far."""
+        for tile in torch.split(torch.arange(len(left), device=left.device), block_rows(self.num_states, left)):
             which, state, mass = begun.entries(tile)
-            columns = scattered(kernel.num_states, len(tile), state, which, mass, self.dense.dtype)
+            columns = torch.zeros(self.num_states, len(tile), dtype=self.dense.dtype, device=left.device)
+            columns.view(-1).index_add_(0, state * len(tile) + which, mass.to(columns.dtype))
             start = int(tile[0])
-            for part in leaving(kernel.out, columns, done, counts[tile]):
+            for part in leaving(into, columns, left[tile]):
                 self.dense[start : start + part.shape[1]] = part.T
                 start += part.shape[1]
 
     def times(self, weight: Tensor) -> Tensor:
-        """(A^s[:, x])ᵀ weight for weight [B, d] of the type given: -> [n, d], differentiable in it."""
+        """The vectors times a weight [B, d] of the type given: -> [n, d], differentiable in it."""
         return torch.cat([self.lists.times(weight), self.dense @ weight])
 
-    def columns(self, place: Tensor) -> Tensor:
-        """A^s[:, x] for some of the pairs [m]: -> [m, B]."""
+    def vectors(self, place: Tensor) -> Tensor:
+        """Some of the vectors, of those at `place` [m]: -> [m, B]."""
         found = self.dense.new_zeros(len(place), self.num_states)
-        short = (place < self.listed).nonzero().squeeze(-1)
-        which, state, mass = self.lists.entries(place[short])
-        found.index_put_((short[which], state), mass.to(found.dtype), accumulate=True)
-        long = (place >= self.listed).nonzero().squeeze(-1)
-        return found.index_copy_(0, long, self.dense[place[long] - self.listed])
+        short, long = ((place < self.listed) == held for held in (True, False))
+        (listed,) = short.nonzero(as_tuple=True)
+        which, state, mass = self.lists.entries(place[listed])
+        found.view(-1).index_add_(0, listed[which] * self.num_states + state, mass.to(found.dtype))
+        found[long] = self.dense[place[long] - self.listed]
+        return found
 
 
-def scattered(rows: int, columns: int, row: Tensor, column: Tensor, mass: Tensor, dtype: torch.dtype) -> Tensor:
-    """Entries of mass [entries] added up in a dense matrix [rows, columns]."""
-    dense = torch.zeros(rows, columns, dtype=dtype, device=row.device)
-    dense.view(-1).index_add_(0, row * columns + column, mass.to(dtype))
-    return dense
-
-
-def leaving(edges: Edges, columns: Tensor, done: int, counts: Tensor) -> Iterator[Tensor]:
-    """Walk columns [B, n] on from `done` steps, by edges that gather: each part when its count [n], ascending, is reached."""
+def leaving(edges: Edges, columns: Tensor, counts: Tensor) -> Iterator[Tensor]:
+    """Walk columns [B, n] by edges that gather: each part of them when its count of steps [n], ascending, is reached."""
     values, sizes = torch.unique_consecutive(counts, return_counts=True)
+    done = 0
     for count, size in zip(values.tolist(), sizes.tolist(), strict=True):
         for _ in range(count - done):
             columns = edges.times(columns)
