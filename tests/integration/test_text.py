@@ -30,6 +30,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path_factory.mktemp("cache")))
     options = {
         "data.length": 16,
+        "data.tokens": "characters",
         "data.alphabet": " .abcehnstu",
         "network.kind": "bytenet",
         "network.preset": None,

@@ -1,13 +1,13 @@
-"""Text of a file on two cores: give it by --data.train, and perhaps --data.valid, --data.tokens and --data.length."""
+"""Any text file on two cores: give it by --data.train, and perhaps --data.valid, --data.tokens and --data.length."""
 
 from scud.config import Config, DataConfig, DiffusionConfig, NetworkConfig, ProcessConfig, ScheduleConfig
 from scud.training.settings import TrainingConfig
 
 
 def text() -> Config:
-    """SCUD with uniform noise over a space and a to z, and a transformer of a million parameters."""
+    """SCUD with uniform noise over the bytes of UTF-8, and a transformer of a million parameters."""
     return Config(
-        data=DataConfig(kind="text", tokens="characters", length=128),
+        data=DataConfig(kind="text", tokens="bytes", length=128),
         process=ProcessConfig(kind="uniform"),
         schedule=ScheduleConfig(kind="mutual_information"),
         diffusion=DiffusionConfig(kind="scud", gamma=1.0),
