@@ -191,7 +191,12 @@ def find_tokens(name: str, letters: str | None = None) -> Tokens:
     if name == "characters":
         return Characters(LETTERS if letters is None else letters)
     if letters is not None:
-        raise fail("data.alphabet", "be given for characters only", f"{letters!r} for {name}", "leave it out, or add --data.tokens characters")
+        raise fail(
+            "data.alphabet",
+            "be given for characters only",
+            f"{letters!r} for {name}",
+            "leave it out, or add --data.tokens characters",
+        )
     if name == "bytes":
         return Bytes()
     from scud.data.subword import read_vocabulary  # which is built on this module
