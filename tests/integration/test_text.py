@@ -165,7 +165,7 @@ def test_bad_options(refuse: Callable[..., str], small_text: list[str], text: Pa
     assert "use unet for images" in refuse(*options, "--network.kind=unet")
     assert "blosum62 is for proteins" in refuse(*options, "--process.kind=blosum62")
     assert "it mirrors images" in refuse(*options, "--training.flips")
-    assert "be one of tiny, small_text, medium, paper for dit" in refuse(
+    assert "be one of tiny, small, medium, paper for dit" in refuse(
         *options, "--network.kind=dit", "--network.preset=1M"
     )
 
