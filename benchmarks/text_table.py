@@ -71,7 +71,11 @@ def configuration(table: Table, row: str, seed: int) -> Config:
     folder, data, noise = table.data, dict[str, Any](), {"nearest": 3}
     training: dict[str, Any] = {"steps": table.steps, "validate_every": max(table.steps // 4, 1)}
     if table.name == "characters":
-        data = {"train": folder / "text27_train.txt.gz", "valid": folder / "text27_valid.txt.gz", "tokens": "characters"}
+        data = {
+            "train": folder / "text27_train.txt.gz",
+            "valid": folder / "text27_valid.txt.gz",
+            "tokens": "characters",
+        }
     else:
         vocabulary = folder / "bert30522_knn.npz"
         data = {"train": folder / "kjv.txt.gz", "tokens": str(vocabulary), "length": 64}

@@ -279,7 +279,9 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
 def check_same_data(source: Source, p0: Tensor) -> None:
     """Raise `UserError` unless the training data have the marginal p0 [B] of those that a run was trained on."""
     if not torch.allclose(source.marginal(), p0.cpu(), rtol=1e-12, atol=0):
-        remedy = "restore the data file that the run was trained on, or train a new run on the new data"
+        remedy = (
+            "restore the data file, and vocabulary, that the run was trained on, or train a new run on the new data"
+        )
         raise fail("data", "be those that the run was trained on", f"another {source.name}", remedy)
 
 

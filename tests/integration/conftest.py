@@ -10,6 +10,7 @@ import torch
 
 from scud.cli import main
 from tests.unit.sequences import random_fasta
+from tests.unit.texts import some_text
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,36 @@ def small() -> list[str]:
         "training.validation-repeats": 1,
     }
     return [f"--{name}={value}" for name, value in options.items()]
+
+
+@pytest.fixture
+def small_text(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options that make training on text a matter of a second; stores go to a cache of their own."""
+    monkeypatch.setenv("SCUD_CACHE", str(tmp_path_factory.mktemp("cache")))
+    options = {
+        "data.length": 16,
+        "data.tokens": "characters",
+        "data.alphabet": " .abcehnstu",
+        "network.kind": "bytenet",
+        "network.preset": None,
+        "network.width": 16,
+        "network.layers": 2,
+        "network.hidden": 8,
+        "network.dropout": 0.1,
+        "training.steps": 3,
+        "training.batch-size": 8,
+        "training.warmup": 2,
+        "training.validate-every": 2,
+    }
+    return [f"--{name}={value}" for name, value in options.items()]
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """400 words of a small vocabulary."""
+    path = tmp_path / "text.txt"
+    path.write_text(some_text(400))
+    return path
 
 
 @pytest.fixture

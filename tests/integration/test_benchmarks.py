@@ -1,5 +1,6 @@
 """The benchmarks run, in miniature, and measure what they say."""
 
+import gzip
 import json
 import math
 import os
@@ -18,9 +19,11 @@ from benchmarks import (
     gpu,
     gradient_noise,
     images_table,
+    many_states,
     proteins_table,
     runs,
     sampling_quality,
+    text_table,
     timing,
 )
 from benchmarks.__main__ import main as tables_main
@@ -30,6 +33,7 @@ from benchmarks.runs import Model, train_once
 from scud.config import differences
 from scud.errors import UserError
 from scud.recipes import RECIPES
+from tests.unit.texts import ENTRIES, some_text
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -78,7 +82,18 @@ def test_every_table_in_miniature(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "bench.json").read_text())
     assert {"processor", "torch", "Python", "date", "threads", "seed"} <= report["machine"].keys()
     tables = report["tables"]
-    assert list(tables) == ["step", "memory", "sampling", "overhead", "growth", "data", "proteins", "peers"]
+    assert list(tables) == [
+        "step",
+        "memory",
+        "sampling",
+        "overhead",
+        "growth",
+        "data",
+        "proteins",
+        "graph",
+        "many-states",
+        "peers",
+    ]
     markdown = (tmp_path / "bench.md").read_text()
     assert all(f"## {name}" in markdown for name in tables)
     assert all(table["rows"] for name, table in tables.items() if name != "peers"), "peers need not be installed"
@@ -87,6 +102,12 @@ def test_every_table_in_miniature(tmp_path: Path) -> None:
         base, full, ratio = (numbers(tables[name], key) for key in ("network alone, s", "step, s", "step / alone"))
         assert np.allclose(np.divide(full, base), ratio)
     assert min(numbers(tables["growth"], "seconds")) > 0
+    costs = {str(row["what"]): float(row["value"]) for row in tables["graph"]["rows"]}
+    assert costs.keys() >= {"nearest neighbours, s", "information curve, s", "tables, MB"}
+    assert 0 < costs["tables, MB"] < 600**2 * 8 / 1e6, "less than one dense matrix"
+    base, full, ratio = (numbers(tables["many-states"], key) for key in ("masking, s", "step, s", "step / masking"))
+    assert [row["model"] for row in tables["many-states"]["rows"]] == list(many_states.MODELS)
+    assert np.allclose(np.divide(full, base), ratio)
 
 
 def test_the_gamma_sweep_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:
@@ -126,6 +147,43 @@ def test_the_table_of_images_in_miniature(script: Callable[..., str], tmp_path: 
     assert "masking, 0," not in again
     with pytest.raises(UserError, match=r"must hold rows made with .* 3 steps"):
         script(*command, "--steps", 3)
+
+
+def write_texts(folder: Path) -> None:
+    """A few lines under the names that the tables of text expect, and a vocabulary with lists of neighbours."""
+    for name, words in (("text27_train", 300), ("text27_valid", 200), ("kjv", 3000)):
+        content = some_text(words).replace(".", "").replace("\n", " \n" if name == "kjv" else " ")
+        (folder / f"{name}.txt.gz").write_bytes(gzip.compress(content.encode()))
+    size = len(ENTRIES)
+    index = (np.arange(size)[:, None] + np.arange(1, 11)) % size
+    np.savez(
+        folder / "bert30522_knn.npz",
+        vocab=np.array("\n".join(ENTRIES)),
+        knn_idx=index,
+        knn_cos=np.full((size, 10), 0.5),
+    )
+
+
+@pytest.mark.parametrize("table", text_table.ROWS)
+def test_the_tables_of_text_in_miniature(
+    script: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """Two steps of training of a row; what is in the table is not done again."""
+    monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(text_table, "SHOWN", 2)
+    monkeypatch.setitem(text_table.ROWS, table, {"SCUD, graph": text_table.ROWS[table]["SCUD, graph"]})
+    write_texts(tmp_path)
+    options = ("--steps", 2, "--seeds", 0, "--workers", 1, "--out", tmp_path / "out")
+    first, again = (script(text_table.main, table, tmp_path, *options) for _ in range(2))
+    assert "SCUD, graph,0," in (tmp_path / "out" / "rows.csv").read_text().replace('"', "")
+    (row,) = runs.read_rows(tmp_path / "out" / "rows.csv", "model", "seed").values()
+    figure, low, high = (float(row[name]) for name in ("figure", "low", "high"))
+    assert 1 < low < figure < high
+    assert float(row["bits_per_character"]) == figure or table == "words"
+    drawn = (tmp_path / "out" / "scud-neighbour_graph-0.txt").read_text()
+    assert drawn.count("\n----------\n") == 1
+    assert f"| SCUD, graph | {figure:.3f} |" in again
+    assert first.endswith(again[again.index("| model") :])
 
 
 def test_sampling_quality_and_gradient_noise_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:

@@ -12,53 +12,18 @@ import pytest
 import torch
 
 import scud as library
+from scud.config import read_config
+from scud.experiment import prepare
 from tests.integration.conftest import Command
-from tests.unit.texts import write_vocabulary
-
-WORDS = ["the", "cat", "sat", "cats", "unsat", "s"]
-
-
-def some_text(words: int, seed: int = 0) -> str:
-    return "".join(
-        f"{word}{'. ' if n % 9 else chr(10)}" for n, word in enumerate(np.random.default_rng(seed).choice(WORDS, words))
-    )
+from tests.unit.texts import some_text, write_vocabulary
 
 
 @pytest.fixture
-def small(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Options that make training a matter of a second; stores go to a cache of their own."""
-    monkeypatch.setenv("SCUD_CACHE", str(tmp_path_factory.mktemp("cache")))
-    options = {
-        "data.length": 16,
-        "data.tokens": "characters",
-        "data.alphabet": " .abcehnstu",
-        "network.kind": "bytenet",
-        "network.preset": None,
-        "network.width": 16,
-        "network.layers": 2,
-        "network.hidden": 8,
-        "network.dropout": 0.1,
-        "training.steps": 3,
-        "training.batch-size": 8,
-        "training.warmup": 2,
-        "training.validate-every": 2,
-    }
-    return [f"--{name}={value}" for name, value in options.items()]
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text(some_text(400))
-    return path
-
-
-@pytest.fixture
-def run(scud: Command, small: list[str], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(scud: Command, small_text: list[str], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run, runs/old, in the working directory."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "old"
-    assert scud("train", "text", *small, f"--data.train={text}", "--out", folder).status == 0
+    assert scud("train", "text", *small_text, f"--data.train={text}", "--out", folder).status == 0
     return folder
 
 
@@ -83,9 +48,11 @@ def test_from_a_file_of_characters_to_text(scud: Command, run: Path, text: Path)
 
 @pytest.mark.parametrize("kind", ["bytes", "subword"])
 @pytest.mark.parametrize("network", ["bytenet", "dit"])
-def test_other_tokens(scud: Command, small: list[str], text: Path, tmp_path: Path, kind: str, network: str) -> None:
+def test_other_tokens(
+    scud: Command, small_text: list[str], text: Path, tmp_path: Path, kind: str, network: str
+) -> None:
     tokens = "bytes" if kind == "bytes" else write_vocabulary(tmp_path)
-    options = [*small, "--data.alphabet=None", f"--data.tokens={tokens}", f"--network.kind={network}"]
+    options = [*small_text, "--data.alphabet=None", f"--data.tokens={tokens}", f"--network.kind={network}"]
     packed = tmp_path / "text.txt.gz"
     packed.write_bytes(gzip.compress(text.read_bytes()))
     table = tmp_path / "valid.parquet"
@@ -103,23 +70,58 @@ def test_other_tokens(scud: Command, small: list[str], text: Path, tmp_path: Pat
     assert isinstance(loaded.sample_text(1, 2)[0], str), "a run needs no other file"
 
 
-def test_a_resumed_run_is_what_it_would_have_been(scud: Command, small: list[str], text: Path, tmp_path: Path) -> None:
-    shorter = [*small, "--training.steps=2", f"--data.train={text}", "--out", tmp_path / "resumed"]
+def test_a_resumed_run_is_what_it_would_have_been(
+    scud: Command, small_text: list[str], text: Path, tmp_path: Path
+) -> None:
+    shorter = [*small_text, "--training.steps=2", f"--data.train={text}", "--out", tmp_path / "resumed"]
     constant = ["--training.decay=constant"]
     assert scud("train", "text", *shorter, *constant).status == 0
     config = tmp_path / "resumed" / "config.yaml"
     config.write_text(config.read_text().replace("steps: 2\n", "steps: 3\n"))
     assert scud("train", config, "--resume", "--out", tmp_path / "resumed").status == 0
-    whole = [*small, *constant, f"--data.train={text}", "--out", tmp_path / "whole"]
+    whole = [*small_text, *constant, f"--data.train={text}", "--out", tmp_path / "whole"]
     assert scud("train", "text", *whole).status == 0
     ours, theirs = (library.load(tmp_path / name).network.state_dict() for name in ("resumed", "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_weights_are_taken_from_runs_of_the_same_tokens(
-    scud: Command, refuse: Callable[..., str], small: list[str], run: Path, text: Path, tmp_path: Path
+@pytest.mark.parametrize("nearness", ["contexts", "embedding"])
+def test_noise_on_a_graph_is_kept_with_the_run(
+    scud: Command, small_text: list[str], text: Path, tmp_path: Path, nearness: str
 ) -> None:
-    taken = [*small, f"--data.train={text}", f"--init-from={run}"]
+    """The run needs no other file; and one that is resumed is what it would have been."""
+    options = [*small_text, f"--data.train={text}", "--process.kind=neighbour_graph", "--process.nearest=4"]
+    path = tmp_path / "letters.npy"
+    if nearness == "embedding":
+        np.save(path, np.random.default_rng(0).normal(size=(11, 3)))
+        options.append(f"--process.neighbours={path}")
+    options += ["--training.decay=constant", "--process.marginal-rate=0.3"]
+    for name in ("whole", "resumed"):
+        outcome = scud(
+            "train", "text", *options, f"--training.steps={2 if name == 'whole' else 1}", "--out", tmp_path / name
+        )
+        assert outcome.status == 0, outcome.err
+    config = tmp_path / "resumed" / "config.yaml"
+    config.write_text(config.read_text().replace("steps: 1\n", "steps: 2\n"))
+    assert scud("train", config, "--resume", "--out", tmp_path / "resumed").status == 0
+    made = prepare(read_config(config)).model
+    path.unlink(missing_ok=True)
+    whole, resumed = (library.load(tmp_path / name) for name in ("whole", "resumed"))
+    for loaded in (whole, resumed):
+        ours, theirs = made.process.spec(), loaded.model.process.spec()
+        assert all(torch.equal(ours.pop(name), theirs.pop(name)) for name in ("neighbours", "rates"))
+        torch.testing.assert_close(ours.pop("marginal"), theirs.pop("marginal"), rtol=1e-15, atol=0)
+        assert ours == theirs == {"kind": "neighbour_graph", "marginal_rate": 0.3}
+    weights = [run.network.state_dict() for run in (whole, resumed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    drawn = [run.sample_text(2, 3, generator=torch.Generator().manual_seed(0)) for run in (whole, resumed)]
+    assert drawn[0] == drawn[1]
+
+
+def test_weights_are_taken_from_runs_of_the_same_tokens(
+    scud: Command, refuse: Callable[..., str], small_text: list[str], run: Path, text: Path, tmp_path: Path
+) -> None:
+    taken = [*small_text, f"--data.train={text}", f"--init-from={run}"]
     assert scud("train", "text", *taken, "--out", tmp_path / "runs" / "new").status == 0
     said = refuse("train", "text", *taken, "--data.alphabet= .abcehnstuv", "--out=x")
     assert "init_from must be of text in the 12 characters ' .abcehnstuv'" in said
@@ -128,14 +130,14 @@ def test_weights_are_taken_from_runs_of_the_same_tokens(
     assert "init_from must be of text in the bytes of UTF-8" in said
 
 
-def test_bad_text(refuse: Callable[..., str], small: list[str], tmp_path: Path) -> None:
+def test_bad_text(refuse: Callable[..., str], small_text: list[str], tmp_path: Path) -> None:
     path = tmp_path / "bad.txt"
 
     def train(content: bytes, *options: str) -> str:
         path.write_bytes(content)
-        return refuse("train", "text", *small, f"--data.train={path}", "--out=x", *options)
+        return refuse("train", "text", *small_text, f"--data.train={path}", "--out=x", *options)
 
-    assert "add --data.train FILE" in refuse("train", "text", *small, "--out=x")
+    assert "add --data.train FILE" in refuse("train", "text", *small_text, "--out=x")
     assert "empty file" in train(b"")
     assert f"{path} must be UTF-8, got byte 0xe9, byte 5 of line 2" in train(b"the cat\nthe \xe9t\xe9\n" * 50)
     said = train(b"the cat\nthe dog\n" * 50)
@@ -148,11 +150,11 @@ def test_bad_text(refuse: Callable[..., str], small: list[str], tmp_path: Path) 
     assert "must be text, got binary data" in train(bytes(range(256)))
     assert "alphabet of text must hold two or more different characters" in train(b"", "--data.alphabet=aa")
     (tmp_path / "bad.doc").write_bytes(b"the cat")
-    assert "end in .txt" in refuse("train", "text", *small, f"--data.train={tmp_path / 'bad.doc'}", "--out=x")
+    assert "end in .txt" in refuse("train", "text", *small_text, f"--data.train={tmp_path / 'bad.doc'}", "--out=x")
 
 
-def test_bad_options(refuse: Callable[..., str], small: list[str], text: Path, tmp_path: Path) -> None:
-    options = ["train", "text", *small, f"--data.train={text}", "--out=x"]
+def test_bad_options(refuse: Callable[..., str], small_text: list[str], text: Path, tmp_path: Path) -> None:
+    options = ["train", "text", *small_text, f"--data.train={text}", "--out=x"]
     (tmp_path / "vocab.txt").write_text("[UNK]\nthe\n")
     said = refuse(*options, "--data.alphabet=None", f"--data.tokens={tmp_path / 'vocab.txt'}")
     assert "must hold [UNK] and [SEP], got no [SEP] in 2 entries" in said

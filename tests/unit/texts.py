@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from scud.data.subword import Subword, wordpiece
 
 ENTRIES = [
@@ -23,6 +25,16 @@ ENTRIES = [
     "sep",
 ]
 """A WordPiece vocabulary; [SEP] is state 3."""
+
+WORDS = ["the", "cat", "sat", "cats", "unsat", "s"]
+"""Words that it can write."""
+
+
+def some_text(words: int, seed: int = 0) -> str:
+    """So many words, nine to a line."""
+    return "".join(
+        f"{word}{'. ' if n % 9 else chr(10)}" for n, word in enumerate(np.random.default_rng(seed).choice(WORDS, words))
+    )
 
 
 def vocabulary() -> Subword:

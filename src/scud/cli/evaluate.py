@@ -95,6 +95,7 @@ def main(arguments: Sequence[str]) -> None:
 def check_source(run: "Run", source: "Source") -> None:
     """Raise `UserError` unless the data are those the run was trained on."""
     from scud.experiment import check_same_data
+    from scud.runs import describe_states
 
     remedy = "restore the data file that the run was trained on"
     if source.kind != run.kind:
@@ -103,6 +104,11 @@ def check_source(run: "Run", source: "Source") -> None:
         letters = None if source.alphabet is None else source.alphabet.letters
         if letters != run.data["alphabet"]:
             raise fail("data", f"have the model's letters {run.data['alphabet']}", letters, remedy)
+    elif run.kind == "text":
+        ours, theirs = run.data, source.spec()
+        if ours["tokens"] != theirs["tokens"]:
+            remedy = "restore the alphabet or the vocabulary file that the run was trained with"
+            raise fail("data.tokens", f"be those of the run, {describe_states(ours)}", describe_states(theirs), remedy)
     elif source.num_states != run.model.num_states or (run.kind == "images" and source.dims != run.dims):
         rule, found = f"have the model's {run.model.num_states} states", f"{source.num_states} states"
         if run.kind == "images":

@@ -1,8 +1,6 @@
 """What commands share that read and write text: files of states and of texts, and what positions are called."""
 
 import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,19 +47,17 @@ def read_states(path: Path) -> "NDArray[np.integer[Any]]":
     Raises:
         UserError: no such file, or not one of integers [N, L] in an array x.
     """
-    import numpy as np
+    from scud.data.arrays import npz_arrays
 
     remedy = "give the samples.npz that scud sample wrote"
     if not path.is_file():
         raise fail("samples", "name a file that exists", path, remedy)
-    try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("not an .npz file, or cut short")
-        with np.load(path, allow_pickle=False) as archive:
-            states = np.asarray(archive["x"])
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise fail("samples", "be an undamaged .npz file with an array x", f"{path} ({error})", remedy) from error
+    arrays, found = npz_arrays(path, ["x"], argument="samples", remedy=remedy)
+    if "x" not in arrays:
+        had = f"{path} with {', '.join(found) or 'no arrays'}"
+        raise fail("samples", "be an undamaged .npz file with an array x", had, remedy)
+    states = arrays["x"]
     if states.dtype.kind not in "iu" or states.ndim != 2:
-        found = f"{states.dtype} {list(states.shape)}"
-        raise fail(f"x in {path}", "hold states of texts, integers [N, length]", found, remedy)
+        shape = f"{states.dtype} {list(states.shape)}"
+        raise fail(f"x in {path}", "hold states of texts, integers [N, length]", shape, remedy)
     return states

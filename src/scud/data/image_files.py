@@ -5,11 +5,8 @@ Nothing here unpickles and nothing is extracted to disk. Pixels are held at most
 """
 
 import gzip
-import lzma
 import re
 import tarfile
-import tokenize
-import zipfile
 import zlib
 from math import isqrt, prod
 from pathlib import Path, PurePosixPath
@@ -18,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scud.data.arrays import npz_arrays
 from scud.data.splits import SPLITS
 from scud.errors import UserError, fail
 
@@ -31,18 +29,7 @@ _IMAGENET_TRAIN = re.compile(r"train_data_batch(_(\d+))?\.npz")
 _IMAGENET_VALID = "val_data.npz"
 _AGAIN = "download it again"
 _SAVE = "write it again with np.savez_compressed(path, x_train=images), images being an array of np.uint8"
-_DAMAGED = (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
-_UNREADABLE = (
-    *_DAMAGED,
-    lzma.LZMAError,
-    MemoryError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    tokenize.TokenError,
-)
-"""What zipfile and numpy raise for archives of other kinds: encrypted, of unknown compression, with a header of no sense."""
+_DAMAGED_TAR = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error)
 
 
 class Images(NamedTuple):
@@ -114,7 +101,7 @@ def _read_tar(path: Path, names: list[str]) -> dict[str, NDArray[np.uint8]]:
                 others.append(name)
     except UserError:
         raise
-    except _DAMAGED as error:
+    except _DAMAGED_TAR as error:
         raise fail("path", "be an undamaged .tar archive", f"{path} ({error})", _AGAIN) from error
     if not contents and set(_CIFAR_PICKLES) & set(others):
         raise _pickled(path)
@@ -294,14 +281,7 @@ def read_samples(path: Path, dims: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def _read_npz(path: Path, names: list[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Those of the named arrays that an `.npz` file has, and the names of all of them."""
-    try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("not an .npz file, or cut short")
-        with np.load(path, allow_pickle=False) as archive:
-            found = list(archive.files)
-            return {name: np.asarray(archive[name]) for name in names if name in found}, found
-    except _UNREADABLE as error:
-        raise fail("path", "be an undamaged .npz file without pickled objects", f"{path} ({error})", _SAVE) from error
+    return npz_arrays(path, names, argument="path", remedy=_SAVE)
 
 
 def _check_integers(name: str, array: NDArray[Any]) -> NDArray[np.integer[Any]]:

@@ -11,6 +11,7 @@ to be near: they have no neighbours, and are nobody's.
 
 import re
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scud.data.arrays import UNREADABLE, npy_array, npz_arrays
+from scud.data.subword import Subword
+from scud.data.tokens import Characters
 from scud.errors import fail
 
 if TYPE_CHECKING:
@@ -70,9 +74,12 @@ def load_neighbours(path: Path | None, source: "Source", nearest: int, bandwidth
 
 
 def names_of(source: "Source") -> list[str]:
-    """What each state is called, [B]: the entry of a vocabulary, or its number."""
-    entries = getattr(source.tokens, "entries", None)
-    return [str(state) for state in range(source.num_states)] if entries is None else entries()
+    """What each state is called, [B]: the entry of a vocabulary, a character, or its number."""
+    if isinstance(source.tokens, Subword):
+        return source.tokens.entries()
+    if isinstance(source.tokens, Characters):
+        return list(source.tokens.letters)
+    return [str(state) for state in range(source.num_states)]
 
 
 def nearest_by_cosine(vectors: Tensor, nearest: int, excluded: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +119,7 @@ def contexts(source: "Source") -> Tensor:
     for index in torch.split(torch.arange(len(train)), EXAMPLES):
         x = train.batch(index).x0
         pairs += torch.bincount((x[:, :-1] * size + x[:, 1:]).flatten(), minlength=size * size)
-    joint = pairs.reshape(size, size) / pairs.sum()
+    joint = pairs.reshape(size, size) / pairs.sum().clamp_min(1)  # chunks of one state have no pairs
     expected = joint.sum(1, keepdim=True) * joint.sum(0)
     information = (joint / expected.clamp_min(1e-300)).clamp_min(1e-300).log().clamp_min(0)
     both = torch.cat([information.T, information], 1)
@@ -125,22 +132,22 @@ def read_arrays(path: Path) -> Mapping[str, NDArray[np.generic]]:
     Raises:
         UserError: the file is missing, of another kind, or damaged.
     """
+    argument, remedy = "process.neighbours", "write it with numpy.save, numpy.savez or safetensors"
     if not path.is_file():
-        raise fail("process.neighbours", "name a file that exists", path, "check the spelling")
-    try:
-        if path.suffix == ".npy":
-            return {"embeddings": np.load(path, allow_pickle=False)}
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+        raise fail(argument, "name a file that exists", path, "check the spelling")
+    if path.suffix == ".npy":
+        return {"embeddings": npy_array(path, argument=argument, remedy=remedy)}
+    if path.suffix == ".npz":
+        return npz_arrays(path, argument=argument, remedy=remedy)[0]
+    if path.suffix != ".safetensors":
+        raise fail(argument, "end in .npy, .npz or .safetensors", path, remedy)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-            return {name: value.float().numpy() for name, value in load_file(path).items()}
-    except Exception as error:  # numpy, zipfile and safetensors raise many kinds for damaged files
-        raise fail(str(path), "be an undamaged file of arrays", f"an error ({error})", "write it again") from error
-    remedy = "write it with numpy.save, numpy.savez or safetensors"
-    raise fail("process.neighbours", "end in .npy, .npz or .safetensors", path, remedy)
+    try:
+        return {name: value.float().numpy() for name, value in load_file(path).items()}
+    except (*UNREADABLE, SafetensorError) as error:
+        raise fail(argument, "be an undamaged .safetensors file", f"{path} ({error})", remedy) from error
 
 
 def embedding(path: Path, arrays: Mapping[str, NDArray[np.generic]], names: list[str]) -> Tensor:
@@ -158,7 +165,8 @@ def embedding(path: Path, arrays: Mapping[str, NDArray[np.generic]], names: list
         rule = f"hold one row of numbers for each of the {len(names)} states"
         remedy = "give the embedding of this vocabulary, special tokens included"
         raise fail(str(path), rule, f"{values.dtype} of shape {list(values.shape)}", remedy)
-    vectors = torch.from_numpy(values.astype(np.float32))
+    with np.errstate(over="ignore"):  # what is too large becomes infinity, of which more is said below
+        vectors = torch.from_numpy(values.astype(np.float32))
     for wrong, what in ((~vectors.isfinite().all(1), "NaN or infinity"), (~vectors.any(1), "only zeros")):
         rows = [row for row in wrong.nonzero().flatten().tolist() if not SPECIAL.fullmatch(names[row])]
         if rows:
@@ -188,14 +196,17 @@ def listed(
         raise fail("process.nearest", f"be at most the {index.shape[1]} neighbours in {path}", nearest, "lower it")
     if "vocab" in arrays:
         theirs = str(arrays["vocab"]).removesuffix("\n").split("\n")
-        differ = next(
-            (place for place, pair in enumerate(zip(names, theirs, strict=False)) if pair[0] != pair[1]), None
-        )
-        if differ is not None:
-            found = f"{theirs[differ]!r} for {names[differ]!r} at state {differ}"
-            raise fail(str(path), "have the vocabulary of data.tokens", found, "give both of one vocabulary")
+        for state, (named, name) in enumerate(zip_longest(theirs, names, fillvalue="")):
+            if named != name:
+                found = f"{named!r} for {name!r} at state {state}"
+                raise fail(str(path), "have the vocabulary of data.tokens", found, "give both of one vocabulary")
     if not np.isfinite(cosines).all():
         row = int((~np.isfinite(cosines)).any(1).argmax())
         raise fail(str(path), "hold finite cosines", f"another in row {row}", "write it again")
     kept = index[:, :nearest].astype(np.int64), cosines[:, :nearest].astype(np.float64)
+    foreign = (kept[0] < -1) | (kept[0] >= len(names))
+    if foreign.any():
+        found = f"{kept[0][foreign][0]} in row {int(foreign.any(1).argmax())}"
+        remedy = "give the lists of this vocabulary"
+        raise fail(str(path), f"hold states 0..{len(names) - 1}, or -1 for none", found, remedy)
     return torch.from_numpy(kept[0]), torch.from_numpy(kept[1])

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scud.data.arrays import npz_arrays
 from scud.data.tables import import_optional
 from scud.data.tokens import Piece, States, Tokens
 from scud.errors import UserError, fail
@@ -126,19 +127,24 @@ def read_vocabulary(path: Path) -> Subword:
     if path.suffix not in _ENDINGS:
         remedy = "give a tokenizer.json, or a WordPiece vocabulary as vocab.txt or in an .npz file"
         raise fail("data.tokens", f"end in {' or '.join(_ENDINGS)}", path, remedy)
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                text = str(arrays["vocab"])
-        else:
-            text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError) as error:
-        rule = "hold a text `vocab`" if path.suffix == ".npz" else "be readable text"
-        raise fail(str(path), rule, f"an error ({error})", "write it again, one entry per line") from error
+    text = _text_of(path, "write it again, one entry per line")
     try:
         return Subword(text) if path.suffix == ".json" else wordpiece(text.removesuffix("\n").split("\n"))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def _text_of(path: Path, remedy: str) -> str:
+    """The text of a file, or `vocab` of an .npz file."""
+    if path.suffix == ".npz":
+        arrays, found = npz_arrays(path, ["vocab"], argument=str(path), remedy=remedy)
+        if "vocab" not in arrays or arrays["vocab"].dtype.kind != "U" or arrays["vocab"].ndim:
+            raise fail(str(path), "hold a text `vocab`", f"arrays {', '.join(found) or 'of no name'}", remedy)
+        return str(arrays["vocab"])
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise fail(str(path), "be readable text", f"an error ({error})", remedy) from error
 
 
 def wordpiece(entries: Sequence[str]) -> Subword:
