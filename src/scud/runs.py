@@ -214,7 +214,7 @@ def build_schedule(spec: Spec, process: Process | None, p0: Tensor, gamma: float
     check_choice("schedule.kind", spec["kind"], (*SCHEDULES, "mutual_information"))
     if spec["kind"] == "mutual_information":
         assert process is not None, "masking has no process, and the linear schedule"
-        return MutualInformation(process, p0, gamma, spec.get("curve"))
+        return MutualInformation(process, p0, gamma, spec.get("curve"), spec.get("error", 0.0))
     return SCHEDULES[spec["kind"]]()
 
 

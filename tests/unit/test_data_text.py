@@ -96,16 +96,16 @@ def test_the_extent_of_characters_and_bytes_is_what_chunks_cover(text: str, leng
         check_extent(chunks, text, borders)
         units = whole(Path(folder), text, Bytes(), length)
         begin = [place for place, letter in enumerate(text) for _ in letter.encode()] + [len(text)]
-        check_extent(units, text, [begin[chunk * length] for chunk in range(len(units) + 1)])
+        check_extent(units, text, [begin[chunk * length] for chunk in range(len(units) + 1)], length)
 
 
-def check_extent(chunks: TextSet, text: str, borders: list[int]) -> None:
-    """Each chunk covers the text between two borders; a word is where it begins."""
+def check_extent(chunks: TextSet, text: str, borders: list[int], size: int | None = None) -> None:
+    """Each chunk covers the text between two borders, or so many bytes; a word is where it begins."""
     begins = [place for place in range(len(text)) if not text[place].isspace() and text[:place][-1:].strip() == ""]
     for chunk, (start, end) in enumerate(pairwise(borders)):
         part = TextSet(chunks.folder, np.array([chunk]))
         words = sum(start <= place < end for place in begins)
-        assert covered(part) == [end - start, len(text[start:end].encode()), words]
+        assert covered(part) == [end - start, len(text[start:end].encode()) if size is None else size, words]
     assert chunks.whole == Extent(chunks.whole.tokens, len(text), len(text.encode()), len(text.split()))
 
 

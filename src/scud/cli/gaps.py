@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from scud.cli.texts import POSITIONS
+from scud.data.tokens import check_encodes
 from scud.errors import fail
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def parse_gaps(text: str) -> list[str | int]:
     Raises:
         UserError: there is no gap, or one that is not a number from 1 on.
     """
+    check_encodes("text", text)
     parts: list[str | int] = []
     for place, part in enumerate(GAP.split(text)):
         if place % 2 == 0:

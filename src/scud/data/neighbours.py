@@ -5,8 +5,8 @@
 - No file: states are near that have the same neighbours in the text. Each state is described by its positive pointwise mutual
   information with what stands to the left and to the right of it in training data, and compared by cosine.
 
-A neighbour of cosine c has the rate exp((c - 1) / bandwidth). Special tokens, such as [PAD], [unused0] or </s>, have no meaning
-to be near: they have no neighbours, and are nobody's.
+A neighbour of cosine c has a rate in proportion to exp((c - 1) / bandwidth). Special tokens, such as [PAD], [unused0] or </s>,
+have no meaning to be near: they have no neighbours, and are nobody's. So it is for states without contexts, which never occur.
 """
 
 import re
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 SPECIAL = re.compile(r"\[[A-Za-z]+\d*\]|<\|?[^<>\s]+\|?>")
 """What names of special tokens look like."""
+
+SLOWEST = 1e-30
+"""The least rate beside the largest one of a state."""
 
 ROWS = 1024
 """States compared with all others at once."""
@@ -62,15 +65,19 @@ def load_neighbours(path: Path | None, source: "Source", nearest: int, bandwidth
     names = names_of(source)
     special = torch.tensor([bool(SPECIAL.fullmatch(name)) for name in names], dtype=torch.bool)
     if path is None:
-        found, cosines = nearest_by_cosine(contexts(source), nearest, special)
+        vectors = contexts(source)
+        special |= ~vectors.any(1)
+        found, cosines = nearest_by_cosine(vectors, nearest, special)
     else:
         arrays = read_arrays(path)
         if "knn_idx" in arrays:
             found, cosines = listed(path, arrays, names, nearest)
         else:
             found, cosines = nearest_by_cosine(embedding(path, arrays, names), nearest, special)
-    none = special.unsqueeze(1) | special[found.clamp_min(0)]
-    return found.masked_fill(none, -1), ((cosines.double().clamp_max(1) - 1) / bandwidth).exp()
+    found = found.masked_fill(special.unsqueeze(1) | special[found.clamp_min(0)], -1)
+    # Only the proportions of a row matter: its largest rate is 1, so that a narrow bandwidth leaves it some.
+    cosines = cosines.double().clamp_max(1).masked_fill(found < 0, -1)
+    return found, ((cosines - cosines.amax(1, keepdim=True)) / bandwidth).exp().clamp_min(SLOWEST)
 
 
 def names_of(source: "Source") -> list[str]:
@@ -107,6 +114,8 @@ def nearest_by_cosine(vectors: Tensor, nearest: int, excluded: Tensor) -> tuple[
 def contexts(source: "Source") -> Tensor:
     """Positive pointwise mutual information of every state with its left and its right neighbours in training data, [B, 2 B].
 
+    Zeros for a state that never occurs.
+
     Raises:
         UserError: there are more states than contexts tell apart, or the data are no text.
     """
@@ -123,7 +132,7 @@ def contexts(source: "Source") -> Tensor:
     expected = joint.sum(1, keepdim=True) * joint.sum(0)
     information = (joint / expected.clamp_min(1e-300)).clamp_min(1e-300).log().clamp_min(0)
     both = torch.cat([information.T, information], 1)
-    return torch.where(both.any(1, keepdim=True), both, 1.0)  # a state that never occurs is like no other in particular
+    return both
 
 
 def read_arrays(path: Path) -> Mapping[str, NDArray[np.generic]]:

@@ -157,6 +157,8 @@ def write_text(folder: Path, *, pieces: Iterator[Piece], tokens: Tokens, length:
             here = np.array([total.characters, total.bytes, total.words])
             first = np.arange(-total.tokens % length, len(found.states), length)  # the first state of each chunk
             rows = here + before[found.begin[first]]
+            if tokens.unit == "byte":
+                rows[:, 1] = total.tokens + first  # a chunk may begin within a character
             if not total.tokens:
                 rows[:1] = 0  # what comes before the first state is its share too
             borders.write(rows.astype("<i8").data)

@@ -115,6 +115,7 @@ class Characters(Tokens):
     unit = "char"
 
     def __init__(self, letters: str = LETTERS) -> None:
+        check_encodes("the alphabet of text", letters)
         if len(letters) < 2 or len(set(letters)) != len(letters):
             rule, remedy = "hold two or more different characters", "write each character once, such as ' abc'"
             raise fail("the alphabet of text", rule, repr(letters), remedy)
@@ -171,6 +172,14 @@ class Bytes(Tokens):
 
     def describe(self) -> str:
         return "the bytes of UTF-8"
+
+
+def check_encodes(argument: str, text: str) -> None:
+    """Raise `UserError` if a text has halves of surrogate pairs, as a command line has that is no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise fail(argument, "be UTF-8", repr(text), "check the encoding of the terminal or the script") from error
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

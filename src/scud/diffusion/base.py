@@ -97,7 +97,7 @@ class _Drawn:
 
     def sum(self, nats: Tensor) -> Tensor:
         """Sum of nats [batch, *dims] over the positions that count: [batch]."""
-        return per_example(nats if self.counted is None else nats * self.counted)
+        return per_example(nats if self.counted is None else nats.masked_fill(~self.counted, 0))
 
 
 class Diffusion(nn.Module, ABC):
@@ -115,6 +115,8 @@ class Diffusion(nn.Module, ABC):
 
     p0: Tensor
     prior_nats: Tensor
+    forgets_at_once = False
+    """Whether one event forgets everything, so that `reconstruction` is `integrand`."""
 
     def __init__(self, num_states: int, schedule: Schedule, p0: Tensor, t_max: float) -> None:
         super().__init__()
@@ -162,8 +164,8 @@ class Diffusion(nn.Module, ABC):
     def spec(self) -> dict[str, Any]:
         """The registered `kind` and scalar arguments: enough, with process, schedule and p0, to build the model again."""
 
-    def prior_term(self, x0: Tensor) -> Tensor:
-        """The bound's prior term at each position, nats, [batch, *dims] float64."""
+    def prior_term(self, x0: Tensor, counted: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """The bound's prior term at each position, or at those that are counted, nats, [batch, *dims] float64."""
         return self.prior_nats[x0]
 
     def grid(self, steps: int) -> Tensor:
@@ -227,7 +229,9 @@ class Diffusion(nn.Module, ABC):
         diffusion = drawn.estimate(self.integrand, drawn.logits)
         # Of independent positions p0 is the whole truth: their bound is tight, and holds for every x0 on its own.
         independent = drawn.estimate(self.integrand, self.p0.log().expand(drawn.logits.shape))
-        prior, nats = (drawn.sum(values) for values in (self.prior_term(drawn.x0), -self.p0.log()[drawn.x0]))
+        prior, nats = (
+            drawn.sum(values) for values in (self.prior_term(drawn.x0, drawn.counted), -self.p0.log()[drawn.x0])
+        )
         control = independent - (nats - prior)
         return Elbo(diffusion, prior.to(diffusion.dtype), control.to(diffusion.dtype))
 
@@ -253,7 +257,7 @@ class Diffusion(nn.Module, ABC):
         drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
         if reconstruction == 1:
             loss = drawn.estimate(self.reconstruction, drawn.logits)
-            return Objective(loss, self._watched(drawn, generator))
+            return Objective(loss, loss.detach() if self.forgets_at_once else self._watched(drawn, generator))
         loss = diffusion = drawn.estimate(self.integrand, drawn.logits)
         if reconstruction > 0:
             loss = torch.lerp(diffusion, drawn.estimate(self.reconstruction, drawn.logits), reconstruction)

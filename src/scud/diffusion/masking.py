@@ -39,6 +39,8 @@ class Masking(Diffusion):
         UserError: fewer than two states; a mutual-information schedule (masking's own is the linear one).
     """
 
+    forgets_at_once = True
+
     def __init__(self, num_states: int, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = 0.999) -> None:
         check_num_states(num_states)
         if isinstance(schedule, MutualInformation):
@@ -72,7 +74,7 @@ class Masking(Diffusion):
         return spread(weight, values).to(values.dtype) * values
 
     def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
-        return self.integrand(logits, x0, noisy, mask)  # one event forgets everything: the two are the same
+        return self.integrand(logits, x0, noisy, mask)
 
     def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
         s, end = counts_of(noisy), torch.full_like(noisy.t, u)

@@ -51,8 +51,9 @@ class SCUD(KernelDiffusion):
         end = float(most + 6 * most.sqrt()) + 16
         self.evidence = evidence_source(self.kernel, self.p0, 16.0, end, counts=True)
         counts, weights = (part[0] for part in poisson_rule(most))
-        self._most = counts[weights > 1e-18], weights[weights > 1e-18]
         self.lazy_prior = is_sampled(self.kernel)
+        held = weights > (1e-10 if self.lazy_prior else 1e-18)
+        self._most = counts[held], weights[held] / weights[held].sum()
         # Of a sparse kernel over many states, the prior terms of those that are asked for.
         prior = torch.full_like(self.p0, torch.nan) if self.lazy_prior else self._prior_of(None)
         self.register_buffer("prior_nats", prior, persistent=False)
@@ -64,13 +65,13 @@ class SCUD(KernelDiffusion):
             return weights @ smooth_divergences(self.kernel, self.p0, counts, states)
         return weights @ self.kernel.divergences(self.p0, counts)
 
-    def prior_term(self, x0: Tensor) -> Tensor:
+    def prior_term(self, x0: Tensor, counted: Tensor | None = None) -> Tensor:
         if self.lazy_prior:
-            states = torch.unique(x0)
+            states = torch.unique(x0 if counted is None else x0[counted])
             new = states[self.prior_nats[states].isnan()]
             if len(new):
                 self.prior_nats[new] = self._prior_of(new)
-        return super().prior_term(x0)
+        return super().prior_term(x0, counted)
 
     def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy:
         mean = spread(self.rate * self.schedule.tau(t), x0).expand(x0.shape)
@@ -84,7 +85,7 @@ class SCUD(KernelDiffusion):
         s = counts_of(noisy)
         kl = self.divergence(logits, x0, noisy.x_t, s, mask)
         t = noisy.t.double()
-        weight = spread(self.schedule.beta(t) / self.schedule.tau(t), s) * s
+        weight = spread(self.schedule.beta(t) / self.schedule.tau(t), s).expand(s.shape).masked_fill(s == 0, 0) * s
         return weight.to(kl.dtype) * kl
 
     def divergence(self, logits: Logits, x0: Tensor, x_t: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -11,8 +11,10 @@ over n tokens that are c characters, b bytes (UTF-8) and w words of the text,
 
 Characters, bytes and words are those of the text that the chunks cover, as it was before it became tokens; words are what
 whitespace separates. So figures per character, byte or word compare models of different tokens on one text, those per token
-do not. The length of a text is not modelled. Intervals are ± 1.96 standard errors of T, mapped through exp for perplexities,
-with the counts taken as given; chunks count as independent, which neighbours in one document are not quite.
+do not. A token for what a vocabulary cannot write, [UNK], is a token like others, and cheap: where a text has many of them
+(`scud train` says how many) its figures flatter. The length of a text is not modelled. Intervals are ± 1.96 standard errors of
+T, mapped through exp for perplexities, with the counts taken as given; chunks count as independent, which neighbours in one
+document are not quite.
 """
 
 import math

@@ -26,6 +26,9 @@ from scud.processes.walks import Edges, Walked, leaving
 REMEMBERED = {torch.float32: 1e-8, torch.float64: 1e-12}
 """A^s of less mass is not told apart from A^(s + 1), by the type of the table of v_s."""
 
+KEPT_ELEMENTS = 2**26
+"""Entries of the columns kept from one use to the next, at most (256 MB)."""
+
 DOUBLE_ELEMENTS = 2**20
 """Entries of that table up to which it is in float64; beyond, it is in float32."""
 
@@ -34,7 +37,7 @@ class SparseKernel(Kernel):
     """K^s for K = A + 1 vᵀ.
 
     Args:
-        row, column, values: the entries of A, each [entries]; values > 0, every row with the same sum q < 1.
+        row, column, values: the entries of A, each [entries], no place twice; values > 0, every row of the same sum q < 1.
         jump: v [B] > 0, float64, of sum 1 - q; 0 < q < 1.
     """
 
@@ -102,14 +105,18 @@ class SparseKernel(Kernel):
     def ancestors(self, counts: Tensor, states: Tensor, dtype: torch.dtype) -> tuple[Walked, Tensor]:
         """A^s[:, x] for counts s and states x [N]: those of the distinct pairs, and which pair each is, [N].
 
-        The last ones are kept: the loss asks for what the evidence has asked for.
+        The last ones are kept, if they are not too many: the loss asks for what the evidence has asked for.
         """
         key = (counts, states, dtype)
-        if self._last is None or not _same(self._last[0], key):
+        if self._last is not None and _same(self._last[0], key):
+            return self._last[1:]
+        with torch.inference_mode(False):  # what is kept may be needed in training
+            counts, states = counts.clone(), states.clone()
             pairs, place = torch.unique(counts * self.num_states + states, return_inverse=True)
             found = Walked(self.into, self.out, pairs // self.num_states, pairs % self.num_states, dtype)
-            self._last = key, found, place
-        return self._last[1:]
+        kept = found.dense.numel() <= KEPT_ELEMENTS
+        self._last = ((counts, states, dtype), found, place) if kept else None
+        return found, place
 
     def columns_at(self, amounts: Tensor, states: Tensor, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         counts = self.counts(amounts)
@@ -123,7 +130,7 @@ class SparseKernel(Kernel):
         return (walked + law.sum() * self.jumps[counts].double())[place]
 
     def divergences(self, p0: Tensor, amounts: Tensor, states: Tensor | None = None) -> Tensor:
-        # Of a row M and the mixture p0 M the jumps are the same: their difference is exact, and so are small divergences.
+        # Of a row M and the mixture p0 M the jumps are the same and cancel: small divergences keep their digits.
         states = torch.arange(self.num_states, device=p0.device) if states is None else states
         counts, place = torch.unique(self.counts(amounts), return_inverse=True)
         means = list(self._walked(p0.double().unsqueeze(1), counts))

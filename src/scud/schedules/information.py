@@ -5,7 +5,8 @@ I(0) = H(p0). Conditioned on events, what counts is its average over a Poisson n
 
 Where the sum over b is too dear (sparse kernels of many states), it is estimated from SAMPLE states at even quantiles of p0, rare
 states first: a systematic sample, always the same, as a ratio to its own H. Neighbours in it are alike, so that half their mean
-squared differences is the variance of one of its terms.
+squared differences is the variance of one of its terms. States too rare for the sample are left out of both: a p0 whose rarest
+states carry much of H (heavier tails than words have) makes the curve uneven.
 """
 
 import math
@@ -13,7 +14,7 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, PchipInterpolator
 from torch import Tensor
 
 from scud.processes.kernel import CHUNK_ELEMENTS, LARGE, Kernel
@@ -30,6 +31,9 @@ EXACT = 12
 
 NODES = 24
 """Larger counts between which they are interpolated."""
+
+NOTHING = 1e-14
+"""Nats below which float32 does not tell divergences from 0."""
 
 FEW = 32
 """As many, to find where a curve ends."""
@@ -72,11 +76,11 @@ def shares(kernel: Kernel, p0: Tensor, amounts: Tensor, sample: int = SAMPLE) ->
 
 
 def smooth_divergences(kernel: Kernel, p0: Tensor, counts: Tensor, states: Tensor) -> Tensor:
-    """`Kernel.divergences` for counts [n]: exact at small ones, a spline of the logarithm beyond, [n, m]."""
+    """`Kernel.divergences` for counts [n]: exact at small ones, a monotone interpolation of the logarithm beyond, [n, m]."""
     high = float(counts.max())
     nodes = np.unique(np.concatenate([np.arange(EXACT), np.geomspace(EXACT, high + EXACT, NODES).round()]))
-    at = kernel.divergences(p0, torch.as_tensor(nodes, device=p0.device), states).clamp_min(1e-300).log()
-    return torch.as_tensor(CubicSpline(nodes, at.cpu().numpy())(counts.cpu().numpy())).exp().to(p0.device)
+    at = kernel.divergences(p0, torch.as_tensor(nodes, device=p0.device), states).clamp_min(NOTHING).log()
+    return torch.as_tensor(PchipInterpolator(nodes, at.cpu().numpy())(counts.cpu().numpy())).exp().to(p0.device)
 
 
 def _end(kernel: Kernel, p0: Tensor, start: float) -> float:

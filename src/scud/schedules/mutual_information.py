@@ -30,7 +30,7 @@ class MutualInformation(Schedule):
         process: the noise.
         p0: training marginal [B], positive, summing to 1.
         gamma: in (0, 1] conditions on events, as SCUD with the same gamma; 0 conditions on time, as the classical model.
-        curve: [3, n], what `spec` of the same schedule has kept where it is dear to make.
+        curve, error: [3, n] and a number, what `spec` of the same schedule has kept where they are dear to make.
 
     Attributes:
         error: the largest standard error of the shares of information that the curve is made of; 0 where they are exact, as
@@ -44,18 +44,18 @@ class MutualInformation(Schedule):
     values: Tensor
     slopes: Tensor
 
-    def __init__(self, process: Process, p0: Tensor, gamma: float = 1.0, curve: Tensor | None = None) -> None:
+    def __init__(
+        self, process: Process, p0: Tensor, gamma: float = 1.0, curve: Tensor | None = None, error: float = 0.0
+    ) -> None:
         super().__init__()
         check_distribution("p0", p0, process.num_states)
         check_in_interval("gamma", gamma, 0, 1, "use the gamma of the model, or 0 for the classical model")
         self.process, self.gamma, self.p0 = process, gamma, p0.detach().double().cpu()
-        self.p0, self.error, self.sampled = self.p0 / self.p0.sum(), 0.0, False
+        self.p0, self.error, self.sampled = self.p0 / self.p0.sum(), error, curve is not None
         if gamma == 0:
             check_small(process.num_states, "the classical model's mutual-information schedule")
         if curve is None:
             curve = self._make_curve()
-        else:
-            self.sampled = True
         for name, values in zip(("knots", "values", "slopes"), curve.double(), strict=True):
             self.register_buffer(name, values.clone(), persistent=False)
 
@@ -95,8 +95,11 @@ class MutualInformation(Schedule):
         return torch.where(tau > 0, -(-log_w.exp()).expm1(), 0.0)
 
     def spec(self) -> dict[str, Any]:
-        kept = {"curve": torch.stack([self.knots, self.values, self.slopes]).cpu()} if self.sampled else {}
-        return {"kind": "mutual_information", "gamma": self.gamma, **kept}
+        found = {"kind": "mutual_information", "gamma": self.gamma}
+        if not self.sampled:
+            return found
+        curve = torch.stack([self.knots, self.values, self.slopes]).cpu()
+        return {**found, "curve": curve, "error": self.error}
 
     def _log_w(self, t: Tensor) -> Tensor:
         return (-(-t.double()).log1p()).clamp_min(SMALLEST_W).log()
