@@ -36,9 +36,10 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks --tables overhead --threads 1 --out runs/bench/one-thread
 	$(BIN)/python -m benchmarks --threads 2 --out runs/bench
 
-# Every number of the README and of docs/images.md, to runs/numbers: many hours on two cores; what is done is not done again. DATA is a
-# folder with globins_*.fasta, proteins_*.fasta.gz, fashion_mnist.npz and emoji32.npz (docs/results.md and docs/images.md say what they are).
-FILES := globins_train.fasta globins_valid.fasta proteins_train.fasta.gz proteins_valid.fasta.gz fashion_mnist.npz emoji32.npz
+# Every number of the README, docs/images.md and docs/text.md, to runs/numbers: many hours on two cores; what is done is not done again. DATA is
+# a folder with the files below (docs/results.md, docs/images.md and docs/text.md say what they are).
+FILES := globins_train.fasta globins_valid.fasta proteins_train.fasta.gz proteins_valid.fasta.gz fashion_mnist.npz emoji32.npz \
+	text27_train.txt.gz text27_valid.txt.gz kjv.txt.gz bert30522_knn.npz
 GRIDS := --grids cosine information power-0.5 power-1.5 power-2 events log-events
 FASHION := $(addprefix runs/images-17/,scud-gaussian-0 masking-0 classical-gaussian-0)
 numbers: .venv/installed
@@ -61,6 +62,8 @@ numbers: .venv/installed
 	$(BIN)/python -m benchmarks.proteins_table globins $(DATA) --steps 600 --repeats 40 | tee runs/numbers/globins.md
 	$(BIN)/python -m benchmarks.proteins_table proteins $(DATA) --steps 1300 --repeats 1 --sequences 1000 \
 		--set training.validation_repeats=1 | tee runs/numbers/proteins.md
+	$(BIN)/python -m benchmarks.text_table characters $(DATA) --steps 900 | tee runs/numbers/characters.md
+	$(BIN)/python -m benchmarks.text_table words $(DATA) --steps 400 | tee runs/numbers/words.md
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(MAKE) bench
 
