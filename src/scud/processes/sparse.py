@@ -26,11 +26,11 @@ from scud.processes.walks import Edges, Walked, leaving
 REMEMBERED = {torch.float32: 1e-8, torch.float64: 1e-12}
 """A^s of less mass is not told apart from A^(s + 1), by the type of the table of v_s."""
 
-KEPT_ELEMENTS = 2**26
-"""Entries of the columns kept from one use to the next, at most (256 MB)."""
-
 DOUBLE_ELEMENTS = 2**20
 """Entries of that table up to which it is in float64; beyond, it is in float32."""
+
+KEPT_ELEMENTS = 2**26
+"""Entries of the columns kept from one use to the next, at most (256 MB)."""
 
 
 class SparseKernel(Kernel):
