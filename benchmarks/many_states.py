@@ -54,7 +54,9 @@ class Scale:
     @classmethod
     def quick(cls) -> "Scale":
         """A size that shows that everything runs, and says nothing about speed."""
-        return cls(num_states=600, width=8, nearest=3, batch=2, length=8, network="tiny", pairs=2, models=("masking", "graph"))
+        return cls(
+            num_states=600, width=8, nearest=3, batch=2, length=8, network="tiny", pairs=2, models=("masking", "graph")
+        )
 
 
 def embeddings(scale: Scale) -> Tensor:

@@ -79,7 +79,10 @@ def configuration(table: Table, row: str, seed: int) -> Config:
     else:
         vocabulary = folder / "bert30522_knn.npz"
         data = {"train": folder / "kjv.txt.gz", "tokens": str(vocabulary), "length": 64}
-        noise, training = {"neighbours": vocabulary, "nearest": 10}, training | {"batch_size": 16}
+        noise, training = (
+            {"neighbours": vocabulary, "nearest": 10},
+            training | {"batch_size": 16, "validation_examples": 100},
+        )
     process = {"kind": ROWS[table.name][row].process, **noise}
     return ROWS[table.name][row].of(RECIPES["text"](), seed, data=data, training=training, process=process)
 

@@ -67,6 +67,13 @@ def test_loss_and_gradient_by_both_algebras(gamma: float) -> None:
     torch.testing.assert_close(sparse.prior_nats, dense.prior_nats, rtol=1e-8, atol=1e-12)
 
 
+def test_what_knows_p0_alone_needs_no_walk() -> None:
+    _, sparse = models()
+    x0, x_t, s, logits = noised(sparse)
+    noisy, alone = Noisy(x_t, torch.full((len(x0),), 0.4, dtype=torch.float64), s), sparse.p0.log().expand(logits.shape)
+    torch.testing.assert_close(sparse.independent_integrand(alone, x0, noisy), sparse.integrand(alone, x0, noisy))
+
+
 def test_float32_is_within_1e_5() -> None:
     _, sparse = models()
     x0, x_t, s, logits = noised(sparse)

@@ -141,6 +141,10 @@ class Diffusion(nn.Module, ABC):
         0 where `mask` is False.
         """
 
+    def independent_integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+        """`integrand` for the logits log p0 at every position, which a model may have a shorter way to."""
+        return self.integrand(logits, x0, noisy, mask)
+
     @abstractmethod
     def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         """w(t) times the cross-entropy of x0 given x_t, where there is noise: nats, [batch, *dims], as `integrand` is.
@@ -228,7 +232,7 @@ class Diffusion(nn.Module, ABC):
         drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
         diffusion = drawn.estimate(self.integrand, drawn.logits)
         # Of independent positions p0 is the whole truth: their bound is tight, and holds for every x0 on its own.
-        independent = drawn.estimate(self.integrand, self.p0.log().expand(drawn.logits.shape))
+        independent = drawn.estimate(self.independent_integrand, self.p0.log().expand(drawn.logits.shape))
         prior, nats = (
             drawn.sum(values) for values in (self.prior_term(drawn.x0, drawn.counted), -self.p0.log()[drawn.x0])
         )

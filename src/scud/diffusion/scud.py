@@ -8,6 +8,7 @@ s ~ Poisson(lambda(t)), lambda = r tau, and x_t | x0, s ~ K^s[x0, :]. The bound'
 and its prior term is E_s KL( K^s[x0_d, :] || prior(s) ), s ~ Poisson(lambda(t_max)), prior(s) = p0 K^s.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from scud import numerics
 from scud.diffusion.base import Noisy, spread
-from scud.diffusion.evidence import evidence_source
+from scud.diffusion.evidence import AncestorSource, evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
 from scud.logits import Logits
 from scud.processes import Process
@@ -83,8 +84,19 @@ class SCUD(KernelDiffusion):
 
     def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         s = counts_of(noisy)
-        kl = self.divergence(logits, x0, noisy.x_t, s, mask)
-        t = noisy.t.double()
+        return self._weighted(self.divergence(logits, x0, noisy.x_t, s, mask), noisy)
+
+    def independent_integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+        if not isinstance(self.evidence, AncestorSource):
+            return super().independent_integrand(logits, x0, noisy, mask)
+        priors, s = self.evidence.totals, counts_of(noisy)  # p0 K^n for every n: nothing is left to be walked
+        past = self.evidence.kernel.counts(s.reshape(-1) - 1)
+        kl = self._divergence(logits, x0, noisy.x_t, s, mask, lambda rows, index: priors[past[index]].to(rows.dtype))
+        return self._weighted(kl, noisy)
+
+    def _weighted(self, kl: Tensor, noisy: Noisy) -> Tensor:
+        """(beta / tau) s KL, and 0 where there is no noise."""
+        s, t = counts_of(noisy), noisy.t.double()
         weight = spread(self.schedule.beta(t) / self.schedule.tau(t), s).expand(s.shape).masked_fill(s == 0, 0) * s
         return weight.to(kl.dtype) * kl
 
@@ -96,6 +108,21 @@ class SCUD(KernelDiffusion):
             x0, x_t, s: clean states, noised states and event counts, [batch, *dims].
             mask: [batch, *dims], True at real positions.
         """
+        past = s.reshape(-1).double() - 1
+        return self._divergence(
+            logits, x0, x_t, s, mask, lambda rows, index: self.kernel.operator(past[index]).law(rows.softmax(-1))
+        )
+
+    def _divergence(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        x_t: Tensor,
+        s: Tensor,
+        mask: Tensor | None,
+        law: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """`divergence`, where `law` makes softmax(rows) K^(s - 1) of rows [n, B] and their places [n]."""
         clean, seen, past = x0.reshape(-1), x_t.reshape(-1), s.reshape(-1).double() - 1
         dtype = torch.promote_types(logits.dtype, torch.float32)
 
@@ -104,8 +131,8 @@ class SCUD(KernelDiffusion):
             if isinstance(before, Identity):  # the state before was x0: -log of its predicted probability
                 predicted = numerics.weighted_logits(rows, self.kernel.event_log_columns(seen[index], dtype))
                 return F.cross_entropy(predicted, clean[index], reduction="none")
-            true, predicted = before.rows(clean[index], dtype), before.law(rows.softmax(-1))
-            return numerics.posterior_divergence(predicted, true, self.kernel.event_columns(seen[index], dtype))
+            true, weight = before.rows(clean[index], dtype), self.kernel.event_columns(seen[index], dtype)
+            return numerics.posterior_divergence(law(rows, index), true, weight)
 
         blocks = active_blocks(self.kernel, past, is_active(s > 0, mask))
         return numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
