@@ -47,6 +47,9 @@ ROWS = {
 FIGURES = {"characters": "bits_per_character", "words": "perplexity_per_token"}
 """What is reported, by table."""
 
+OTHERS: dict[str, tuple[str, ...]] = {"characters": (), "words": ("bits_per_character", "perplexity_per_word")}
+"""What is shown beside it, by table."""
+
 HEADER = ("model", "seed", "figure", "low", "high", "bits_per_character", "perplexity_per_word", "prior", "seconds")
 """Columns of rows.csv: the figure with its 95% interval, two others, the prior term in nats per token, seconds of training."""
 
@@ -112,20 +115,19 @@ def one(table: Table, work: tuple[str, int]) -> None:
 
 def show(table: Table, seeds: list[int]) -> None:
     """Print the rows that are done, as Markdown."""
-    done, name = read_rows(table.out / "rows.csv", "model", "seed"), FIGURES[table.name].replace("_", " ")
-    print(
-        f"| model | {name}, mean of seeds | each seed (95% interval) | bits per character | per word | minutes a run |"
-    )
-    print("|---|---|---|---|---|---|")
+    done, figure, others = read_rows(table.out / "rows.csv", "model", "seed"), FIGURES[table.name], OTHERS[table.name]
+    titles = ["model", f"{figure}, mean of seeds", "each seed (95% interval)", *others, "minutes a run"]
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}".replace("_", " "))
     for model in ROWS[table.name]:
         runs = [done[model, str(seed)] for seed in seeds if (model, str(seed)) in done]
         if runs:
             each = ", ".join(
                 f"{float(r['figure']):.3f} ({float(r['low']):.3f} to {float(r['high']):.3f})" for r in runs
             )
-            names = ("figure", "bits_per_character", "perplexity_per_word", "seconds")
-            figure, bits, word, seconds = (statistics.mean(float(run[column]) for run in runs) for column in names)
-            print(f"| {model} | {figure:.3f} | {each} | {bits:.3f} | {word:.0f} | {seconds / 60:.0f} |")
+            mean = {name: statistics.mean(float(run[name]) for run in runs) for name in ("figure", *others, "seconds")}
+            rest = [f"{mean[name]:.4g}" for name in others]
+            cells = [model, f"{mean['figure']:.3f}", each, *rest, f"{mean['seconds'] / 60:.0f}"]
+            print(f"| {' | '.join(cells)} |")
 
 
 def main() -> None:
