@@ -36,6 +36,9 @@ TABLES: dict[str, Callable[[Scale, bool], Table]] = {
     "many-states": lambda _, quick: many_states.steps_table(
         many_states.Scale.quick() if quick else many_states.Scale()
     ),
+    "many-states-parts": lambda _, quick: many_states.parts_table(
+        many_states.Scale.quick() if quick else many_states.Scale()
+    ),
     "peers": lambda scale, quick: peers.peers_table(scale, 4 if quick else 16),
 }
 

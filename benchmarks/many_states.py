@@ -6,8 +6,11 @@ of words (Zipf's law); 10 neighbours each. The step is that of the transformer "
 
 import math
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,13 +21,18 @@ from benchmarks.steps import TrainingStep
 from benchmarks.timing import compare, fresh_process, held_bytes, peak_bytes
 from scud.data.neighbours import nearest_by_cosine
 from scud.diffusion import SCUD, Diffusion, Masking
+from scud.diffusion.times import draw_times
 from scud.networks import DiT
 from scud.networks.dit import PRESETS
+from scud.numerics import stratified_uniform
 from scud.processes import NeighbourGraph, Uniform
+from scud.processes.sparse import SparseKernel
 from scud.schedules import Linear, MutualInformation
 from scud.typing import Batch
 
 CPU = torch.device("cpu")
+
+Result = TypeVar("Result")
 
 MODELS = {
     "masking": ("masking", 0.0),
@@ -125,6 +133,44 @@ def step_memory(name: str, scale: Scale) -> float:
     return max(peak_bytes(work.full, CPU) for _ in range(3)) - before
 
 
+def part_rows(scale: Scale) -> Iterator[Row]:
+    """Where the seconds of a step by reconstruction go: a row for each part, of masking and of the graph, means over draws."""
+    spent = [parts(step(name, scale), scale.pairs) for name in ("masking", "graph, reconstruction")]
+    for part in spent[1]:
+        yield {"part": part, "masking": spent[0].get(part, math.nan), "graph": spent[1][part]}
+
+
+def parts(work: TrainingStep, repeats: int) -> dict[str, float]:
+    """Seconds of the parts of a step, and what its noise was, on average."""
+    model, x0, found = work.model, work.batch.x0, Counter[str]()
+
+    def timed(part: str, function: Callable[[], Result]) -> Result:
+        began = time.perf_counter()
+        result = function()
+        found[part] += time.perf_counter() - began
+        return result
+
+    for draw in range(repeats + 1):
+        if draw == 1:
+            found.clear()  # the first one warms up
+        generator = torch.Generator().manual_seed(draw)
+        t, _ = draw_times(stratified_uniform(len(x0), generator), model.schedule, model.t_max)
+        noisy = timed("noise, s", partial(model.noise, x0, t, generator))
+        assert noisy.s is not None
+        if isinstance(model, SCUD) and isinstance(model.kernel, SparseKernel):
+            counts = model.kernel.counts(noisy.s.flatten())
+            walked, _ = timed(
+                "columns of K^s, s", partial(model.kernel.ancestors, counts, noisy.x_t.flatten(), torch.float32)
+            )
+            found["columns that are no lists"] += len(walked.dense)
+        logits = timed("network with evidence, s", partial(work.network, noisy.x_t, model.condition(noisy)))
+        loss = timed("output layer and loss, s", partial(model.reconstruction, logits, x0, noisy)).sum()
+        timed("backward, s", loss.backward)
+        timed("optimiser, s", work.optimizer.step)
+        found["positions with noise"] += int((noisy.s > 0).sum())
+    return {part: total / repeats for part, total in found.items()}
+
+
 def cost_rows(scale: Scale) -> Iterator[Row]:
     """What is made once: seconds of graph and information curve, and the bytes of the tables."""
     vectors, p0 = embeddings(scale), marginal(scale)
@@ -153,6 +199,15 @@ def steps_table(scale: Scale) -> Table:
         f"states, {scale.pairs} pairs of masking and the other, means; peak memory of three steps, all included."
     )
     return Table("many-states", text, list(step_rows(scale)))
+
+
+def parts_table(scale: Scale) -> Table:
+    """Where the seconds go."""
+    text = (
+        f"The parts of a training step by reconstruction, in order, without the bound that is watched: {scale.batch} x "
+        f"{scale.length} tokens of {scale.num_states} states, means of {scale.pairs} draws."
+    )
+    return Table("many-states-parts", text, list(part_rows(scale)))
 
 
 def costs_table(scale: Scale) -> Table:

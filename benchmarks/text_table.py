@@ -11,8 +11,8 @@ a run has been evaluated its row is written to OUT/rows.csv, and what is there i
 samples of the first seed. The bound is over the whole validation split; the interval covers which chunks are in it, and which
 noise was drawn.
 
-The graph of characters: each letter moves to the three whose neighbours in the text are most like its own, so that vowels turn
-into vowels and consonants into like consonants first, and a word keeps its shape longest.
+The graph of characters: each letter moves to the three whose neighbours in the text are most like its own, so that vowels mostly
+turn into vowels and consonants into like consonants first. It says nothing of spaces, which no letter is like.
 """
 
 import argparse

@@ -4,6 +4,7 @@ Nothing is written before everything that can be checked has been: data read, mo
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -196,7 +197,8 @@ def train(
     """
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
     check_folder(files, config, resume=resume, overwrite=overwrite)
-    prepared = prepare(config)
+    with status(progress):
+        prepared = prepare(config)
     plan(prepared.source.split("train"), config.training, config.seed)
     # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
     saved = files.last.exists() or files.model.exists()
@@ -242,6 +244,13 @@ def train(
     rows = metrics.read(files.metrics)
     draw_curves(files, rows, unit(config))
     return rows[-1]
+
+
+def status(shown: bool) -> AbstractContextManager[object]:
+    """What says that data are read and tables are made, which takes a while for large files and for many states."""
+    from rich.console import Console
+
+    return Console().status("reading the data and building the model") if shown else nullcontext()
 
 
 def unit(config: Config) -> metrics.Unit:

@@ -92,6 +92,7 @@ def test_every_table_in_miniature(tmp_path: Path) -> None:
         "proteins",
         "graph",
         "many-states",
+        "many-states-parts",
         "peers",
     ]
     markdown = (tmp_path / "bench.md").read_text()

@@ -71,6 +71,8 @@ class Report:
         if self.text is not None:
             figures, _ = self.text
             for name, (label, form) in ROWS.items():
+                if name == "perplexity_per_token" and self.position != "token":
+                    continue
                 table.add_row(label, interval(getattr(figures, name), form), "")
         elif self.position is not None:
             low, high = result.perplexity_interval

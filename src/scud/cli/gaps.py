@@ -5,10 +5,10 @@ words, a piece after a gap starts a word.
 """
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from scud.cli.texts import POSITIONS
-from scud.data.tokens import check_encodes
+from scud.data.tokens import Tokens, check_encodes
 from scud.errors import fail
 
 if TYPE_CHECKING:
@@ -19,19 +19,6 @@ GAP = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
 """A gap, and what should be its number of positions."""
 
 REMEDY = 'mark each gap by its number of positions, as in "in the [[20]] was the word"'
-
-
-class Tokens(Protocol):
-    """How text is read, as `scud.runs.Run.tokens` has it."""
-
-    @property
-    def unit(self) -> str:
-        """What a position is: char, byte or token."""
-        ...
-
-    def encode(self, texts: list[str], /) -> "list[NDArray[np.int64]]":
-        """The states of each text; raises `UserError` for letters that the model does not have."""
-        ...
 
 
 def parse_gaps(text: str) -> list[str | int]:

@@ -131,8 +131,7 @@ def contexts(source: "Source") -> Tensor:
     joint = pairs.reshape(size, size) / pairs.sum().clamp_min(1)  # chunks of one state have no pairs
     expected = joint.sum(1, keepdim=True) * joint.sum(0)
     information = (joint / expected.clamp_min(1e-300)).clamp_min(1e-300).log().clamp_min(0)
-    both = torch.cat([information.T, information], 1)
-    return both
+    return torch.cat([information.T, information], 1)
 
 
 def read_arrays(path: Path) -> Mapping[str, NDArray[np.generic]]:
@@ -218,4 +217,5 @@ def listed(
         found = f"{kept[0][foreign][0]} in row {int(foreign.any(1).argmax())}"
         remedy = "give the lists of this vocabulary"
         raise fail(str(path), f"hold states 0..{len(names) - 1}, or -1 for none", found, remedy)
-    return torch.from_numpy(kept[0]), torch.from_numpy(kept[1])
+    own = kept[0] == np.arange(len(names))[:, None]  # many lists begin with the state itself
+    return torch.from_numpy(np.where(own, -1, kept[0])), torch.from_numpy(kept[1])

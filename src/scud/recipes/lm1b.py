@@ -19,6 +19,7 @@ def lm1b() -> Config:
         training=TrainingConfig(
             steps=1_000_000,
             batch_size=512,
+            accumulate=4,
             reconstruction=1.0,
             learning_rate=3e-4,
             warmup=2500,

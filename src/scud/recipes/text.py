@@ -1,4 +1,4 @@
-"""Any text file on two cores: give it by --data.train, and perhaps --data.valid, --data.tokens and --data.length."""
+"""Text files on two cores: give it by --data.train, and perhaps --data.valid, --data.tokens and --data.length."""
 
 from scud.config import Config, DataConfig, DiffusionConfig, NetworkConfig, ProcessConfig, ScheduleConfig
 from scud.training.settings import TrainingConfig

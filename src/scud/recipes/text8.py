@@ -15,10 +15,11 @@ def text8() -> Config:
         training=TrainingConfig(
             steps=1_000_000,
             batch_size=512,
+            accumulate=4,
+            reconstruction=1.0,
             learning_rate=3e-4,
             warmup=2500,
             decay="constant",
-            weight_decay=0.03,
             ema_decay=0.9999,
             precision="bfloat16",
             validate_every=10_000,
