@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -207,6 +208,8 @@ def train(
         check_checkpoint(prepared.network, start, files.last)
         if start.p0 is not None:
             check_same_data(prepared.source, start.p0)
+        if start.process is not None:
+            check_same_noise(prepared.model, start.process)
     elif config.init_from is not None:
         other, ours = runs.load(config.init_from), prepared.source.spec()
         if any(ours.get(name) != other.data.get(name) for name in ("alphabet", "tokens")):
@@ -283,6 +286,22 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
     else:
         remedy = "add --resume to continue it, --overwrite to replace it, or choose another --out"
         raise fail("out", "not hold a run already", files.path, remedy)
+
+
+def check_same_noise(model: Diffusion, arguments: Mapping[str, Any]) -> None:
+    """Raise `UserError` unless a model's noise has these arguments: files of rates or of neighbours may have changed."""
+    ours = checkpoint.process_arguments(model)
+    changed = [name for name in ours if not alike(ours[name], arguments.get(name))]
+    if changed:
+        remedy = "restore the file it was read from, or train a new run"
+        raise fail("the noise", "be that which the run was trained on", f"other {', '.join(changed)}", remedy)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two arguments are the same, numbers of tensors up to rounding."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return bool(one == other) if type(one) is type(other) else False
+    return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-5, atol=0)
 
 
 def check_same_data(source: Source, p0: Tensor) -> None:

@@ -118,6 +118,21 @@ def test_noise_on_a_graph_is_kept_with_the_run(
     assert drawn[0] == drawn[1]
 
 
+def test_a_graph_that_has_changed_is_not_resumed(
+    scud: Command, refuse: Callable[..., str], small_text: list[str], text: Path, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "letters.npy", tmp_path / "run"
+    np.save(path, np.random.default_rng(0).normal(size=(11, 3)))
+    options = [*small_text, f"--data.train={text}", "--process.kind=neighbour_graph", "--process.nearest=4"]
+    options += [f"--process.neighbours={path}", "--training.steps=1"]
+    assert scud("train", "text", *options, "--out", out).status == 0
+    np.save(path, np.random.default_rng(1).normal(size=(11, 3)))
+    said = refuse("train", "text", *options, "--resume", "--out", out)
+    assert "the noise must be that which the run was trained on, got other neighbours, rates; restore the file" in said
+    np.save(path, np.random.default_rng(0).normal(size=(11, 3)))
+    assert scud("train", "text", *options, "--resume", "--out", out).status == 0
+
+
 def test_weights_are_taken_from_runs_of_the_same_tokens(
     scud: Command, refuse: Callable[..., str], small_text: list[str], run: Path, text: Path, tmp_path: Path
 ) -> None:

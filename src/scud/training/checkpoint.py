@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from scud.diffusion import Diffusion
 from scud.errors import fail
 from scud.files import replacing
 
@@ -26,6 +27,7 @@ class Checkpoint:
         best: lowest validation loss so far, nats per position.
         seconds: spent training.
         p0: training marginal [B], by which other data are told apart; None in checkpoints of earlier versions.
+        process: arguments of the noise, by which other noise is told apart; None in checkpoints of earlier versions.
     """
 
     step: int
@@ -35,6 +37,13 @@ class Checkpoint:
     best: float
     seconds: float
     p0: torch.Tensor | None = None
+    process: dict[str, Any] | None = None
+
+
+def process_arguments(model: Diffusion) -> dict[str, Any]:
+    """The arguments of a model's noise; none for masking, which has its own."""
+    process = getattr(model, "process", None)
+    return {} if process is None else process.spec()
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:

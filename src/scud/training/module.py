@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from scud.diffusion import Diffusion
 from scud.errors import UserError
 from scud.evaluation import ExampleSet
-from scud.training.checkpoint import Checkpoint
+from scud.training.checkpoint import Checkpoint, process_arguments
 from scud.training.ema import Ema
 from scud.training.seeds import Use, derive, seeded
 from scud.training.settings import TrainingConfig
@@ -119,7 +119,9 @@ class DiffusionTraining(pl.LightningModule):
         assert isinstance(optimizer, torch.optim.Optimizer)
         average = self.ema.network.state_dict()
         p0 = self.model.p0.cpu()
-        return Checkpoint(self.step, self.network.state_dict(), average, optimizer.state_dict(), best, seconds, p0)
+        process = process_arguments(self.model)
+        state = self.network.state_dict(), average, optimizer.state_dict()
+        return Checkpoint(self.step, *state, best, seconds, p0, process)
 
     def _check(self, term: str, value: float) -> None:
         if not math.isfinite(value):
