@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scud import numerics
-from scud.processes.kernel import Identity, Kernel, Operator, Transport
+from scud.processes.kernel import Identity, Kernel, Operator
 
 
 class RankOneOperator(Operator):
@@ -100,20 +100,3 @@ class RankOneKernel(Kernel):
 
     def general_operator(self, amounts: Tensor) -> Operator:
         return RankOneOperator(self.kept(amounts), self.stationary, self.base < 0)
-
-    def transport(self, amounts: Tensor) -> Transport:
-        return RankOneTransport(self, amounts)
-
-
-class RankOneTransport(Transport):
-    """M(a)ᵀ weight = c(a) weight + (1 - c(a)) pi Σ_b weight_b."""
-
-    kept: Tensor
-
-    def __init__(self, kernel: RankOneKernel, amounts: Tensor) -> None:
-        super().__init__(kernel, amounts)
-        self.register_buffer("kept", kernel.kept(amounts)[:, None, None], persistent=False)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        kept, spread = self.kept.to(weight.dtype), self.kernel.stationary.to(weight.dtype).unsqueeze(1)
-        return kept * weight + ((1 - self.kept).to(weight.dtype) * weight.sum(0)) * spread

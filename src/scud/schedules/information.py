@@ -27,7 +27,7 @@ SAMPLE = 512
 """Quantiles of p0 at which information is estimated."""
 
 EXACT = 12
-"""Counts up to which prior terms of few states use exact divergences."""
+"""Counts below which divergences that are interpolated are exact."""
 
 NODES = 24
 """Larger counts between which they are interpolated."""
