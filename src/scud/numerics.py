@@ -5,12 +5,13 @@ temperature (Zheng et al., arXiv 2409.02908).
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from scud.logits import LinearLogits, Logits
+from scud.logits import Logits
 
 IMPOSSIBLE = 1e-15
 """Probability of an event below which it is taken for rounding."""
@@ -187,17 +188,57 @@ def blockwise(function: Callable[[Tensor, Tensor], Tensor], logits: Logits, bloc
     )
     groups = list(_groups(blocks, max(HELD_ELEMENTS // logits.shape[-1], 1))) or [[]]  # without rows, gradients are 0
     for group in groups:
-        index, sizes = torch.cat([none, *group]), [len(block) for block in group]
-
-        def of(*parts: Tensor, index: Tensor = index, sizes: list[int] = sizes) -> Tensor:
-            places = torch.split(torch.arange(len(index), device=index.device), sizes) if sizes else ()
-            rows = LinearLogits(*parts)[index]
-            return _Blockwise.apply(rows, lambda rows, at: function(rows, index[at]), places)  # type: ignore[no-any-return, no-untyped-call]
-
-        parts = (logits.features, logits.weight, logits.bias)
-        done = of(*parts) if len(groups) == 1 else checkpoint(of, *parts, use_reentrant=False)
+        index = torch.cat([none, *group])
+        parts = logits.features[index], logits.weight, logits.bias, function, group
+        done = _blocks_of(*parts) if len(groups) == 1 else checkpoint(_blocks_of, *parts, use_reentrant=False)
         values = values.index_copy(0, index, done)
     return values
+
+
+def _blocks_of(*parts: Any) -> Tensor:
+    """The values [n] of one group of blocks; arguments as of `_LinearBlockwise`."""
+    return _LinearBlockwise.apply(*parts)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _LinearBlockwise(torch.autograd.Function):
+    """`_Blockwise` of the rows features weightᵀ + bias, which their gradient takes the place of, block by block.
+
+    Upstream is one number a row, which the features take in the gradient of the weight: nothing else has the size of the rows.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        function: Callable[[Tensor, Tensor], Tensor],
+        blocks: list[Tensor],
+    ) -> Tensor:
+        needed = any(ctx.needs_input_grad)  # type: ignore[attr-defined]
+        rows, bias = features @ weight.to(features.dtype).T, bias.to(features.dtype)
+        values, start = rows.new_zeros(len(rows), dtype=torch.promote_types(rows.dtype, torch.float32)), 0
+        for index in blocks:
+            place = slice(start, start := start + len(index))
+            with torch.set_grad_enabled(needed), full_precision(rows):
+                block = rows[place].add_(bias).detach().requires_grad_(needed)
+                found = function(block, index)
+                values[place] = found.detach()
+                if needed:
+                    rows[place] = torch.autograd.grad(found.sum(), block)[0]
+        if needed:
+            ctx.save_for_backward(features, weight, rows)
+        return values
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        features, weight, gradient = ctx.saved_tensors  # type: ignore[attr-defined]
+        scale = upstream[0].unsqueeze(1).to(gradient.dtype)
+        to_features = (gradient @ weight.to(gradient.dtype)) * scale
+        to_weight, to_bias = gradient.T @ (features * scale), gradient.T @ scale
+        return to_features, to_weight.to(weight.dtype), to_bias.squeeze(1).to(weight.dtype), None, None
 
 
 def _groups(blocks: Iterable[Tensor], most: int) -> Iterator[list[Tensor]]:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from scud import numerics
 from scud.processes.kernel import Identity, Kernel, Operator, block_rows, check_small
-from scud.processes.walks import Edges, Walked, leaving
+from scud.processes.walks import Edges, Walked, leaving, transpose_to
 
 REMEMBERED = {torch.float32: 1e-8, torch.float64: 1e-12}
 """A^s of less mass is not told apart from A^(s + 1), by the type of the table of v_s."""
@@ -48,7 +48,7 @@ class SparseKernel(Kernel):
 
     def __init__(self, row: Tensor, column: Tensor, values: Tensor, jump: Tensor) -> None:
         num_states = len(jump)
-        out, into = Edges(row, column, values, num_states), Edges(column, row, values, num_states)
+        out, into = (_edges(*ends, values, num_states) for ends in ((row, column), (column, row)))
         self.kept = 1 - float(jump.sum())
         dtype = torch.float64
         if self._steps_to(dtype) * num_states > DOUBLE_ELEMENTS:
@@ -121,8 +121,8 @@ class SparseKernel(Kernel):
     def columns_at(self, amounts: Tensor, states: Tensor, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         counts = self.counts(amounts)
         found, place = self.ancestors(counts, states, dtype)
-        jumps = self.jumps[counts, states].to(dtype).unsqueeze(1)
-        return lambda index: found.vectors(place[index]).add_(jumps[index])
+        jumps = self.jumps[counts, states].to(dtype)
+        return lambda index: found.vectors(place[index], jumps[index])
 
     def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
         counts, place = torch.unique(self.counts(amounts), return_inverse=True)
@@ -182,12 +182,15 @@ class SparseOperator(Operator):
         self.counts, self.ascending = counts, self._sorted(counts)
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        walked = self._from_states(index, self.kernel.out, self.kernel.into, dtype)
-        return walked.add_(self.kernel.jumps[self.counts].to(dtype))
+        walked = self._walked_from(index, self.kernel.out, self.kernel.into, dtype)
+        places = torch.arange(len(index), device=index.device)
+        found = walked.vectors(places, places.new_zeros(len(index), dtype=dtype))
+        return self._unsorted(found).add_(self.kernel.jumps[self.counts].to(dtype))
 
     def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        walked = self._from_states(index, self.kernel.into, self.kernel.out, dtype)
-        return walked.add_(self.kernel.jumps[self.counts, index].to(dtype).unsqueeze(1))
+        walked = self._walked_from(index, self.kernel.into, self.kernel.out, dtype)
+        places = torch.arange(len(index), device=index.device)
+        return self._unsorted(walked.vectors(places, self.kernel.jumps[self.ascending, self._sorted(index)].to(dtype)))
 
     def apply(self, vectors: Tensor) -> Tensor:
         return _Push.apply(vectors, self)  # type: ignore[no-any-return, no-untyped-call]
@@ -201,14 +204,13 @@ class SparseOperator(Operator):
         size = block_rows(self.kernel.num_states, vectors)
         for tile, counts in zip(torch.split(begun, size), torch.split(self.ascending, size), strict=True):
             for part in leaving(edges, tile.T.contiguous(), counts):
-                walked[start : start + part.shape[1]] = part.T
+                transpose_to(walked[start : start + part.shape[1]], part)
                 start += part.shape[1]
         return self._unsorted(walked)
 
-    def _from_states(self, index: Tensor, leave: Edges, into: Edges, dtype: torch.dtype) -> Tensor:
-        """Single states [N] after their counts of steps: -> [N, B]."""
-        walked = Walked(leave, into, self.ascending, self._sorted(index), dtype)
-        return self._unsorted(walked.vectors(torch.arange(len(index), device=index.device)))
+    def _walked_from(self, index: Tensor, leave: Edges, into: Edges, dtype: torch.dtype) -> Walked:
+        """Single states [N] after their counts of steps, in ascending order of these."""
+        return Walked(leave, into, self.ascending, self._sorted(index), dtype)
 
     def _sorted(self, rows: Tensor) -> Tensor:
         """Rows [N, ...] in the order of their counts."""
@@ -234,6 +236,12 @@ class _Push(torch.autograd.Function):
         jumps = operator.kernel.jumps[operator.counts].to(upstream[0].dtype)
         walked = operator.walk(upstream[0], operator.kernel.out)
         return walked.add_((upstream[0] * jumps).sum(-1, keepdim=True)), None
+
+
+def _edges(row: Tensor, column: Tensor, values: Tensor, num_states: int) -> Edges:
+    """The matrix [B, B] of these entries, in any order."""
+    order = row.argsort(stable=True)
+    return Edges(row[order], column[order], values[order], num_states)
 
 
 def _same(key: tuple[Tensor, Tensor, torch.dtype], other: tuple[Tensor, Tensor, torch.dtype]) -> bool:
