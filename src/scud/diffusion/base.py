@@ -26,7 +26,7 @@ from scud.processes.kernel import LARGE
 from scud.schedules import Schedule
 from scud.typing import Conditioning, Denoiser
 
-WATCHED = 1 / 32
+WATCHED = 1 / 64
 """Share of positions from which the diffusion term is estimated when it is not trained on, of more than LARGE states."""
 
 

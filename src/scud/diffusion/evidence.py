@@ -21,6 +21,7 @@ from scud.numerics import full_precision
 from scud.processes import Kernel
 from scud.processes.rank_one import RankOneKernel
 from scud.processes.sparse import SparseKernel
+from scud.processes.walks import Walked
 from scud.typing import Evidence
 
 SPACING = 1.12
@@ -165,18 +166,37 @@ class AncestorEvidence:
         self.counts = source.kernel.counts(amounts)
 
     def embed(self, weight: Tensor) -> Tensor:
-        kernel, counts, states = self.source.kernel, self.counts.flatten(), self.x_t.flatten()
         with full_precision(weight):
-            dtype = torch.promote_types(weight.dtype, torch.float32)
-            scaled = self.source.p0.to(dtype).unsqueeze(1) * weight.to(dtype)
-            ancestors, place = kernel.ancestors(counts, states, dtype)
-            walked = nn.functional.embedding(place, ancestors.times(scaled))
-            jumped = kernel.jumps[counts, states].to(dtype).unsqueeze(1) * scaled.sum(0)
-            total = self.source.totals[counts, states].to(dtype).unsqueeze(1)
-            return ((walked + jumped) / total).reshape(*self.x_t.shape, -1).to(weight.dtype)
+            wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+            rows: Tensor = _Ancestral.apply(wide, self)  # type: ignore[no-untyped-call]
+            return rows.reshape(*self.x_t.shape, -1).to(weight.dtype)
 
     def probs(self) -> Tensor:
         return self.embed(torch.eye(self.source.p0.shape[0], device=self.x_t.device))
+
+
+class _Ancestral(torch.autograd.Function):
+    """Evidence e of N positions times a weight: [B, d] -> [N, d]. The gradient is made in one array of the weight's size."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, weight: Tensor, evidence: AncestorEvidence) -> Tensor:
+        source, counts, states = evidence.source, evidence.counts.flatten(), evidence.x_t.flatten()
+        walked, place = source.kernel.ancestors(counts, states, weight.dtype)
+        p0 = source.p0.to(weight.dtype).unsqueeze(1)
+        jump, total = (
+            table[counts, states].to(weight.dtype).unsqueeze(1) for table in (source.kernel.jumps, source.totals)
+        )
+        ctx.walked, ctx.of = walked, (place, p0, jump, total)  # type: ignore[attr-defined]
+        joint = p0 * weight
+        return walked.times(joint).index_select(0, place).addcmul_(jump, joint.sum(0)).div_(total)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None]:
+        walked: Walked = ctx.walked  # type: ignore[attr-defined]
+        place, p0, jump, total = ctx.of  # type: ignore[attr-defined]
+        rows = upstream[0] / total
+        merged = rows.new_zeros(len(walked), rows.shape[1]).index_add_(0, place, rows)
+        return walked.transposed_times(merged).add_((jump * rows).sum(0)).mul_(p0), None
 
 
 class MaskEvidence:

@@ -12,16 +12,19 @@ Rows of unequal counts leave their tile when they are done. A walk from a single
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
 from scud.processes.kernel import Identity, Kernel, Operator, block_rows, check_small
-from scud.processes.walks import Edges, Walked, leaving, transpose_to
+from scud.processes.walks import Graph, Walked
 
 REMEMBERED = {torch.float32: 1e-8, torch.float64: 1e-12}
 """A^s of less mass is not told apart from A^(s + 1), by the type of the table of v_s."""
@@ -48,7 +51,8 @@ class SparseKernel(Kernel):
 
     def __init__(self, row: Tensor, column: Tensor, values: Tensor, jump: Tensor) -> None:
         num_states = len(jump)
-        out, into = (_edges(*ends, values, num_states) for ends in ((row, column), (column, row)))
+        order = _near(row, column, num_states)
+        out, into = (Graph(*ends, values, order) for ends in ((row, column), (column, row)))
         self.kept = 1 - float(jump.sum())
         dtype = torch.float64
         if self._steps_to(dtype) * num_states > DOUBLE_ELEMENTS:
@@ -126,31 +130,22 @@ class SparseKernel(Kernel):
 
     def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
         counts, place = torch.unique(self.counts(amounts), return_inverse=True)
-        walked = torch.cat(list(self._walked(law.double().unsqueeze(1), counts)), 1).T
+        walked = torch.cat(list(self.into.powers(law.double().unsqueeze(1), counts)), 1).T
         return (walked + law.sum() * self.jumps[counts].double())[place]
 
     def divergences(self, p0: Tensor, amounts: Tensor, states: Tensor | None = None) -> Tensor:
         # Of a row M and the mixture p0 M the jumps are the same and cancel: small divergences keep their digits.
         states = torch.arange(self.num_states, device=p0.device) if states is None else states
         counts, place = torch.unique(self.counts(amounts), return_inverse=True)
-        means = list(self._walked(p0.double().unsqueeze(1), counts))
+        means = list(self.into.powers(p0.double().unsqueeze(1), counts))
         dtype, found = self.jumps.dtype, torch.zeros(len(counts), len(states), dtype=torch.float64, device=p0.device)
         for part in torch.split(torch.arange(len(states), device=p0.device), block_rows(self.num_states, states)):
-            rows = self._walked(F.one_hot(states[part], self.num_states).T.to(dtype), counts)
+            rows = self.into.powers(F.one_hot(states[part], self.num_states).T.to(dtype), counts)
             for row, mean, jump, values in zip(rows, means, self.jumps[counts], found, strict=True):
                 mixture = (mean + jump.double().unsqueeze(1)).to(dtype)
                 excess = ((row - mean) / mixture).to(dtype).clamp_min_(-1)
                 values[part] = (mixture.T @ torch.special.xlog1py(1 + excess, excess).sub_(excess)).squeeze(0).double()
         return found[place].clamp_min_(0)
-
-    def _walked(self, columns: Tensor, counts: Tensor) -> Iterator[Tensor]:
-        """The columns [B, n] after ascending counts [m] of steps along the edges."""
-        done = 0
-        for count in counts.tolist():
-            for _ in range(count - done):
-                columns = self.into.times(columns)
-            done = count
-            yield columns
 
     def draw(self, index: Tensor, amounts: Tensor, generator: torch.Generator | None) -> Tensor:
         """Since the last jump by v, if there was one, a state has walked by A / q alone: how many steps is geometric in q."""
@@ -198,17 +193,17 @@ class SparseOperator(Operator):
     def law(self, p: Tensor) -> Tensor:
         return self.apply(p)  # positive as it is
 
-    def walk(self, vectors: Tensor, edges: Edges) -> Tensor:
+    def walk(self, vectors: Tensor, edges: Graph) -> Tensor:
         """vectors_n A^s_n, or A^s_n vectors_n, by the edges that gather: [N, B] -> [N, B]."""
-        begun, walked, start = self._sorted(vectors), torch.empty_like(vectors), 0
-        size = block_rows(self.kernel.num_states, vectors)
-        for tile, counts in zip(torch.split(begun, size), torch.split(self.ascending, size), strict=True):
-            for part in leaving(edges, tile.T.contiguous(), counts):
-                transpose_to(walked[start : start + part.shape[1]], part)
-                start += part.shape[1]
+        begun, walked = self._sorted(vectors), torch.empty_like(vectors)
+        tiles = (
+            torch.split(rows, block_rows(self.kernel.num_states, vectors)) for rows in (begun, walked, self.ascending)
+        )
+        for before, after, counts in zip(*tiles, strict=True):
+            edges.rows(edges.walk(before.T.index_select(0, edges.order), counts), after)
         return self._unsorted(walked)
 
-    def _walked_from(self, index: Tensor, leave: Edges, into: Edges, dtype: torch.dtype) -> Walked:
+    def _walked_from(self, index: Tensor, leave: Graph, into: Graph, dtype: torch.dtype) -> Walked:
         """Single states [N] after their counts of steps, in ascending order of these."""
         return Walked(leave, into, self.ascending, self._sorted(index), dtype)
 
@@ -238,10 +233,11 @@ class _Push(torch.autograd.Function):
         return walked.add_((upstream[0] * jumps).sum(-1, keepdim=True)), None
 
 
-def _edges(row: Tensor, column: Tensor, values: Tensor, num_states: int) -> Edges:
-    """The matrix [B, B] of these entries, in any order."""
-    order = row.argsort(stable=True)
-    return Edges(row[order], column[order], values[order], num_states)
+def _near(row: Tensor, column: Tensor, num_states: int) -> Tensor:
+    """States in an order in which those that share an entry lie together, [B]."""
+    matrix = coo_array((np.ones(len(row)), (row.cpu().numpy(), column.cpu().numpy())), shape=(num_states, num_states))
+    order = reverse_cuthill_mckee((matrix + matrix.T).tocsr(), symmetric_mode=True)
+    return torch.from_numpy(order.astype(np.int64)).to(row.device)
 
 
 def _same(key: tuple[Tensor, Tensor, torch.dtype], other: tuple[Tensor, Tensor, torch.dtype]) -> bool:

@@ -17,7 +17,10 @@ SPARSE_SHARE = 1 / 16
 
 
 PIECE = 2048
-"""Entries of each column that are transposed at once."""
+"""Entries of each column that are transposed at once: all of them at once take three times as long."""
+
+LEAVING = 8
+"""Columns that leave a walk together: until then, those that are done walk on for nothing."""
 
 
 class Edges(nn.Module):
@@ -38,14 +41,8 @@ class Edges(nn.Module):
 
     def times(self, columns: Tensor) -> Tensor:
         """The matrix times columns [B, d]: -> [n, d], differentiable in the columns."""
-        return self.step(columns.dtype)(columns)
-
-    def step(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """`times` for columns of one type."""
-        values = self.values.to(dtype)
-        return lambda columns: F.embedding_bag(
-            self.index, columns, self.first[:-1], mode="sum", per_sample_weights=values
-        )
+        values = self.values.to(columns.dtype)
+        return F.embedding_bag(self.index, columns, self.first[:-1], mode="sum", per_sample_weights=values)
 
     def transposed(self, columns: int) -> "Edges":
         """The transpose [B, n] of the matrix, B its number of columns."""
@@ -61,8 +58,70 @@ class Edges(nn.Module):
         """All entries in rows [m]: which of the m, the column, the value, each [entries]."""
         start, count = self.first[row].long(), (self.first[row + 1] - self.first[row]).long()
         which = torch.arange(len(row), device=row.device).repeat_interleave(count)
-        place = torch.arange(len(which), device=row.device) + (start - (count.cumsum(0) - count))[which]
-        return which, self.index[place].long(), self.values[place]
+        place = (
+            (start - (count.cumsum(0) - count)).index_select(0, which).add_(torch.arange(len(which), device=row.device))
+        )
+        return which, self.index.index_select(0, place).long(), self.values.index_select(0, place)
+
+
+class Graph(Edges):
+    """Edges between B states. Dense columns walk along them in another order of the states, in which neighbours lie together.
+
+    A step gathers rows from all over the columns, which takes half as long if these are near each other. The order is that of
+    Cuthill and McKee, reversed.
+    """
+
+    order: Tensor
+    place: Tensor
+    near: Tensor
+    entry: Tensor
+    begin: Tensor
+
+    def __init__(self, row: Tensor, column: Tensor, values: Tensor, order: Tensor) -> None:
+        """Entries in any order, no place twice; order [B], the state at each place of the other order."""
+        by_row = row.argsort(stable=True)
+        super().__init__(row[by_row], column[by_row], values[by_row], len(order))
+        place = order.argsort()
+        near = place[row[by_row]].argsort(stable=True)
+        lengths = self.first.diff()[order]
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("place", place, persistent=False)
+        self.register_buffer("near", place[column[by_row]][near].int(), persistent=False)
+        self.register_buffer("entry", near.int(), persistent=False)
+        self.register_buffer("begin", (lengths.cumsum(0) - lengths).int(), persistent=False)
+
+    def powers(self, columns: Tensor, counts: Tensor) -> Iterator[Tensor]:
+        """Columns [B, n] after each of ascending counts [m] of steps."""
+        step, columns, done = self._step(columns.dtype), columns.index_select(0, self.order), 0
+        for count in counts.tolist():
+            for _ in range(count - done):
+                columns = step(columns)
+            done = count
+            yield columns.index_select(0, self.place)
+
+    def walk(self, columns: Tensor, counts: Tensor) -> Tensor:
+        """Columns [B, n] of states in the other order, each after its own count of steps; counts [n] ascend."""
+        step, found = self._step(columns.dtype), torch.empty_like(columns)
+        values, sizes = torch.unique_consecutive(counts, return_counts=True)
+        done = left = begin = 0
+        for count, end in zip(values.tolist(), sizes.cumsum(0).tolist(), strict=True):
+            for _ in range(count - done):
+                columns = step(columns)
+            found[:, begin:end] = columns[:, begin - left : end - left]
+            if end - left >= LEAVING:
+                columns, left = columns[:, end - left :].contiguous(), end
+            done, begin = count, end
+        return found
+
+    def rows(self, columns: Tensor, rows: Tensor) -> None:
+        """Write columns [B, n] of states in the other order to rows [n, B] of states."""
+        for part, place in zip(torch.split(rows, PIECE, 1), torch.split(self.place, PIECE), strict=True):
+            part.copy_(columns.index_select(0, place).T)
+
+    def _step(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """The matrix times columns [B, n] of this type, states in the other order."""
+        weights = self.values.index_select(0, self.entry).to(dtype)
+        return lambda columns: F.embedding_bag(self.near, columns, self.begin, mode="sum", per_sample_weights=weights)
 
 
 class Walked:
@@ -76,20 +135,20 @@ class Walked:
         dtype: of the vectors that are not lists.
     """
 
-    def __init__(self, leave: Edges, into: Edges, counts: Tensor, states: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, leave: Edges, into: Graph, counts: Tensor, states: Tensor, dtype: torch.dtype) -> None:
         self.num_states = len(leave.first) - 1
         owner = torch.arange(len(counts), device=counts.device)
         state, mass = states, torch.ones(len(counts), dtype=torch.float64, device=counts.device)
         done, lists = 0, []
-        while len(owner):
-            ready = counts[owner] == done
-            lists.append((owner[ready], state[ready], mass[ready]))
-            owner, state, mass = owner[~ready], state[~ready], mass[~ready]
-            if leave.size(state) > SPARSE_SHARE * int((counts > done).sum()) * self.num_states:
+        while True:
+            self.listed = int((counts <= done).sum())
+            ready = int((owner < self.listed).sum())
+            lists.append((owner[:ready], state[:ready], mass[:ready]))
+            owner, state, mass = owner[ready:], state[ready:], mass[ready:]
+            if leave.size(state) > SPARSE_SHARE * (len(counts) - self.listed) * self.num_states or not len(owner):
                 break
-            which, to, value = leave.entries(state)
-            owner, state, mass, done = owner[which], to, mass[which] * value, done + 1
-        self.listed = int((counts <= done).sum()) if len(owner) else len(counts)
+            which, state, value = leave.entries(state)
+            owner, mass, done = owner.index_select(0, which), mass.index_select(0, which) * value, done + 1
         whose, which, masses = (torch.cat(parts) for parts in zip(*lists, strict=True))
         self.lists = Edges(whose, which, masses, self.listed)
         self.dense = torch.empty(len(counts) - self.listed, self.num_states, dtype=dtype, device=counts.device)
@@ -97,62 +156,34 @@ class Walked:
             begun = Edges(owner - self.listed, state, mass, len(self.dense))
             self._walk_on(begun, into, counts[self.listed :] - done)
 
-    def _walk_on(self, begun: Edges, into: Edges, left: Tensor) -> None:
+    def _walk_on(self, begun: Edges, into: Graph, left: Tensor) -> None:
         """Fill `dense` with the vectors that have ascending counts of steps left, from what they are so far."""
         for tile in torch.split(torch.arange(len(left), device=left.device), block_rows(self.num_states, left)):
             which, state, mass = begun.entries(tile)
             columns = torch.zeros(self.num_states, len(tile), dtype=self.dense.dtype, device=left.device)
-            columns.view(-1).index_add_(0, state * len(tile) + which, mass.to(columns.dtype))
-            start = int(tile[0])
-            for part in leaving(into, columns, left[tile]):
-                transpose_to(self.dense[start : start + part.shape[1]], part)
-                start += part.shape[1]
+            columns.view(-1).index_add_(0, into.place[state] * len(tile) + which, mass.to(columns.dtype))
+            into.rows(into.walk(columns, left[tile]), self.dense[tile[0] : tile[-1] + 1])
+
+    def __len__(self) -> int:
+        return self.listed + len(self.dense)
 
     def times(self, weight: Tensor) -> Tensor:
-        """The vectors times a weight [B, d] of the type given: -> [n, d], differentiable in it."""
-        return _Times.apply(weight, self)  # type: ignore[no-any-return, no-untyped-call]
+        """The vectors times a weight [B, d] of the type given: -> [n, d]."""
+        return torch.cat([self.lists.times(weight), self.dense @ weight])
+
+    def transposed_times(self, rows: Tensor) -> Tensor:
+        """The transpose of the vectors times rows [n, d]: -> [B, d]."""
+        listed = self.lists.transposed(self.num_states).times(rows[: self.listed])
+        return listed.addmm_(self.dense.T, rows[self.listed :])
 
     def vectors(self, place: Tensor, added: Tensor) -> Tensor:
         """Some of the vectors, of those at `place` [m], plus a number for each, [m]: -> [m, B]."""
         long, added = place >= self.listed, added.unsqueeze(1)
         if bool(long.all()):
-            return self.dense[place - self.listed].add_(added)
+            return self.dense.index_select(0, place - self.listed).add_(added)
         found = added.repeat(1, self.num_states)
         (listed,) = (~long).nonzero(as_tuple=True)
         which, state, mass = self.lists.entries(place[listed])
         found.view(-1).index_add_(0, listed[which] * self.num_states + state, mass.to(found.dtype))
         found[long] += self.dense[place[long] - self.listed]
         return found
-
-
-class _Times(torch.autograd.Function):
-    """Walked vectors times a weight. Its gradient is made in one array of its size: three cost more than the sums in them."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, weight: Tensor, walked: Walked) -> Tensor:
-        ctx.walked = walked  # type: ignore[attr-defined]
-        return torch.cat([walked.lists.times(weight), walked.dense @ weight])
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None]:
-        walked: Walked = ctx.walked  # type: ignore[attr-defined]
-        short, long = upstream[0][: walked.listed], upstream[0][walked.listed :]
-        return walked.lists.transposed(walked.num_states).times(short).addmm_(walked.dense.T, long), None
-
-
-def transpose_to(rows: Tensor, columns: Tensor) -> None:
-    """Write columns [B, n] to rows [n, B], a few at a time: at once it takes three times as long."""
-    for part, entries in zip(torch.split(rows, PIECE, 1), torch.split(columns, PIECE), strict=True):
-        part.copy_(entries.T)
-
-
-def leaving(edges: Edges, columns: Tensor, counts: Tensor) -> Iterator[Tensor]:
-    """Walk columns [B, n] by edges that gather: each part of them when its count of steps [n], ascending, is reached."""
-    values, sizes = torch.unique_consecutive(counts, return_counts=True)
-    step, done = edges.step(columns.dtype), 0
-    for count, size in zip(values.tolist(), sizes.tolist(), strict=True):
-        for _ in range(count - done):
-            columns = step(columns)
-        done = count
-        yield columns[:, :size]
-        columns = columns[:, size:].contiguous()
