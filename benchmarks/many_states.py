@@ -58,7 +58,7 @@ class Scale:
     batch: int = 8
     length: int = 128
     network: str = "small"
-    pairs: int = 5
+    pairs: int = 20
     models: tuple[str, ...] = tuple(MODELS)
 
     @classmethod

@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from scud.logits import LinearLogits, all_finite
+from scud.numerics import blockwise
 
 B, WIDTH = 7, 4
 
@@ -87,3 +89,44 @@ def test_finite() -> None:
             part = getattr(logits, name).detach().clone()
             part.view(-1)[-1] = bad
             assert not all_finite(dataclasses.replace(logits, **{name: part})), name
+
+
+def test_a_loss_by_blocks_is_that_of_the_tensor_twice_over() -> None:
+    """Rows in no block count 0, rows of unlike weights get unlike gradients, and a second backward pass is as the first."""
+    logits, tensor = both(6)
+    parts, blocks = (logits.features, logits.weight, logits.bias), [torch.tensor([4, 1]), torch.tensor([3])]
+    target, upstream = (
+        torch.tensor([0, 6, 1, 2, 3, 5]),
+        torch.tensor([1.0, -2.0, 3.0, 0.5, 0.0, 1.0], dtype=torch.float64),
+    )
+
+    def loss(rows: Tensor, index: Tensor) -> Tensor:
+        return F.cross_entropy(rows, target[index], reduction="none")
+
+    values = blockwise(loss, logits, blocks)
+    expected = loss(tensor, torch.arange(6)) * torch.tensor([0, 1, 0, 1, 1, 0])
+    torch.testing.assert_close(values, expected)
+    wanted = torch.autograd.grad(expected, parts, upstream)
+    for _ in range(2):
+        torch.testing.assert_close(torch.autograd.grad(values, parts, upstream, retain_graph=True), wanted)
+
+
+def test_a_loss_by_blocks_of_features_in_bfloat16() -> None:
+    """Values in float32, gradients in the types of the parts."""
+    logits, _ = both(6)
+    features = logits.features.detach().to(torch.bfloat16).requires_grad_()
+    weight, bias = (part.detach().float().requires_grad_() for part in (logits.weight, logits.bias))
+
+    def loss(rows: Tensor, index: Tensor) -> Tensor:
+        return F.cross_entropy(rows.float(), index % B, reduction="none")
+
+    values = blockwise(loss, LinearLogits(features, weight, bias), [torch.arange(6)])
+    exact = loss(features.detach().float() @ weight.T + bias, torch.arange(6))
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, exact, rtol=0.05, atol=0.05)
+    got, wanted = (
+        torch.autograd.grad(values.sum(), (features, weight, bias)),
+        torch.autograd.grad(exact.sum(), (weight, bias)),
+    )
+    assert [part.dtype for part in got] == [torch.bfloat16, torch.float32, torch.float32]
+    torch.testing.assert_close(got[1:], wanted, rtol=0.05, atol=0.05)

@@ -12,6 +12,7 @@ from scud.logits import LinearLogits
 from scud.processes import NeighbourGraph, Uniform
 from scud.processes.powers import PowersKernel
 from scud.processes.sparse import SparseKernel
+from scud.processes.walks import Graph
 from scud.schedules import Linear, MutualInformation
 from scud.schedules import information as curves
 from tests.theory.cases import sparse_graph
@@ -122,6 +123,24 @@ def test_logits_made_where_they_are_needed_give_the_same_loss() -> None:
     for other in losses[1:]:
         for ours, theirs in zip(losses[0], other, strict=True):
             torch.testing.assert_close(theirs, ours, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("leaving", [1, 3, 100])
+def test_columns_leave_a_walk_when_they_are_done(leaving: int) -> None:
+    """In any order of the states, and in whatever company they leave."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.rand(9, 9, dtype=torch.float64, generator=generator) * (torch.rand(9, 9, generator=generator) < 0.4)
+    row, column = matrix.nonzero(as_tuple=True)
+    shuffled, order = torch.randperm(len(row), generator=generator), torch.randperm(9, generator=generator)
+    graph = Graph(row[shuffled], column[shuffled], matrix[row, column][shuffled], order)
+    counts, columns = torch.tensor([0, 0, 1, 2, 2, 2, 5]), torch.rand(9, 7, dtype=torch.float64, generator=generator)
+    powers = [torch.linalg.matrix_power(matrix, int(count)) for count in counts]
+    exact, found = torch.stack([power @ part for power, part in zip(powers, columns.T, strict=True)]), torch.empty(7, 9)
+    with patch("scud.processes.walks.LEAVING", leaving), patch("scud.processes.walks.PIECE", 4):
+        graph.rows(graph.walk(columns[order], counts), found)
+    torch.testing.assert_close(found, exact.float())
+    for power, after in zip(powers[1:], graph.powers(columns, counts[1:]), strict=True):
+        torch.testing.assert_close(after, power @ columns)
 
 
 def test_no_noise_at_time_0() -> None:

@@ -15,7 +15,6 @@ from scud.processes.kernel import block_rows
 SPARSE_SHARE = 1 / 16
 """The share of their entries up to which vectors are kept as lists."""
 
-
 PIECE = 2048
 """Entries of each column that are transposed at once: all of them at once take three times as long."""
 
@@ -40,7 +39,7 @@ class Edges(nn.Module):
         self.register_buffer("values", values.double(), persistent=False)
 
     def times(self, columns: Tensor) -> Tensor:
-        """The matrix times columns [B, d]: -> [n, d], differentiable in the columns."""
+        """The matrix times columns [B, d]: -> [n, d]."""
         values = self.values.to(columns.dtype)
         return F.embedding_bag(self.index, columns, self.first[:-1], mode="sum", per_sample_weights=values)
 
@@ -58,9 +57,8 @@ class Edges(nn.Module):
         """All entries in rows [m]: which of the m, the column, the value, each [entries]."""
         start, count = self.first[row].long(), (self.first[row + 1] - self.first[row]).long()
         which = torch.arange(len(row), device=row.device).repeat_interleave(count)
-        place = (
-            (start - (count.cumsum(0) - count)).index_select(0, which).add_(torch.arange(len(which), device=row.device))
-        )
+        place = (start - (count.cumsum(0) - count)).index_select(0, which)
+        place += torch.arange(len(which), device=row.device)
         return which, self.index.index_select(0, place).long(), self.values.index_select(0, place)
 
 
