@@ -2,7 +2,7 @@
 
 States are the size of a WordPiece vocabulary: 30,522 with made-up embeddings of width 384, marginal as of words (Zipf's law); 10
 neighbours each. Embeddings are points of a normal law in 9 dimensions, so that the graph grows as that of BERT's input embeddings
-does: after 1 to 6 steps back from a state there are 10, 70, 390, 1,700, 5,600 and 13,000 (BERT: 10, 74, 396, 1,759, 6,072 and
+does: after 1 to 6 steps back from a state there are 10, 72, 400, 1,800, 5,900 and 13,800 (BERT: 10, 74, 396, 1,759, 6,072 and
 14,046). The step is that of the transformer "small" (12 blocks of width 256) on 8 x 128 tokens.
 """
 

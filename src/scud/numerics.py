@@ -189,7 +189,7 @@ def blockwise(function: Callable[[Tensor, Tensor], Tensor], logits: Logits, bloc
     groups = list(_groups(blocks, max(HELD_ELEMENTS // logits.shape[-1], 1))) or [[]]  # without rows, gradients are 0
     for group in groups:
         index = torch.cat([none, *group])
-        parts = logits.features[index], logits.weight, logits.bias, function, group
+        parts = logits.features[index], logits.weight, logits.bias, function, group, torch.is_grad_enabled()
         done = _blocks_of(*parts) if len(groups) == 1 else checkpoint(_blocks_of, *parts, use_reentrant=False)
         values = values.index_copy(0, index, done)
     return values
@@ -214,14 +214,16 @@ class _LinearBlockwise(torch.autograd.Function):
         bias: Tensor,
         function: Callable[[Tensor, Tensor], Tensor],
         blocks: list[Tensor],
+        learning: bool,
     ) -> Tensor:
-        needed = any(ctx.needs_input_grad)  # type: ignore[attr-defined]
+        needed = learning and any(ctx.needs_input_grad)  # type: ignore[attr-defined]
         rows, bias = features @ weight.to(features.dtype).T, bias.to(features.dtype)
         values, start = rows.new_zeros(len(rows), dtype=torch.promote_types(rows.dtype, torch.float32)), 0
         for index in blocks:
             place = slice(start, start := start + len(index))
+            block = rows[place].add_(bias).detach()
             with torch.set_grad_enabled(needed), full_precision(rows):
-                block = rows[place].add_(bias).detach().requires_grad_(needed)
+                block.requires_grad_(needed)
                 found = function(block, index)
                 values[place] = found.detach()
                 if needed:
@@ -233,12 +235,13 @@ class _LinearBlockwise(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         features, weight, gradient = ctx.saved_tensors  # type: ignore[attr-defined]
         scale = upstream[0].unsqueeze(1).to(gradient.dtype)
         to_features = (gradient @ weight.to(gradient.dtype)) * scale
-        to_weight, to_bias = gradient.T @ (features * scale), gradient.T @ scale
-        return to_features, to_weight.to(weight.dtype), to_bias.squeeze(1).to(weight.dtype), None, None
+        to_weight, to_bias = gradient.T @ (features.to(gradient.dtype) * scale), (gradient.T @ scale).squeeze(1)
+        wide = weight.dtype
+        return to_features.to(features.dtype), to_weight.to(wide), to_bias.to(wide), None, None, None
 
 
 def _groups(blocks: Iterable[Tensor], most: int) -> Iterator[list[Tensor]]:

@@ -104,6 +104,15 @@ def test_evidence_and_its_gradient_are_those_of_bayes() -> None:
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
 
 
+def test_columns_of_evidence_are_let_go_after_the_backward_pass() -> None:
+    _, sparse = models()
+    weight = torch.ones(SIZE, 2, requires_grad=True)
+    total = sparse.evidence.at(torch.arange(SIZE), torch.full((SIZE,), 9.0)).embed(weight).sum()
+    total.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        total.backward()
+
+
 def test_logits_made_where_they_are_needed_give_the_same_loss() -> None:
     _, sparse = models()
     x0, x_t, s, _ = noised(sparse)
@@ -137,10 +146,39 @@ def test_columns_leave_a_walk_when_they_are_done(leaving: int) -> None:
     powers = [torch.linalg.matrix_power(matrix, int(count)) for count in counts]
     exact, found = torch.stack([power @ part for power, part in zip(powers, columns.T, strict=True)]), torch.empty(7, 9)
     with patch("scud.processes.walks.LEAVING", leaving), patch("scud.processes.walks.PIECE", 4):
-        graph.rows(graph.walk(columns[order], counts), found)
+        graph.write(graph.walk(columns[order], counts), found)
     torch.testing.assert_close(found, exact.float())
     for power, after in zip(powers[1:], graph.powers(columns, counts[1:]), strict=True):
         torch.testing.assert_close(after, power @ columns)
+
+
+@pytest.mark.parametrize("share", [0.0, 1 / 16, 10.0])
+def test_rows_and_columns_of_unlike_counts_in_several_tiles(share: float) -> None:
+    """Dense from the start, in part, or lists all along."""
+    dense, sparse = models()
+    counts, states = torch.tensor([5, 0, 2, 9, 1, 2, 3, 12, 0, 4, 2] * 3), torch.arange(33)
+    exact = dense.kernel.matrices(counts.double())
+    with (
+        patch("scud.processes.sparse.block_rows", lambda *_: 7),
+        patch("scud.processes.walks.block_rows", lambda *_: 7),
+        patch("scud.processes.walks.SPARSE_SHARE", share),
+    ):
+        operator = sparse.kernel.operator(counts.double())
+        torch.testing.assert_close(operator.rows(states), exact[range(33), states])
+        torch.testing.assert_close(operator.columns(states), exact[range(33), :, states])
+        laws = torch.rand(33, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(operator.apply(laws), (laws.unsqueeze(1) @ exact).squeeze(1))
+
+
+def test_states_that_nobody_points_to_are_lists() -> None:
+    """However many steps: A^s[:, x] is 0 where no state leads to x."""
+    neighbours = torch.tensor([[1], [2], [1]])
+    with patch("scud.processes.neighbours.FEW", 0):
+        process = NeighbourGraph(neighbours, torch.ones(3, 1), torch.full((3,), 1 / 3))
+    kernel = process.events(1.0)
+    assert isinstance(kernel, SparseKernel)
+    walked, _ = kernel.ancestors(torch.full((4,), 5), torch.zeros(4, dtype=torch.int64), torch.float64)
+    assert (walked.listed, len(walked.dense), len(walked.lists.index)) == (1, 0, 0)
 
 
 def test_no_noise_at_time_0() -> None:

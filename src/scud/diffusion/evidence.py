@@ -21,7 +21,7 @@ from scud.numerics import full_precision
 from scud.processes import Kernel
 from scud.processes.rank_one import RankOneKernel
 from scud.processes.sparse import SparseKernel
-from scud.processes.walks import Walked
+from scud.processes.walks import Edges
 from scud.typing import Evidence
 
 SPACING = 1.12
@@ -186,17 +186,19 @@ class _Ancestral(torch.autograd.Function):
         jump, total = (
             table[counts, states].to(weight.dtype).unsqueeze(1) for table in (source.kernel.jumps, source.totals)
         )
-        ctx.walked, ctx.of = walked, (place, p0, jump, total)  # type: ignore[attr-defined]
+        ctx.lists = walked.lists  # type: ignore[attr-defined]
+        ctx.save_for_backward(walked.dense, place, p0, jump, total)
         joint = p0 * weight
         return walked.times(joint).index_select(0, place).addcmul_(jump, joint.sum(0)).div_(total)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None]:
-        walked: Walked = ctx.walked  # type: ignore[attr-defined]
-        place, p0, jump, total = ctx.of  # type: ignore[attr-defined]
-        rows = upstream[0] / total
-        merged = rows.new_zeros(len(walked), rows.shape[1]).index_add_(0, place, rows)
-        return walked.transposed_times(merged).add_((jump * rows).sum(0)).mul_(p0), None
+        lists: Edges = ctx.lists  # type: ignore[attr-defined]
+        dense, place, p0, jump, total = ctx.saved_tensors  # type: ignore[attr-defined]
+        rows, listed = upstream[0] / total, len(lists.first) - 1
+        merged = rows.new_zeros(listed + len(dense), rows.shape[1]).index_add_(0, place, rows)
+        walked = lists.transposed(len(p0)).times(merged[:listed]).addmm_(dense.T, merged[listed:])
+        return walked.add_((jump * rows).sum(0)).mul_(p0), None
 
 
 class MaskEvidence:

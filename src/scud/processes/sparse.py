@@ -8,7 +8,7 @@ so that a row, a column or a product is a walk of s sparse steps and one vector 
 and entries keep their relative accuracy in float32. Where v > 0, every entry of K^s, s > 0, is positive.
 
 Walks hold their vectors as the columns of [B, n]: a step gathers rows of n numbers that lie together. Tiles have a block's size.
-Rows of unequal counts leave their tile when they are done. A walk from a single state is a short list of states at first.
+Rows of unequal counts leave their tile a few at a time. A walk from a single state is a short list of states at first.
 """
 
 import math
@@ -200,7 +200,7 @@ class SparseOperator(Operator):
             torch.split(rows, block_rows(self.kernel.num_states, vectors)) for rows in (begun, walked, self.ascending)
         )
         for before, after, counts in zip(*tiles, strict=True):
-            edges.rows(edges.walk(before.T.index_select(0, edges.order), counts), after)
+            edges.write(edges.walk(before.T.index_select(0, edges.order), counts), after)
         return self._unsorted(walked)
 
     def _walked_from(self, index: Tensor, leave: Graph, into: Graph, dtype: torch.dtype) -> Walked:

@@ -63,10 +63,10 @@ class Edges(nn.Module):
 
 
 class Graph(Edges):
-    """Edges between B states. Dense columns walk along them in another order of the states, in which neighbours lie together.
+    """Edges between B states, along which dense columns walk with the states in another order, in which neighbours lie together.
 
-    A step gathers rows from all over the columns, which takes half as long if these are near each other. The order is that of
-    Cuthill and McKee, reversed.
+    A step gathers rows from all over the columns, which takes half as long if these are near each other. In that order, `near`
+    are the columns of the entries, `begin` the first entry of each row; `entry` says which of the values are theirs.
     """
 
     order: Tensor
@@ -80,12 +80,12 @@ class Graph(Edges):
         by_row = row.argsort(stable=True)
         super().__init__(row[by_row], column[by_row], values[by_row], len(order))
         place = order.argsort()
-        near = place[row[by_row]].argsort(stable=True)
+        entry = place[row[by_row]].argsort(stable=True)
         lengths = self.first.diff()[order]
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("place", place, persistent=False)
-        self.register_buffer("near", place[column[by_row]][near].int(), persistent=False)
-        self.register_buffer("entry", near.int(), persistent=False)
+        self.register_buffer("near", place[column[by_row]][entry].int(), persistent=False)
+        self.register_buffer("entry", entry.int(), persistent=False)
         self.register_buffer("begin", (lengths.cumsum(0) - lengths).int(), persistent=False)
 
     def powers(self, columns: Tensor, counts: Tensor) -> Iterator[Tensor]:
@@ -111,7 +111,7 @@ class Graph(Edges):
             done, begin = count, end
         return found
 
-    def rows(self, columns: Tensor, rows: Tensor) -> None:
+    def write(self, columns: Tensor, rows: Tensor) -> None:
         """Write columns [B, n] of states in the other order to rows [n, B] of states."""
         for part, place in zip(torch.split(rows, PIECE, 1), torch.split(self.place, PIECE), strict=True):
             part.copy_(columns.index_select(0, place).T)
@@ -147,6 +147,8 @@ class Walked:
                 break
             which, state, value = leave.entries(state)
             owner, mass, done = owner.index_select(0, which), mass.index_select(0, which) * value, done + 1
+        if not len(owner):
+            self.listed = len(counts)
         whose, which, masses = (torch.cat(parts) for parts in zip(*lists, strict=True))
         self.lists = Edges(whose, which, masses, self.listed)
         self.dense = torch.empty(len(counts) - self.listed, self.num_states, dtype=dtype, device=counts.device)
@@ -160,19 +162,11 @@ class Walked:
             which, state, mass = begun.entries(tile)
             columns = torch.zeros(self.num_states, len(tile), dtype=self.dense.dtype, device=left.device)
             columns.view(-1).index_add_(0, into.place[state] * len(tile) + which, mass.to(columns.dtype))
-            into.rows(into.walk(columns, left[tile]), self.dense[tile[0] : tile[-1] + 1])
-
-    def __len__(self) -> int:
-        return self.listed + len(self.dense)
+            into.write(into.walk(columns, left[tile]), self.dense[tile[0] : tile[-1] + 1])
 
     def times(self, weight: Tensor) -> Tensor:
         """The vectors times a weight [B, d] of the type given: -> [n, d]."""
         return torch.cat([self.lists.times(weight), self.dense @ weight])
-
-    def transposed_times(self, rows: Tensor) -> Tensor:
-        """The transpose of the vectors times rows [n, d]: -> [B, d]."""
-        listed = self.lists.transposed(self.num_states).times(rows[: self.listed])
-        return listed.addmm_(self.dense.T, rows[self.listed :])
 
     def vectors(self, place: Tensor, added: Tensor) -> Tensor:
         """Some of the vectors, of those at `place` [m], plus a number for each, [m]: -> [m, B]."""
