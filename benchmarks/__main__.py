@@ -49,7 +49,9 @@ def main() -> None:
     )
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), help="which; all by default")
     parser.add_argument("--threads", type=int, default=2, help="threads PyTorch may use")
-    parser.add_argument("--pairs", type=int, default=Scale.pairs, help="pairs of runs per row, at least 2")
+    parser.add_argument(
+        "--pairs", type=int, default=Scale.pairs, help="pairs of runs per row, at least 2; many-states: 20"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights, data and noise")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs, not how fast")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder for bench.md and bench.json")

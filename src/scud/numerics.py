@@ -5,7 +5,6 @@ temperature (Zheng et al., arXiv 2409.02908).
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -141,6 +140,16 @@ class _PosteriorDivergence(torch.autograd.Function):
         return gradient * upstream[0].unsqueeze(-1), None, None, None
 
 
+def _with_gradient(
+    function: Callable[[Tensor, Tensor], Tensor], rows: Tensor, index: Tensor, needed: bool
+) -> tuple[Tensor, Tensor | None]:
+    """A row-wise function's values [n] and, if it is needed, their gradient in the rows [n, B]."""
+    with torch.set_grad_enabled(needed), full_precision(rows):
+        rows.requires_grad_(needed)
+        values = function(rows, index)
+        return values.detach(), torch.autograd.grad(values.sum(), rows)[0] if needed else None
+
+
 class _Blockwise(torch.autograd.Function):
     """Evaluate a row-wise function block by block, and its gradient at once: no intermediate outlives its block."""
 
@@ -154,13 +163,9 @@ class _Blockwise(torch.autograd.Function):
         values = logits.new_zeros(logits.shape[0], dtype=torch.promote_types(logits.dtype, torch.float32))
         gradient = torch.zeros_like(logits) if logits.requires_grad else None
         for index in blocks:
-            rows = logits.detach()[index]
-            with torch.set_grad_enabled(gradient is not None), full_precision(logits):
-                rows.requires_grad_(gradient is not None)
-                block = function(rows, index)
-                if gradient is not None:
-                    gradient[index] = torch.autograd.grad(block.sum(), rows)[0]
-            values[index] = block.detach()
+            values[index], slope = _with_gradient(function, logits.detach()[index], index, gradient is not None)
+            if gradient is not None and slope is not None:
+                gradient[index] = slope
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return values
@@ -190,14 +195,10 @@ def blockwise(function: Callable[[Tensor, Tensor], Tensor], logits: Logits, bloc
     for group in groups:
         index = torch.cat([none, *group])
         parts = logits.features[index], logits.weight, logits.bias, function, group, torch.is_grad_enabled()
-        done = _blocks_of(*parts) if len(groups) == 1 else checkpoint(_blocks_of, *parts, use_reentrant=False)
+        apply = _LinearBlockwise.apply
+        done = apply(*parts) if len(groups) == 1 else checkpoint(apply, *parts, use_reentrant=False)  # type: ignore[no-untyped-call]
         values = values.index_copy(0, index, done)
     return values
-
-
-def _blocks_of(*parts: Any) -> Tensor:
-    """The values [n] of one group of blocks; arguments as of `_LinearBlockwise`."""
-    return _LinearBlockwise.apply(*parts)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _LinearBlockwise(torch.autograd.Function):
@@ -221,13 +222,9 @@ class _LinearBlockwise(torch.autograd.Function):
         values, start = rows.new_zeros(len(rows), dtype=torch.promote_types(rows.dtype, torch.float32)), 0
         for index in blocks:
             place = slice(start, start := start + len(index))
-            block = rows[place].add_(bias).detach()
-            with torch.set_grad_enabled(needed), full_precision(rows):
-                block.requires_grad_(needed)
-                found = function(block, index)
-                values[place] = found.detach()
-                if needed:
-                    rows[place] = torch.autograd.grad(found.sum(), block)[0]
+            values[place], slope = _with_gradient(function, rows[place].add_(bias).detach(), index, needed)
+            if slope is not None:
+                rows[place] = slope
         if needed:
             ctx.save_for_backward(features, weight, rows)
         return values
@@ -240,8 +237,7 @@ class _LinearBlockwise(torch.autograd.Function):
         scale = upstream[0].unsqueeze(1).to(gradient.dtype)
         to_features = (gradient @ weight.to(gradient.dtype)) * scale
         to_weight, to_bias = gradient.T @ (features.to(gradient.dtype) * scale), (gradient.T @ scale).squeeze(1)
-        wide = weight.dtype
-        return to_features.to(features.dtype), to_weight.to(wide), to_bias.to(wide), None, None, None
+        return to_features.to(features.dtype), to_weight.to(weight.dtype), to_bias.to(weight.dtype), None, None, None
 
 
 def _groups(blocks: Iterable[Tensor], most: int) -> Iterator[list[Tensor]]:
