@@ -4,6 +4,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from scud import SCUD, Classical, Masking, Noisy
@@ -21,8 +23,8 @@ from tests.unit.graphs import random_graph
 SIZE = 60
 
 
-def models(gamma: float = 1.0) -> tuple[SCUD, SCUD]:
-    graph = random_graph(SIZE, 4, 0)
+def models(gamma: float = 1.0, connected: bool = False) -> tuple[SCUD, SCUD]:
+    graph = random_graph(SIZE, 4, 0, connected)
     dense = NeighbourGraph(*graph)
     with patch("scud.processes.neighbours.FEW", 0):
         sparse = NeighbourGraph(*graph)
@@ -53,9 +55,18 @@ def test_generator_is_moves_and_jumps() -> None:
     assert process.max_rate == pytest.approx(1.4)
 
 
+@pytest.mark.parametrize(("connected", "parts"), [(False, 2), (True, 1)])
+def test_graphs_are_connected_or_not(connected: bool, parts: int) -> None:
+    neighbours = random_graph(SIZE, 4, 0, connected)[0]
+    start, width = torch.arange(SIZE).repeat_interleave(4), neighbours.flatten()
+    edges = coo_array((torch.ones(int((width >= 0).sum())), (start[width >= 0], width[width >= 0])), shape=(SIZE, SIZE))
+    assert connected_components(edges, directed=False)[0] == parts
+
+
+@pytest.mark.parametrize("connected", [False, True])
 @pytest.mark.parametrize("gamma", [1.0, 0.3])
-def test_loss_and_gradient_by_both_algebras(gamma: float) -> None:
-    dense, sparse = models(gamma)
+def test_loss_and_gradient_by_both_algebras(gamma: float, connected: bool) -> None:
+    dense, sparse = models(gamma, connected)
     x0, x_t, s, logits = noised(dense)
     values = []
     for model in (dense, sparse):
@@ -152,10 +163,11 @@ def test_columns_leave_a_walk_when_they_are_done(leaving: int) -> None:
         torch.testing.assert_close(after, power @ columns)
 
 
+@pytest.mark.parametrize("connected", [False, True])
 @pytest.mark.parametrize("share", [0.0, 1 / 16, 10.0])
-def test_rows_and_columns_of_unlike_counts_in_several_tiles(share: float) -> None:
+def test_rows_and_columns_of_unlike_counts_in_several_tiles(share: float, connected: bool) -> None:
     """Dense from the start, in part, or lists all along."""
-    dense, sparse = models()
+    dense, sparse = models(connected=connected)
     counts, states = torch.tensor([5, 0, 2, 9, 1, 2, 3, 12, 0, 4, 2] * 3), torch.arange(33)
     exact = dense.kernel.matrices(counts.double())
     with (
