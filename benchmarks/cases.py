@@ -51,7 +51,7 @@ class Scale:
         return replace(self, shape=(2, 3, 8, 8), states=(2, 17), size="tiny", pairs=2, inner=1, steps=8)
 
 
-class Tokens:
+class Tokenizer:
     """Evidence that is the bare token: an embedding look-up, as any network has."""
 
     def __init__(self, x: Tensor) -> None:

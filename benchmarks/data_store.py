@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 
-from scud.data.alphabets import find_alphabet
-from scud.data.buckets import LikeLengths
-from scud.data.store import SequenceSet, StoreOptions, build_stores
+from scud.data.sequences.alphabets import find_alphabet
+from scud.data.sequences.buckets import LikeLengths
+from scud.data.sequences.store import SequenceSet, StoreOptions, build_stores
 
 BATCHES = 1000
 

@@ -21,14 +21,14 @@ from benchmarks.cases import images
 from benchmarks.report import Row, Table
 from benchmarks.steps import TrainingStep
 from benchmarks.timing import compare, fresh_process, held_bytes, peak_bytes
-from scud.data.neighbours import nearest_by_cosine
 from scud.diffusion import SCUD, Diffusion, Masking
 from scud.diffusion.times import draw_times
 from scud.networks import DiT
 from scud.networks.dit import PRESETS
 from scud.numerics import stratified_uniform
 from scud.processes import NeighbourGraph, Uniform
-from scud.processes.sparse import SparseKernel
+from scud.processes.kernels.sparse import SparseKernel
+from scud.processes.neighbour_lists import nearest_by_cosine
 from scud.schedules import Linear, MutualInformation
 from scud.typing import Batch
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.report import machine_line
-from scud.data.fasta import read_fasta
+from scud.data.sequences.fasta import read_fasta
 from scud.evaluation.scores import score_variants
 from scud.runs import Run, load
 

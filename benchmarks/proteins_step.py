@@ -1,6 +1,6 @@
 """A training step on proteins over the same step of the network alone, in one run.
 
-Tokens 16 x 256, ByteNet of width 256 and 16 layers, and the recipe's loss; see `steps` for what the network alone does.
+Tokenizer 16 x 256, ByteNet of width 256 and 16 layers, and the recipe's loss; see `steps` for what the network alone does.
 """
 
 from dataclasses import dataclass

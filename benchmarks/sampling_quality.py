@@ -6,7 +6,7 @@ RUN is the folder of a run on images whose data have class labels, all runs on t
 taken: SCUD and classical with Gaussian noise, and masking, each trained in its folder of `benchmarks.digits_table` unless that
 has been done.
 
-The figure is the Fréchet distance on features of a small classifier (`scud.evaluation.image_quality`) between as many samples
+The figure is the Fréchet distance on features of a small classifier (`scud.data.images.quality`) between as many samples
 as there are training images, at most --num, and all images that are not for training; its error is due to the samples. The
 floor is what as many training images have. Rows are kept in OUT/rows.csv, and what is there is not drawn again. Figures are
 drawn beside it: quality-GRID.png compares runs, grids-RUN.png compares grids.
@@ -32,8 +32,8 @@ from benchmarks.runs import add_row, in_parallel, read_rows, start_rows, train_o
 from scud import plots
 from scud.cli.quality import labelled, stored_images
 from scud.config import DataConfig, read_config
+from scud.data.images.quality import Trained, frechet_distance, frechet_error, train_classifier
 from scud.diffusion import Diffusion
-from scud.evaluation.image_quality import Trained, frechet_distance, frechet_error, train_classifier
 from scud.experiment import load_data
 from scud.runs import Run, load
 from scud.training.files import RunFolder

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks import cases
-from benchmarks.cases import FreeDenoiser, Scale, Tokens
+from benchmarks.cases import FreeDenoiser, Scale, Tokenizer
 from benchmarks.report import Row
 from benchmarks.timing import compare, fresh_process, held_bytes, median_seconds, peak_bytes
 from scud.diffusion import Diffusion
@@ -43,7 +43,7 @@ class Bfloat16(nn.Module):
 def bare(model: Diffusion, x0: Tensor, mask: Tensor | None = None) -> Conditioning:
     """What a network is told when there is no diffusion: tokens, at the noise level of one draw at t = 0.5."""
     noisy = model.corrupt(x0, torch.full((len(x0),), 0.5, dtype=torch.float64, device=x0.device))
-    return Conditioning(noisy.t.float(), noisy.s, mask=mask, evidence=Tokens(x0))
+    return Conditioning(noisy.t.float(), noisy.s, mask=mask, evidence=Tokenizer(x0))
 
 
 class TrainingStep:

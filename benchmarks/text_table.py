@@ -28,8 +28,8 @@ import torch
 from benchmarks.report import machine_line
 from benchmarks.runs import Model, add_row, in_parallel, read_rows, start_rows, to_do, train_once
 from scud.config import Config
+from scud.data.text.figures import text_figures
 from scud.evaluation import evaluate
-from scud.evaluation.text import text_figures
 from scud.experiment import load_data
 from scud.recipes import RECIPES
 

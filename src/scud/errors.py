@@ -7,6 +7,7 @@ entry points, never to inner loops.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,21 @@ def check_in_interval(
     if not (above and below):
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
         raise fail(argument, f"lie in {interval}", value, remedy)
+
+
+def check_at_least(argument: str, value: float, low: float, remedy: str) -> None:
+    """Raise unless `value` is a number of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{argument} must be a number, got {value!r}; {remedy}")
+    if not value >= low:
+        raise fail(argument, f"be at least {low:g}", value, remedy)
+
+
+def check_positive(argument: str, value: float, remedy: str) -> None:
+    """Raise unless `value` is a finite number above 0."""
+    check_at_least(argument, value, -math.inf, remedy)
+    if not 0 < value < math.inf:
+        raise fail(argument, "be positive and finite", value, remedy)
 
 
 def check_choice(argument: str, value: str, choices: Iterable[str]) -> None:

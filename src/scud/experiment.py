@@ -17,7 +17,7 @@ from scud import runs
 from scud.config import Config, DataConfig, NetworkConfig, ProcessConfig, differences, read_config, write_config
 from scud.data import (
     Source,
-    find_tokens,
+    find_tokenizer,
     load_digits,
     load_hub_images,
     load_hub_text,
@@ -25,14 +25,14 @@ from scud.data import (
     load_sequences,
     load_text,
 )
-from scud.data.neighbours import load_neighbours
 from scud.diffusion import Diffusion
 from scud.errors import fail
 from scud.networks import DiT, bytenet, dit, unet
 from scud.processes.blosum import AMINO_ACIDS
+from scud.processes.neighbour_lists import load_neighbours
+from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
-from scud.training.seeds import Use, derive
 from scud.training.stream import plan
 
 
@@ -62,7 +62,7 @@ def load_data(config: DataConfig) -> Source:
             return load_hub_images(hub, config.num_states, share)
         return load_images(training_file(config, "a file or folder of images"), config.num_states, share)
     if config.kind == "text":
-        tokens, length = find_tokens(config.tokens, config.alphabet), config.length
+        tokens, length = find_tokenizer(config.tokens, config.alphabet), config.length
         if hub is not None:
             return load_hub_text(hub, tokens, length, files=files, valid_share=share)
         return load_text(training_file(config, "a text file"), tokens, length, files=files, valid_share=share)

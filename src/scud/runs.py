@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from scud.data.alphabets import Alphabet, find_alphabet
+from scud.data.sequences.alphabets import Alphabet, find_alphabet
 from scud.data.source import Kind
-from scud.data.tokens import Tokens, tokens_from_spec
+from scud.data.text.tokenizers import Tokenizer, tokenizer_from_spec
 from scud.diffusion import SCUD, Classical, Diffusion, Elbo, Masking
 from scud.errors import UserError, check_choice, fail
 from scud.files import replacing
@@ -88,7 +88,7 @@ class Run:
         return find_alphabet(self.data["alphabet"])
 
     @cached_property
-    def tokens(self) -> Tokens:
+    def tokens(self) -> Tokenizer:
         """What the states of the text that it models stand for.
 
         Raises:
@@ -96,7 +96,7 @@ class Run:
         """
         if self.kind != "text":
             raise fail("run", "model text", f"a {self.config['network']['kind']} of {self.kind}", "give another run")
-        return tokens_from_spec(self.data["tokens"])
+        return tokenizer_from_spec(self.data["tokens"])
 
     @property
     def length(self) -> int:
@@ -171,7 +171,7 @@ class Run:
 def describe_states(data: Spec) -> str:
     """What the states of a run stand for, in words; data as `scud.data.Source.spec` gives it."""
     if "tokens" in data:
-        return f"text in {tokens_from_spec(data['tokens']).describe()}"
+        return f"text in {tokenizer_from_spec(data['tokens']).describe()}"
     return f"sequences of {data['alphabet']}" if "alphabet" in data else "images"
 
 

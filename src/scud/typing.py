@@ -1,17 +1,20 @@
-"""The types that cross module borders: what a denoiser is given, what it returns, and what a batch holds.
+"""The types that cross module borders: what a denoiser is given and returns, what a batch holds, and what data offer.
 
 Shapes are written [batch, *dims] for data (any number of dimensions: [batch, length] for sequences,
 [batch, channels, height, width] for images) and B for the number of states.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from scud.logits import Logits
+from scud.numerics.logits import Logits
+
+Shape = tuple[int, ...]
+"""Sizes of dimensions."""
 
 
 class Evidence(Protocol):
@@ -38,7 +41,7 @@ class Conditioning:
         t: time in [0, 1], 0 = data; [batch], or [batch, *dims] where positions differ (infilling).
         s: event counts [batch, *dims], or None for a model that is told the time alone. Masking: 1 = masked.
         mask: [batch, *dims], True at real positions; None means that all are real.
-        label: [batch] class labels, or None.
+        label: class labels [batch], or several of each example [batch, most]; -1 where there is none. None: no labels.
         evidence: what x_t says of x0 at its own position; None only for hand-made conditioning.
     """
 
@@ -61,21 +64,142 @@ class Denoiser(Protocol):
 
 
 @dataclass(frozen=True)
+class Noisy:
+    """A noised batch.
+
+    Attributes:
+        x_t: states [batch, *dims]; for masking, B where masked.
+        t: time [batch], or [batch, *dims] where positions differ; float64.
+        s: event counts [batch, *dims] int64 (masking: 1 = masked), or None for the classical model.
+    """
+
+    x_t: Tensor
+    t: Tensor
+    s: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is given of examples that are drawn, or whose likelihood is bounded; nothing by default.
+
+    Attributes:
+        x0: clean states [batch, *dims], used where `known` is True.
+        known: [batch, *dims] bool, True at positions whose state is given: they have no noise and never change.
+        mask: [batch, *dims] bool, True at real positions, for examples of different length; all are real when None.
+        label: class labels [batch], or several of each example [batch, most]; -1 where there is none.
+    """
+
+    x0: Tensor | None = None
+    known: Tensor | None = None
+    mask: Tensor | None = None
+    label: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> "Given":
+        """The same on a device."""
+        return Given(*(_on(part, device) for part in (self.x0, self.known, self.mask, self.label)))
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Clean examples: x0 [batch, *dims] int64, mask [batch, *dims] (True = real) or None, label [batch] or None."""
+    """Clean examples.
+
+    Attributes:
+        x0: states [batch, *dims] int64.
+        mask: [batch, *dims] bool, True at real positions; all are when None.
+        label: class labels [batch], or several of each example [batch, most]; -1 where there is none; int64, or None.
+        known: [batch, *dims] bool, True where x0 is given, as around a gap: no noise there, and no loss; nowhere when None.
+    """
 
     x0: Tensor
     mask: Tensor | None = None
     label: Tensor | None = None
+    known: Tensor | None = None
 
-    def to(self, device: torch.device) -> "Batch":
+    def __len__(self) -> int:
+        return len(self.x0)
+
+    @property
+    def given(self) -> Given:
+        """What of the examples is given to whoever models the rest."""
+        return Given(None if self.known is None else self.x0, self.known, self.mask, self.label)
+
+    @property
+    def counted(self) -> Tensor | None:
+        """The positions that a bound counts, real and not known, [batch, *dims]; None where all are."""
+        if self.known is None:
+            return self.mask
+        return ~self.known if self.mask is None else self.mask & ~self.known
+
+    def to(self, device: torch.device | str) -> "Batch":
         """The same examples on a device."""
-        mask, label = (None if part is None else part.to(device) for part in (self.mask, self.label))
-        return Batch(self.x0.to(device), mask, label)
+        return Batch(self.x0.to(device), *(_on(part, device) for part in (self.mask, self.label, self.known)))
+
+    def __getitem__(self, rows: slice | Tensor) -> "Batch":
+        """Some of the examples."""
+        return Batch(
+            self.x0[rows], *(None if part is None else part[rows] for part in (self.mask, self.label, self.known))
+        )
+
+
+def _on(part: Tensor | None, device: torch.device | str) -> Tensor | None:
+    return None if part is None else part.to(device)
+
+
+class Reversible(Protocol):
+    """What a sampler asks of a model: a start from noise, steps back in time, and what its denoiser must be told."""
+
+    num_states: int
+    t_max: float
+    p0: Tensor
+
+    def start(self, shape: Shape, generator: torch.Generator | None = None) -> Noisy:
+        """Draw a state at t_max from the factorised prior, `shape` = (batch, *dims)."""
+        ...
+
+    def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
+        """Set the positions where `known` [batch, *dims] is True to clean states x0, which no step will change."""
+        ...
+
+    def condition(self, noisy: Noisy, given: Given = ...) -> Conditioning:
+        """What a denoiser is told about a noised batch."""
+        ...
+
+    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
+        """Draw the state at an earlier time u given the one now and a prediction of x0. At u = 0 all noise is undone."""
+        ...
+
+    def informative_time(self, share: Tensor) -> Tensor:
+        """When noise has destroyed this share of the information that it destroys by t_max: [n] in (0, 1) -> t [n]."""
+        ...
+
+    def check_logits(self, logits: Logits, x: Tensor) -> None:
+        """Raise `UserError` unless a denoiser's logits fit states x [batch, *dims]."""
+        ...
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """How much is computed at once.
+
+    Attributes:
+        examples: of data whose examples have one shape.
+        positions: padding included; of data whose examples differ in length.
+    """
+
+    examples: int
+    positions: int
+
+
+class Order(Protocol):
+    """Which examples every training step takes."""
+
+    def examples(self, step: int) -> Tensor:
+        """Indices [batch] int64; a function of the step alone."""
+        ...
 
 
 class ExampleSet(Protocol):
-    """Examples in a fixed order, such as a split of `scud.data.Source`."""
+    """Examples in a fixed order, such as a split of `scud.Data`: what training and evaluation ask of it."""
 
     def __len__(self) -> int: ...
 
@@ -83,6 +207,59 @@ class ExampleSet(Protocol):
         """The examples at index [batch]."""
         ...
 
-    def batches(self, size: int, tokens: int, /) -> Iterable[Tensor]:
-        """All indices once, in batches: of `size` examples, or of sequences that take up `tokens` positions."""
+    def batches(self, size: BatchSize, /) -> Iterable[Tensor]:
+        """All indices once, in batches."""
+        ...
+
+    def order(self, size: BatchSize, seed: int, parts: int, /) -> Order:
+        """The order in which training takes examples; batches are of a multiple of `parts`.
+
+        Raises:
+            UserError: the batch size cannot be divided among so many parts.
+        """
+        ...
+
+    def part(self, most: int, /) -> "ExampleSet":
+        """At most so many of the examples, spread evenly over their order; always the same ones."""
+        ...
+
+    def state_counts(self) -> Tensor:
+        """How often every state occurs, up to the largest one that does, [at most B] int64."""
+        ...
+
+
+class DataView(Protocol):
+    """What noise, schedule and network may know of data."""
+
+    @property
+    def name(self) -> str:
+        """What to call the data in messages."""
+        ...
+
+    @property
+    def num_states(self) -> int:
+        """B."""
+        ...
+
+    @property
+    def dims(self) -> Shape | None:
+        """The shape of one example; None where examples differ in it."""
+        ...
+
+    @property
+    def state_names(self) -> Sequence[str]:
+        """What each state is called, [B]: a letter, an entry of a vocabulary, a number."""
+        ...
+
+    @property
+    def label_names(self) -> Sequence[str]:
+        """What each class label is called; none where examples have no labels."""
+        ...
+
+    def p0(self) -> Tensor:
+        """The training marginal over states, [B] float64."""
+        ...
+
+    def split(self, name: str) -> ExampleSet:
+        """The examples of the split called `name`."""
         ...

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scud import SCUD, Classical, Masking, Noisy
 from scud.processes import Dense, Gaussian, Kernel, Operator, Uniform
-from scud.processes.kernel import CANCELLING, DenseOperator
+from scud.processes.kernels.base import CANCELLING, DenseOperator
 from scud.schedules import Linear, MutualInformation
 from scud.schedules.information import EventInformation
 

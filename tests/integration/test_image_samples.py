@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from scud.data.images import quantise
-from scud.evaluation import image_quality
+from scud.data.images import quality as image_quality
+from scud.data.images.load import quantise
 from scud.plots import to_pixels
 from tests.integration.conftest import Command
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import scud as library
-from scud.data.fasta import read_fasta
+from scud.data.sequences.fasta import read_fasta
 from tests.integration.conftest import Command
 from tests.unit.sequences import PROTEIN, random_fasta
 

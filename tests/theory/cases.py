@@ -34,7 +34,7 @@ def sparse_graph(num_states: int, marginal_rate: float = 0.3) -> NeighbourGraph:
     neighbours = neighbours[:, : num_states - 1]
     rates = 1 + torch.rand(neighbours.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
     marginal = torch.arange(1, num_states + 1, dtype=torch.float64)
-    with patch("scud.processes.neighbours.FEW", 0):
+    with patch("scud.processes.neighbour_graph.FEW", 0):
         return NeighbourGraph(neighbours, rates, marginal / marginal.sum(), marginal_rate)
 
 

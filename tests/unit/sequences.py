@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from scud.data import SequenceSet, find_alphabet
-from scud.data.fasta import write_fasta
-from scud.data.store import build_stores
+from scud.data.sequences.fasta import write_fasta
+from scud.data.sequences.store import build_stores
 
 PROTEIN = find_alphabet("protein")
 

@@ -17,9 +17,9 @@ from scud.cli.figures import Report
 from scud.cli.infill import Infill, infill_text
 from scud.cli.quality import text_rows
 from scud.cli.sample import Sample, draw_texts
+from scud.data.text.figures import text_figures
 from scud.errors import UserError
 from scud.evaluation import Evaluation
-from scud.evaluation.text import text_figures
 from scud.typing import Batch, Conditioning
 from tests.unit.test_cli_gaps import Letters
 from tests.unit.test_evaluation_text import Counts, evaluation

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from scud.cli.gaps import encode_gaps, parse_gaps
-from scud.cli.texts import read_states, write_states, write_texts
+from scud.data.text.gaps import encode_gaps, parse_gaps
+from scud.data.text.samples import read_states, write_states, write_texts
 from scud.errors import UserError, fail
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from scud.data.alphabets import ALPHABETS
-from scud.data.buckets import LikeLengths, buckets, in_order, permuted
-from scud.data.store import build_stores
+from scud.data.sequences.alphabets import ALPHABETS
+from scud.data.sequences.buckets import LikeLengths, buckets, in_order, permuted
+from scud.data.sequences.store import build_stores
 from scud.errors import UserError
 
 counts_of_lengths = st.dictionaries(st.integers(1, 90), st.integers(1, 40), min_size=1, max_size=12).map(

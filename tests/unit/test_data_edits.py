@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scud.data.alphabets import ALPHABETS
-from scud.data.edits import Mutation, apply_variant, parse_positions, parse_variant, read_mutations
+from scud.data.sequences.alphabets import ALPHABETS
+from scud.data.sequences.edits import Mutation, apply_variant, parse_positions, parse_variant, read_mutations
 from scud.errors import UserError
 
 PROTEIN = ALPHABETS["protein"]

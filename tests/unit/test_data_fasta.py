@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scud.data.alphabets import ALPHABETS, Alphabet, find_alphabet
-from scud.data.fasta import read_blocks, read_fasta, write_fasta
+from scud.data.sequences.alphabets import ALPHABETS, Alphabet, find_alphabet
+from scud.data.sequences.fasta import read_blocks, read_fasta, write_fasta
 from scud.errors import UserError
 
 PROTEIN = ALPHABETS["protein"]

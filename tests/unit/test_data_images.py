@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn import datasets
 
 from scud.data import Source, load_digits, load_images
-from scud.data.images import quantise, stratified_split
+from scud.data.images.load import quantise, stratified_split
 from scud.errors import UserError
 from scud.plots.pictures import to_pixels
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from scud.data import Examples, Source, load_images
-from scud.data.image_files import Images, read_cifar, read_idx, read_imagenet, read_npz
+from scud.data.images.archives import Images, read_cifar, read_idx, read_imagenet, read_npz
 from scud.errors import UserError
 from tests.unit.image_files import CIFAR_BATCHES, Pixels, random_pixels, write_cifar, write_idx, write_imagenet
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scud.data import Examples, load_images
-from scud.data.pictures import decode
+from scud.data.images.pictures import decode
 from scud.errors import UserError
 from tests.unit.image_files import Pixels, png, random_pixels
 

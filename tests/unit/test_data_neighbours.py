@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scud.data import Examples, Source, load_text, neighbours
-from scud.data.neighbours import contexts, load_neighbours, nearest_by_cosine
-from scud.data.tokens import Bytes, Characters, Tokens
+from scud.data import Examples, Source, load_text
+from scud.data.text.tokenizers import Bytes, Characters, Tokenizer
 from scud.errors import UserError
+from scud.processes import neighbour_lists as neighbours
+from scud.processes.neighbour_lists import contexts, load_neighbours, nearest_by_cosine
 from tests.unit.texts import ENTRIES, vocabulary
 
 LETTERS = " abcde"
@@ -32,7 +33,7 @@ def embeddings(size: int = SIZE, width: int = 3, seed: int = 0) -> NDArray[np.fl
     return np.random.default_rng(seed).normal(size=(size, width)).astype(np.float32)
 
 
-def source_of(tokens: Tokens | None, num_states: int, text: str = " ", cut: int = 8) -> Source:
+def source_of(tokens: Tokenizer | None, num_states: int, text: str = " ", cut: int = 8) -> Source:
     """A source whose chunks are those of a text."""
     states = torch.zeros(2 * cut, dtype=torch.int64) if tokens is None else torch.as_tensor(tokens.encode([text])[0])
     x = states[: len(states) // cut * cut].reshape(-1, cut).to(torch.uint8)

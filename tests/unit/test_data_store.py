@@ -13,13 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scud.data import ingest
-from scud.data.alphabets import find_alphabet
-from scud.data.cache import default_cache
-from scud.data.ingest import sequence_keys
-from scud.data.sequences import load_sequences
-from scud.data.store import SequenceSet, StoreOptions, build_stores
+from scud.data.sequences import ingest
+from scud.data.sequences.alphabets import find_alphabet
+from scud.data.sequences.ingest import sequence_keys
+from scud.data.sequences.load import load_sequences
+from scud.data.sequences.store import SequenceSet, StoreOptions, build_stores
 from scud.errors import UserError
+from scud.files.cache import default_cache
 from tests.unit.sequences import PROTEIN, save, texts
 
 
@@ -170,7 +170,7 @@ def test_a_store_is_read_again_only_if_something_changed(tmp_path: Path, monkeyp
     first = build_stores(path, PROTEIN, None, cache)["train"]
     same = tmp_path / "same.fasta"
     same.write_bytes(path.read_bytes())
-    monkeypatch.setattr("scud.data.store.ingest", None)
+    monkeypatch.setattr("scud.data.sequences.store.ingest", None)
     assert build_stores(same, PROTEIN, StoreOptions(), cache)["train"].folder == first.folder
     monkeypatch.undo()
     others = [
@@ -227,11 +227,11 @@ def test_two_who_read_the_same_file_share_what_the_first_wrote(tmp_path: Path, m
     path, cache, real = save(tmp_path, ["ACD"]), tmp_path / "cache", ingest.ingest
 
     def overtaken(*arguments: Any) -> Any:
-        monkeypatch.setattr("scud.data.store.ingest", real)
+        monkeypatch.setattr("scud.data.sequences.store.ingest", real)
         build_stores(path, PROTEIN, None, cache)
         return real(*arguments)
 
-    monkeypatch.setattr("scud.data.store.ingest", overtaken)
+    monkeypatch.setattr("scud.data.sequences.store.ingest", overtaken)
     assert texts(build_stores(path, PROTEIN, None, cache)["train"]) == ["ACD"]
     assert len(list((cache / "sequences").iterdir())) == 1
 

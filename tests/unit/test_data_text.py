@@ -13,13 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scud.data import TextSet, load_text, text_files
-from scud.data.text_store import Extent, hold_out
-from scud.data.tokens import Bytes, Characters, Tokens, find_tokens
+from scud.data import TextSet, load_text
+from scud.data.text import files as text_files
+from scud.data.text.store import Extent, hold_out
+from scud.data.text.tokenizers import Bytes, Characters, Tokenizer, find_tokenizer
 from scud.errors import UserError
 from tests.unit.texts import vocabulary
 
-KINDS: dict[str, Tokens] = {
+KINDS: dict[str, Tokenizer] = {
     "characters": Characters("abcä😀 \n\t"),
     "bytes": Bytes(),
     "subword": vocabulary(),
@@ -33,7 +34,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def whole(folder: Path, text: str | bytes, tokens: Tokens, length: int, name: str = "some.txt") -> TextSet:
+def whole(folder: Path, text: str | bytes, tokens: Tokenizer, length: int, name: str = "some.txt") -> TextSet:
     """All chunks of a text, those that are held out too."""
     path = folder / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -55,7 +56,7 @@ def covered(text: TextSet) -> list[int]:
 
 
 @pytest.mark.parametrize("tokens", KINDS.values(), ids=KINDS)
-def test_chunks_are_the_states_from_the_beginning_on(tmp_path: Path, tokens: Tokens) -> None:
+def test_chunks_are_the_states_from_the_beginning_on(tmp_path: Path, tokens: Tokenizer) -> None:
     text = "the cat\nsat  unsat.\n\ncats sat.\n" if tokens.unit == "token" else "ab ä😀c\n\tcab\naa b"
     states = vocabulary().encode(text.split("\n")) if tokens.unit == "token" else tokens.encode([text])
     joined = [state for part in states if len(part) for state in [*part, *([3] if tokens.unit == "token" else [])]]
@@ -69,7 +70,7 @@ def test_chunks_are_the_states_from_the_beginning_on(tmp_path: Path, tokens: Tok
 
 @pytest.mark.parametrize("tokens", KINDS.values(), ids=KINDS)
 def test_it_does_not_matter_how_the_text_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: Tokens
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: Tokenizer
 ) -> None:
     text = "the cat sat\n\n unsat.  cats\ncat" if tokens.unit == "token" else " äb😀c\n\n\tb😀 ä\na\n bcä"
     found = []
@@ -182,7 +183,7 @@ def test_parts_batches_and_counts(tmp_path: Path) -> None:
 def test_counts_of_many_states_are_those_of_all_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0).integers(14, 128, 600)
     text = whole(tmp_path, bytes(random.astype(np.uint8) | 1), Bytes(), 3)
-    monkeypatch.setattr("scud.data.text_store._SLICE", 7)
+    monkeypatch.setattr("scud.data.text.store._SLICE", 7)
     expected = np.bincount(random | 1)
     assert text.state_counts().tolist() == expected.tolist()
 
@@ -199,7 +200,7 @@ def test_states_of_large_vocabularies_are_kept(tmp_path: Path) -> None:
 
 def test_a_text_is_read_again_only_if_something_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = whole(tmp_path, "abcabc", Characters("abc"), 2)
-    monkeypatch.setattr("scud.data.text.write_text", None)
+    monkeypatch.setattr("scud.data.text.load.write_text", None)
     assert whole(tmp_path, "abcabc", Characters("abc"), 2, "same.txt").folder == first.folder
     monkeypatch.undo()
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
@@ -242,7 +243,7 @@ def test_a_damaged_store_is_named(tmp_path: Path) -> None:
 def test_real_text() -> None:
     """Verses and a vocabulary of BERT: every word is known, and few tokens are needed for a word."""
     folder = Path(os.environ["SCUD_DATA"])
-    tokens = find_tokens(str(folder / "bert30522_knn.npz"))
+    tokens = find_tokenizer(str(folder / "bert30522_knn.npz"))
     assert tokens.num_states == 30_522
     assert tokens.encode(["Hello, [SEP] World!"])[0].tolist() == [7592, 1010, 1031, 19802, 1033, 2088, 999]
     source = load_text(folder / "text27_valid.txt.gz", tokens, 128)

@@ -14,7 +14,7 @@ import torch
 
 from scud.config import DataConfig
 from scud.data import Source, TextSet, load_hub_text, load_text
-from scud.data.tokens import Bytes, Characters
+from scud.data.text.tokenizers import Bytes, Characters
 from scud.errors import UserError
 from scud.experiment import load_data
 from tests.unit.texts import vocabulary
@@ -86,14 +86,14 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
 def test_what_is_not_utf8_is_named_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, found: str, size: int
 ) -> None:
-    monkeypatch.setattr("scud.data.text_files.PIECE", size)
+    monkeypatch.setattr("scud.data.text.files.PIECE", size)
     refused(tmp_path / "a.txt", data, f"must be UTF-8, got {found}; convert it")
 
 
 def test_a_character_without_a_state_is_named_with_file_and_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scud.data.text_files.PIECE", 3)
+    monkeypatch.setattr("scud.data.text.files.PIECE", 3)
     path = tmp_path / "a.txt"
     path.write_text("ab\nab\nabcd")
     with pytest.raises(UserError, match=f"line 3 of {re.escape(str(path))} must hold .* got 'c'; correct it, or train"):
@@ -110,7 +110,7 @@ def test_a_parquet_file_is_read_row_by_row(tmp_path: Path) -> None:
 
 
 def test_a_long_row_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scud.data.text_files.PIECE", 4)
+    monkeypatch.setattr("scud.data.text.files.PIECE", 4)
     path = table(tmp_path / "a.parquet", ["abcdefghij", "kl"])
     assert content(load_text(path, Bytes(), 1, files={"valid": path})) == "abcdefghij\nkl\n"
 
@@ -163,7 +163,7 @@ def test_a_data_set_of_the_hub(hub: Path, monkeypatch: pytest.MonkeyPatch) -> No
     source = load_hub_text(str(hub), Bytes(), 3)
     assert source.name == "wiki"
     assert {name: content(source, name) for name in source.splits} == {"train": "ab\ncd\n", "valid": "ef\n"}
-    monkeypatch.setattr("scud.data.text.write_text", None)
+    monkeypatch.setattr("scud.data.text.load.write_text", None)
     assert content(load_hub_text(str(hub), Bytes(), 3)) == "ab\ncd\n", "it is read again only if it changed"
 
 

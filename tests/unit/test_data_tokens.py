@@ -1,4 +1,4 @@
-"""Tokens: text to states and back, where the share of each state begins, and vocabularies that are not as they should be."""
+"""Tokenizers: text to states and back, where the share of each state begins, and vocabularies that are not as they should be."""
 
 import json
 import sys
@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as Package
+from tokenizers import decoders, models, pre_tokenizers
 
-from scud.data.subword import Subword, read_vocabulary, wordpiece
-from scud.data.tokens import LETTERS, Bytes, Characters, Piece, Tokens, find_tokens, tokens_from_spec
+from scud.data.text.tokenizers import LETTERS, Bytes, Characters, Piece, Tokenizer, find_tokenizer, tokenizer_from_spec
+from scud.data.text.tokenizers.subword import Subword, read_vocabulary, wordpiece
 from scud.errors import UserError
 from tests.unit.texts import ENTRIES, vocabulary, write_vocabulary
 
@@ -108,7 +109,7 @@ def test_files_of_a_vocabulary(tmp_path: Path) -> None:
     np.savez(tmp_path / "vocab.npz", vocab=np.array(text))
     (tmp_path / "tokenizer.json").write_text(vocabulary().spec()["tokenizer"])
     for path in (plain, tmp_path / "windows.txt", tmp_path / "vocab.npz", tmp_path / "tokenizer.json"):
-        tokens = find_tokens(str(path))
+        tokens = find_tokenizer(str(path))
         assert tokens.spec() == vocabulary().spec()
         assert tokens.describe() == vocabulary().describe()
 
@@ -116,7 +117,7 @@ def test_files_of_a_vocabulary(tmp_path: Path) -> None:
 def test_a_tokenizer_of_another_kind(tmp_path: Path) -> None:
     """Byte-level pairs as GPT-2 has them, whose spaces belong to words and whose separator has another name."""
     entries = ["<|endoftext|>", *pre_tokenizers.ByteLevel.alphabet(), "ĠĠ"]
-    tokenizer = Tokenizer(models.BPE({entry: state for state, entry in enumerate(entries)}, [("Ġ", "Ġ")]))
+    tokenizer = Package(models.BPE({entry: state for state, entry in enumerate(entries)}, [("Ġ", "Ġ")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|endoftext|>"])
@@ -148,7 +149,7 @@ def test_a_vocabulary_that_lacks_something_is_refused(tmp_path: Path, entries: l
 
 def test_files_that_are_no_vocabulary(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data.tokens must be characters, bytes, or a .* file, got .*nowhere.json"):
-        find_tokens(str(tmp_path / "nowhere.json"))
+        find_tokenizer(str(tmp_path / "nowhere.json"))
     for name, content, message in (
         ("model.bin", b"", r"data.tokens must end in .json or .txt or .npz"),
         ("broken.json", b'{"a": 1}', "data.tokens must hold a tokenizer, got an error"),
@@ -162,7 +163,7 @@ def test_files_that_are_no_vocabulary(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", words=np.array("a"))
     with pytest.raises(UserError, match="must hold a text `vocab`"):
         read_vocabulary(tmp_path / "other.npz")
-    tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    tokenizer = Package(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
     with pytest.raises(UserError, match=r"have a token between documents, \[SEP\] or .*got none in 2 entries"):
         Subword(tokenizer.to_str())
 
@@ -182,8 +183,8 @@ def test_without_the_extra_the_remedy_names_it(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     "tokens", [Characters("ab c\n"), Bytes(), vocabulary()], ids=["characters", "bytes", "subword"]
 )
-def test_tokens_are_built_again_from_their_spec(tokens: Tokens) -> None:
-    again = tokens_from_spec(json.loads(json.dumps(tokens.spec())))
+def test_tokens_are_built_again_from_their_spec(tokens: Tokenizer) -> None:
+    again = tokenizer_from_spec(json.loads(json.dumps(tokens.spec())))
     assert type(again) is type(tokens)
     assert again.spec() == tokens.spec()
     assert again.encode(["a cab", "b"])[0].tolist() == tokens.encode(["a cab", "b"])[0].tolist()
@@ -192,9 +193,9 @@ def test_tokens_are_built_again_from_their_spec(tokens: Tokens) -> None:
 
 def test_specs_that_this_version_does_not_know() -> None:
     with pytest.raises(UserError, match=r"tokens.kind must be one of bytes, characters, subword, got 'words'"):
-        tokens_from_spec({"kind": "words"})
+        tokenizer_from_spec({"kind": "words"})
     with pytest.raises(UserError, match="tokens must have the arguments of their kind"):
-        tokens_from_spec({"kind": "characters", "letter": "ab"})
+        tokenizer_from_spec({"kind": "characters", "letter": "ab"})
 
 
 def test_other_vocabularies_are_described_otherwise() -> None:
@@ -202,6 +203,6 @@ def test_other_vocabularies_are_described_otherwise() -> None:
 
 
 def test_letters_are_for_characters_only() -> None:
-    assert find_tokens("characters", "xyz").num_states == 3
+    assert find_tokenizer("characters", "xyz").num_states == 3
     with pytest.raises(UserError, match=r"data.alphabet must be given for characters only, got 'xyz' for bytes"):
-        find_tokens("bytes", "xyz")
+        find_tokenizer("bytes", "xyz")

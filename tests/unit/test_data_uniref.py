@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scud.data.sequences import load_sequences
-from scud.data.store import SequenceSet, StoreOptions, build_stores
+from scud.data.sequences.load import load_sequences
+from scud.data.sequences.store import SequenceSet, StoreOptions, build_stores
 from scud.errors import UserError
 from tests.unit.sequences import PROTEIN, save, texts
 
@@ -35,7 +35,7 @@ def test_a_folder_gives_its_own_splits(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_read_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scud.data.uniref._SLICE", 3)
+    monkeypatch.setattr("scud.data.sequences.uniref._SLICE", 3)
     splits = '{ "train" : [0,\n 4, 5 ,3,1], "valid":[2] }'
     stores = build_stores(uniref(tmp_path / "u", splits), PROTEIN, None, tmp_path)
     assert texts(stores["train"]) == ["ACD", "ACDE", "ACDEFG", "AC", "A" * 12]

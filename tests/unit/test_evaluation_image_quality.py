@@ -11,15 +11,15 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 from scud.data import load_digits
-from scud.data.source import Examples
-from scud.errors import UserError
-from scud.evaluation.image_quality import (
+from scud.data.images.quality import (
     Trained,
     frechet_distance,
     frechet_error,
     image_quality,
     train_classifier,
 )
+from scud.data.source import Examples
+from scud.errors import UserError
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scud.data.sequences import quality as sq
 from scud.errors import UserError
-from scud.evaluation import sequence_quality as sq
-from scud.evaluation import sequences as seqs
-from scud.evaluation.sequences import SequenceArray
+from scud.evaluation import kmers as seqs
+from scud.evaluation.kmers import SequenceArray
 
 B = 3
 LETTERS = st.lists(st.integers(0, B), min_size=1, max_size=12)  # B itself is the unknown letter

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scud.data.text.figures import text_figures
 from scud.errors import UserError
 from scud.evaluation import Evaluation
-from scud.evaluation.text import text_figures
 
 
 @dataclass(frozen=True)

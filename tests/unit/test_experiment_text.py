@@ -6,7 +6,7 @@ import pytest
 
 from scud.config import Config, DataConfig, NetworkConfig, ProcessConfig, read_config, write_config
 from scud.data import Source, load_text
-from scud.data.tokens import Bytes
+from scud.data.text.tokenizers import Bytes
 from scud.experiment import network_spec, process_spec, unit
 from scud.recipes import RECIPES
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scud.logits import LinearLogits, all_finite
 from scud.numerics import blockwise
+from scud.numerics.logits import LinearLogits, all_finite
 
 B, WIDTH = 7, 4
 

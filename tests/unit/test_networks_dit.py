@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from scud import Masking, Noisy
 from scud.errors import UserError
-from scud.logits import LinearLogits
 from scud.networks import NETWORKS, DiT
 from scud.networks.dit import LARGE_OUTPUT, PRESETS, Block, places, rotate, rotations
+from scud.numerics.logits import LinearLogits
 from scud.typing import Conditioning
 from tests.unit.test_networks import awake
 from tests.unit.test_networks_bytenet import B, models, sequences

@@ -5,7 +5,7 @@ import pytest
 import torch
 from Bio.Align import substitution_matrices
 
-from scud.data.alphabets import ALPHABETS
+from scud.data.sequences.alphabets import ALPHABETS
 from scud.errors import UserError
 from scud.processes import Blosum62
 from scud.processes.blosum import AMINO_ACIDS, PER_BIT, SWISSPROT

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from scud import SCUD, Classical, Masking, Noisy
 from scud.errors import UserError
-from scud.logits import LinearLogits
+from scud.numerics.logits import LinearLogits
 from scud.processes import NeighbourGraph, Uniform
-from scud.processes.powers import PowersKernel
-from scud.processes.sparse import SparseKernel
-from scud.processes.walks import Graph
+from scud.processes.kernels.powers import PowersKernel
+from scud.processes.kernels.sparse import SparseKernel
+from scud.processes.kernels.walks import Graph
 from scud.schedules import Linear, MutualInformation
 from scud.schedules import information as curves
 from tests.theory.cases import sparse_graph
@@ -26,7 +26,7 @@ SIZE = 60
 def models(gamma: float = 1.0, connected: bool = False) -> tuple[SCUD, SCUD]:
     graph = random_graph(SIZE, 4, 0, connected)
     dense = NeighbourGraph(*graph)
-    with patch("scud.processes.neighbours.FEW", 0):
+    with patch("scud.processes.neighbour_graph.FEW", 0):
         sparse = NeighbourGraph(*graph)
         found = [SCUD(process, Linear(), gamma, p0=graph[2], t_max=0.99) for process in (dense, sparse)]
     assert isinstance(found[0].kernel, PowersKernel)
@@ -135,7 +135,7 @@ def test_logits_made_where_they_are_needed_give_the_same_loss() -> None:
     for held in (None, 2**27, 40 * SIZE):
         features, weight, bias = (part.clone().requires_grad_() for part in parts)
         logits = features @ weight.T + bias if held is None else LinearLogits(features, weight, bias)
-        with patch("scud.numerics.HELD_ELEMENTS", held):
+        with patch("scud.numerics.rowwise.HELD_ELEMENTS", held):
             kl = sparse.divergence(logits, x0, x_t, s)
             losses.append(
                 (kl.detach(), *torch.autograd.grad((kl * torch.arange(1, 8)).sum(), (features, weight, bias)))
@@ -156,7 +156,7 @@ def test_columns_leave_a_walk_when_they_are_done(leaving: int) -> None:
     counts, columns = torch.tensor([0, 0, 1, 2, 2, 2, 5]), torch.rand(9, 7, dtype=torch.float64, generator=generator)
     powers = [torch.linalg.matrix_power(matrix, int(count)) for count in counts]
     exact, found = torch.stack([power @ part for power, part in zip(powers, columns.T, strict=True)]), torch.empty(7, 9)
-    with patch("scud.processes.walks.LEAVING", leaving), patch("scud.processes.walks.PIECE", 4):
+    with patch("scud.processes.kernels.walks.LEAVING", leaving), patch("scud.processes.kernels.walks.PIECE", 4):
         graph.write(graph.walk(columns[order], counts), found)
     torch.testing.assert_close(found, exact.float())
     for power, after in zip(powers[1:], graph.powers(columns, counts[1:]), strict=True):
@@ -171,9 +171,9 @@ def test_rows_and_columns_of_unlike_counts_in_several_tiles(share: float, connec
     counts, states = torch.tensor([5, 0, 2, 9, 1, 2, 3, 12, 0, 4, 2] * 3), torch.arange(33)
     exact = dense.kernel.matrices(counts.double())
     with (
-        patch("scud.processes.sparse.block_rows", lambda *_: 7),
-        patch("scud.processes.walks.block_rows", lambda *_: 7),
-        patch("scud.processes.walks.SPARSE_SHARE", share),
+        patch("scud.processes.kernels.sparse.block_rows", lambda *_: 7),
+        patch("scud.processes.kernels.walks.block_rows", lambda *_: 7),
+        patch("scud.processes.kernels.walks.SPARSE_SHARE", share),
     ):
         operator = sparse.kernel.operator(counts.double())
         torch.testing.assert_close(operator.rows(states), exact[range(33), states])
@@ -185,7 +185,7 @@ def test_rows_and_columns_of_unlike_counts_in_several_tiles(share: float, connec
 def test_states_that_nobody_points_to_are_lists() -> None:
     """However many steps: A^s[:, x] is 0 where no state leads to x."""
     neighbours = torch.tensor([[1], [2], [1]])
-    with patch("scud.processes.neighbours.FEW", 0):
+    with patch("scud.processes.neighbour_graph.FEW", 0):
         process = NeighbourGraph(neighbours, torch.ones(3, 1), torch.full((3,), 1 / 3))
     kernel = process.events(1.0)
     assert isinstance(kernel, SparseKernel)
@@ -215,7 +215,7 @@ def test_a_batch_without_noise_has_gradients_of_0() -> None:
 def test_information_and_prior_of_many_states_are_estimates_of_the_exact_ones() -> None:
     """As of more than LARGE states: the curve within five of its own standard errors, prior terms to 1e-4."""
     graph = random_graph(400, 5, 2)
-    with patch("scud.processes.neighbours.FEW", 0):
+    with patch("scud.processes.neighbour_graph.FEW", 0):
         process = NeighbourGraph(*graph)
     kernel, amounts = process.events(1.0), torch.tensor([0, 1, 3, 8, 20], dtype=torch.float64)
     exact, none = curves.shares(kernel, graph[2], amounts)
@@ -247,7 +247,7 @@ def test_prior_of_a_graph_that_forgets_fast() -> None:
     marginal = marginal / marginal.sum()
     process = NeighbourGraph(neighbours, torch.ones(size, 10), marginal, 1.0)
     exact = SCUD(process, Linear(), 1.0, p0=marginal, t_max=0.99999)
-    with patch.object(curves, "LARGE", 0), patch("scud.processes.sparse.DOUBLE_ELEMENTS", 0):
+    with patch.object(curves, "LARGE", 0), patch("scud.processes.kernels.sparse.DOUBLE_ELEMENTS", 0):
         lazy = SCUD(process, Linear(), 1.0, p0=marginal, t_max=0.99999)
         found = lazy.prior_term(torch.arange(0, size, 13))
     torch.testing.assert_close(found, exact.prior_nats[::13], rtol=2e-3, atol=1e-9)

@@ -10,8 +10,8 @@ from torch import Tensor
 from scud import SCUD, Classical, Conditioning, Diffusion, Masking
 from scud.errors import UserError
 from scud.processes import Uniform
+from scud.samplers import batched as module
 from scud.samplers import draw_lengths, sample_sequences
-from scud.samplers import sequences as module
 from scud.schedules import MutualInformation
 
 P0 = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)

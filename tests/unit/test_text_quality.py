@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scud.data.text import quality as tq
+from scud.data.text.quality import Spans, text_quality
 from scud.errors import UserError
-from scud.evaluation import text_quality as tq
-from scud.evaluation.text_quality import Spans, text_quality
 
 B = 4
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 12))

@@ -9,11 +9,11 @@ from torch import nn
 
 from scud.errors import UserError
 from scud.files import replacing
+from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.checkpoint import Checkpoint
 from scud.training.ema import Ema
 from scud.training.metrics import Metrics
-from scud.training.seeds import Use, derive
 from scud.training.settings import TrainingConfig
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scud.data.subword import Subword, wordpiece
+from scud.data.text.tokenizers.subword import Subword, wordpiece
 
 ENTRIES = [
     "[PAD]",

@@ -152,8 +152,8 @@ def bound(run: "Run", examples: Any, options: Evaluate, split: str) -> "Evaluati
 def describe(run: "Run", result: "Evaluation", whole: Any) -> "Report":
     """What to tell about a bound on a split; `whole` is the split, or None where only spans of its examples were bound."""
     from scud.cli.figures import Report
-    from scud.cli.texts import POSITIONS
-    from scud.evaluation.text import text_figures
+    from scud.data.text.figures import text_figures
+    from scud.data.text.samples import POSITIONS
 
     if run.kind != "text":
         return Report(result, "residue" if run.kind == "sequences" else None)

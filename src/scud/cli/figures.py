@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scud.data.text.figures import Figure, TextCounts, TextFigures
     from scud.evaluation import Evaluation
-    from scud.evaluation.text import Figure, TextCounts, TextFigures
 
 ROWS = {
     "bits_per_character": ("bits per character", ".4f"),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from scud.data.alphabets import Alphabet
-    from scud.data.fasta import Record
+    from scud.data.sequences.alphabets import Alphabet
+    from scud.data.sequences.fasta import Record
     from scud.runs import Run
 
 MARK = "?"
@@ -97,7 +97,7 @@ def infill_records(run: "Run", options: Infill, target: Path) -> None:
     """Designs of the sequences of a FASTA file."""
     import torch
 
-    from scud.data.fasta import read_fasta, write_fasta
+    from scud.data.sequences.fasta import read_fasta, write_fasta
 
     if options.input is None or options.text is not None:
         found = "no --input" if options.input is None else "--text"
@@ -121,8 +121,8 @@ def infill_text(run: "Run", options: Infill, target: Path) -> None:
     """Designs of a text with gaps."""
     import torch
 
-    from scud.cli.gaps import encode_gaps, parse_gaps
-    from scud.cli.texts import POSITIONS, write_texts
+    from scud.data.text.gaps import encode_gaps, parse_gaps
+    from scud.data.text.samples import POSITIONS, write_texts
 
     if options.text is None or options.input is not None or options.positions is not None:
         given = {"--input": options.input, "--positions": options.positions}
@@ -164,7 +164,7 @@ def choose(record: "Record", positions: str | None, num_states: int, longest: in
     Raises:
         UserError: there are none, a position outside the sequence, or a sequence longer than the model was trained on.
     """
-    from scud.data.edits import parse_positions
+    from scud.data.sequences.edits import parse_positions
 
     if len(record.codes) > longest:
         rule = f"be at most {longest} long, as the longest sequence that the model was trained on"

@@ -49,9 +49,9 @@ def sequence_rows(run: "Run", source: "Source", split: str, samples: Path, seed:
     from rich.console import Console
 
     from scud.data import SequenceSet
-    from scud.data.fasta import read_fasta
-    from scud.evaluation.sequence_quality import sequence_quality
-    from scud.evaluation.sequences import SequenceArray
+    from scud.data.sequences.fasta import read_fasta
+    from scud.data.sequences.quality import sequence_quality
+    from scud.evaluation.kmers import SequenceArray
 
     records = read_fasta(samples, run.alphabet)
 
@@ -70,8 +70,8 @@ def text_rows(run: "Run", source: "Source", split: str, samples: Path) -> list["
     import numpy as np
     from rich.console import Console
 
-    from scud.cli.texts import read_states
-    from scud.evaluation.text_quality import SPANS, text_quality
+    from scud.data.text.quality import SPANS, text_quality
+    from scud.data.text.samples import read_states
 
     drawn, train = read_states(samples), source.split("train")
     heldout, training = (np.concatenate([*states(part)]) for part in (source.split(split), train.part(len(drawn))))
@@ -91,9 +91,9 @@ def image_rows(run: "Run", source: "Source", split: str, samples: Path, seed: in
     import torch
     from rich.console import Console
 
-    from scud.data.image_files import read_samples
-    from scud.data.images import quantise
-    from scud.evaluation.image_quality import check_images, image_quality, train_classifier
+    from scud.data.images.archives import read_samples
+    from scud.data.images.load import quantise
+    from scud.data.images.quality import check_images, image_quality, train_classifier
 
     num_states = run.model.num_states
     drawn = torch.from_numpy(quantise(read_samples(samples, run.dims), num_states))

@@ -93,7 +93,7 @@ def write_sequences(
     """Draw sequences and write samples.fasta."""
     from rich.progress import Progress
 
-    from scud.data.fasta import write_fasta
+    from scud.data.sequences.fasta import write_fasta
 
     with Progress() as bar:
         task = bar.add_task("sampling", total=1.0)
@@ -118,7 +118,7 @@ def draw_texts(
     import torch
     from rich.progress import Progress
 
-    from scud.cli.texts import POSITIONS, write_states, write_texts
+    from scud.data.text.samples import POSITIONS, write_states, write_texts
     from scud.samplers import sample_sequences
 
     first, last = lengths or (run.length, run.length)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from scud.data.alphabets import Alphabet
-    from scud.data.fasta import Record
+    from scud.data.sequences.alphabets import Alphabet
+    from scud.data.sequences.fasta import Record
     from scud.runs import Run
 
 STUDENT = 2.365
@@ -104,7 +104,7 @@ def score_sequences(run: "Run", alphabet: "Alphabet", options: Score, path: Path
     import numpy as np
     from rich.progress import Progress
 
-    from scud.data.fasta import read_fasta
+    from scud.data.sequences.fasta import read_fasta
     from scud.evaluation.scores import score
 
     records = read_fasta(path, alphabet)
@@ -136,8 +136,8 @@ def compare_variants(
     """Differences of bounds for the variants in a CSV file."""
     from rich.progress import Progress
 
-    from scud.data.edits import read_mutations
-    from scud.data.fasta import read_fasta
+    from scud.data.sequences.edits import read_mutations
+    from scud.data.sequences.fasta import read_fasta
     from scud.evaluation.scores import score_variants
 
     records = read_fasta(wild_type, alphabet)

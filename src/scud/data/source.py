@@ -5,16 +5,16 @@ What training and evaluation ask of a split is `len(split)`, `split.batch(index)
 order of examples is fixed; shuffling is the caller's.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from scud.data.alphabets import Alphabet
-from scud.data.store import SequenceSet
-from scud.data.tokens import Tokens
+from scud.data.sequences.alphabets import Alphabet
+from scud.data.sequences.store import SequenceSet
+from scud.data.text.tokenizers import Characters, Subword, Tokenizer
 from scud.errors import check_states, fail
 from scud.typing import Batch, ExampleSet
 
@@ -90,7 +90,7 @@ class Source:
     splits: Mapping[str, Split]
     kind: Kind = "images"
     alphabet: Alphabet | None = None
-    tokens: Tokens | None = None
+    tokens: Tokenizer | None = None
     report: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -118,6 +118,15 @@ class Source:
         found = self.split("train").state_counts()
         counts[: len(found)] += found
         return counts / counts.sum()
+
+    @property
+    def state_names(self) -> Sequence[str]:
+        """What each state is called, [B]."""
+        if isinstance(self.tokens, Subword):
+            return self.tokens.entries()
+        if isinstance(self.tokens, Characters):
+            return list(self.tokens.letters)
+        return [str(state) for state in range(self.num_states)]
 
     def spec(self) -> dict[str, Any]:
         """What of the data a trained model needs to be used: letters and training lengths; of text, tokens and length."""

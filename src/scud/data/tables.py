@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from scud.data.cache import file_digest
 from scud.data.splits import SPLIT_NAMES
 from scud.errors import UserError, fail
+from scud.files.cache import file_digest
 
 _ROWS = 256
 

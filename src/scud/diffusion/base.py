@@ -20,29 +20,15 @@ from torch import Tensor, nn
 
 from scud.diffusion.times import draw_times
 from scud.errors import check_distribution, check_in_interval, check_states, fail
-from scud.logits import Logits
 from scud.numerics import draw_from, draw_uniform, stratified_uniform
-from scud.processes.kernel import LARGE
+from scud.numerics.logits import Logits
+from scud.processes.kernels.base import LARGE
+from scud.samplers import sample
 from scud.schedules import Schedule
-from scud.typing import Conditioning, Denoiser
+from scud.typing import Conditioning, Denoiser, Noisy
 
 WATCHED = 1 / 64
 """Share of positions from which the diffusion term is estimated when it is not trained on, of more than LARGE states."""
-
-
-@dataclass(frozen=True)
-class Noisy:
-    """A noised batch.
-
-    Attributes:
-        x_t: states [batch, *dims]; for masking, B where masked.
-        t: time [batch], or [batch, *dims] where positions differ; float64.
-        s: event counts [batch, *dims] int64 (masking: 1 = masked), or None for the classical model.
-    """
-
-    x_t: Tensor
-    t: Tensor
-    s: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -339,8 +325,6 @@ class Diffusion(nn.Module, ABC):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw clean states, `shape` = (batch, *dims), with `steps` calls of the denoiser: see `scud.samplers.sample`."""
-        from scud.samplers import sample
-
         options = {"known": known, "known_mask": known_mask, "mask": mask, "label": label, "grid": grid}
         return sample(self, denoiser, shape, steps, **options, generator=generator)
 

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from scud import numerics
-from scud.diffusion.base import Noisy, spread
+from scud.diffusion.base import spread
 from scud.diffusion.evidence import evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
-from scud.logits import Logits
+from scud.numerics.logits import Logits
 from scud.processes import Process
-from scud.processes.kernel import check_small
+from scud.processes.kernels.base import check_small
 from scud.schedules import MutualInformation, Schedule
+from scud.typing import Noisy
 
 
 class Classical(KernelDiffusion):

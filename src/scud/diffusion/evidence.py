@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from scud.numerics import full_precision
 from scud.processes import Kernel
-from scud.processes.rank_one import RankOneKernel
-from scud.processes.sparse import SparseKernel
-from scud.processes.walks import Edges
+from scud.processes.kernels.rank_one import RankOneKernel
+from scud.processes.kernels.sparse import SparseKernel
+from scud.processes.kernels.walks import Edges
 from scud.typing import Evidence
 
 SPACING = 1.12

@@ -21,14 +21,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.diffusion.base import Diffusion, Noisy, spread
+from scud.diffusion.base import Diffusion, spread
 from scud.diffusion.evidence import EvidenceSource
 from scud.errors import fail
-from scud.logits import Logits
+from scud.numerics.logits import Logits
 from scud.processes import Process
-from scud.processes.kernel import LARGE, Kernel, floor_of
+from scud.processes.kernels.base import LARGE, Kernel, floor_of
 from scud.schedules import MutualInformation, Schedule
-from scud.typing import Conditioning
+from scud.typing import Conditioning, Noisy
 
 SMALLEST = 1e-30
 """What is taken for 0 before a logarithm."""

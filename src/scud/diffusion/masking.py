@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.diffusion.base import Diffusion, Noisy, spread
+from scud.diffusion.base import Diffusion, spread
 from scud.diffusion.evidence import MaskEvidence
 from scud.diffusion.scud import counts_of
 from scud.errors import fail
-from scud.logits import Logits
+from scud.numerics.logits import Logits
 from scud.processes.base import check_num_states
-from scud.processes.kernel import block_rows
+from scud.processes.kernels.base import block_rows
 from scud.schedules import Linear, MutualInformation, Schedule
-from scud.typing import Conditioning
+from scud.typing import Conditioning, Noisy
 
 
 class Masking(Diffusion):

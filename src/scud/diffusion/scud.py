@@ -16,14 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.diffusion.base import Noisy, spread
+from scud.diffusion.base import spread
 from scud.diffusion.evidence import AncestorSource, evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
-from scud.logits import Logits
+from scud.numerics.logits import Logits
 from scud.processes import Process
-from scud.processes.kernel import Identity
+from scud.processes.kernels.base import Identity
 from scud.schedules import MutualInformation, Schedule
 from scud.schedules.information import is_sampled, poisson_rule, smooth_divergences
+from scud.typing import Noisy
 
 
 class SCUD(KernelDiffusion):

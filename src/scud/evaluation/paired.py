@@ -30,7 +30,7 @@ from torch import Tensor
 from scud.diffusion import SCUD, Classical, Diffusion, Masking, Noisy
 from scud.diffusion.base import per_example
 from scud.diffusion.times import draw_times
-from scud.logits import Logits
+from scud.numerics.logits import Logits
 from scud.processes import Kernel
 from scud.schedules.information import EventInformation
 from scud.typing import Denoiser

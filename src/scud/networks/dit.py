@@ -10,8 +10,8 @@ arXiv 2104.09864): scores depend on where positions are relative to each other a
 neighbours. Positions that are not real are no keys: logits of a sequence do not depend on its padding, nor on what else is in
 the batch.
 
-Of more than LARGE_OUTPUT states the logits are `scud.logits.LinearLogits`, computed at the positions that are asked for. The
-preset "paper" has 89 million parameters, and 47 million more in the embedding and the output layer of 30,522 states.
+Of more than LARGE_OUTPUT states the logits are `scud.numerics.LinearLogits`, computed at the positions that are asked for.
+The preset "paper" has 89 million parameters, and 47 million more in the embedding and the output layer of 30,522 states.
 """
 
 from typing import Any
@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from scud.errors import check_distribution, check_in_interval, fail
-from scud.logits import LinearLogits, Logits
 from scud.networks.conditioning import NoiseLevel
+from scud.numerics.logits import LinearLogits, Logits
 from scud.typing import Conditioning
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from scud.errors import check_in_interval, fail
-from scud.processes.kernel import Kernel
-from scud.processes.powers import PowersKernel
-from scud.processes.spectral import SpectralKernel, reversible_basis
+from scud.processes.kernels.base import Kernel
+from scud.processes.kernels.powers import PowersKernel
+from scud.processes.kernels.spectral import SpectralKernel, reversible_basis
 
 UNBALANCED = 1e-8
 """Ratio of stationary probabilities below which the spectral basis, whose condition is its root, loses too many digits."""

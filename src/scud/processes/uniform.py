@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from scud.processes.base import Process, check_forgets, check_num_states
-from scud.processes.kernel import Kernel
-from scud.processes.rank_one import RankOneKernel
+from scud.processes.kernels.base import Kernel
+from scud.processes.kernels.rank_one import RankOneKernel
 
 
 class Uniform(Process):

@@ -1,6 +1,6 @@
 """From noise to data."""
 
 from scud.samplers.ancestral import sample, trajectory
-from scud.samplers.sequences import draw_lengths, infill_sequences, sample_sequences
+from scud.samplers.batched import draw_lengths, infill_sequences, sample_sequences
 
 __all__ = ["draw_lengths", "infill_sequences", "sample", "sample_sequences", "trajectory"]

@@ -9,15 +9,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from scud.diffusion import Diffusion, Noisy
 from scud.errors import check_states, fail
-from scud.logits import all_finite
-from scud.typing import Denoiser
+from scud.numerics.logits import all_finite
+from scud.typing import Denoiser, Noisy, Reversible
 
 
 @torch.no_grad()
 def trajectory(
-    model: Diffusion,
+    model: Reversible,
     denoiser: Denoiser,
     shape: tuple[int, ...],
     steps: int = 128,
@@ -59,7 +58,7 @@ def trajectory(
 
 
 def sample(
-    model: Diffusion,
+    model: Reversible,
     denoiser: Denoiser,
     shape: tuple[int, ...],
     steps: int = 128,

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator
 from torch import Tensor
 
-from scud.processes.kernel import CHUNK_ELEMENTS, LARGE, Kernel
-from scud.processes.sparse import SparseKernel
+from scud.processes.kernels.base import CHUNK_ELEMENTS, LARGE, Kernel
+from scud.processes.kernels.sparse import SparseKernel
 
 FORGOTTEN = 1e-8
 """The share of H(p0) at which curves end."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scud.errors import check_distribution, check_in_interval
 from scud.processes import Process
-from scud.processes.kernel import check_small
+from scud.processes.kernels.base import check_small
 from scud.schedules.base import Schedule
 from scud.schedules.information import EventInformation, event_curve, is_sampled, time_curve
 

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from scud.evaluation import ExampleSet, evaluate
+from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
 from scud.training.module import DiffusionTraining
-from scud.training.seeds import Use, derive
 from scud.training.stream import Portion
 
 

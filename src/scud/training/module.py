@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from scud.diffusion import Diffusion
 from scud.errors import UserError
 from scud.evaluation import ExampleSet
+from scud.seeds import Use, derive, seeded
 from scud.training.checkpoint import Checkpoint, process_arguments
 from scud.training.ema import Ema
-from scud.training.seeds import Use, derive, seeded
 from scud.training.settings import TrainingConfig
 from scud.training.stream import Portion, Stream
 

@@ -16,8 +16,8 @@ from scud.data import LikeLengths, SequenceSet
 from scud.errors import fail
 from scud.evaluation import ExampleSet
 from scud.numerics import stratified_uniform
+from scud.seeds import Use, derive, seeded
 from scud.training.infilling import draw_known
-from scud.training.seeds import Use, derive, seeded
 from scud.training.settings import TrainingConfig
 from scud.typing import Batch
 
@@ -69,7 +69,7 @@ class Shuffled:
 
 
 class ByTokens:
-    """Batches of sequences of like length within a budget of positions, padding included (see `scud.data.buckets`)."""
+    """Batches of sequences of like length within a budget of positions, padding included (see `scud.data.sequences.buckets`)."""
 
     def __init__(self, sequences: SequenceSet, tokens: int, parts: int, seed: int) -> None:
         self.sequences = sequences

@@ -1,0 +1,216 @@
+"""Edits of sequences: variants such as A24G:L30V, ranges of positions such as 10-25,40, and files of variants.
+
+Positions are counted from 1 where people write them, and from 0 in arrays.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scud.data.sequences.alphabets import Alphabet
+from scud.errors import UserError, fail
+
+COLUMNS = ("mutation", "mutant", "mutations", "variant")
+"""Headers of the column that holds variants, the first one found is read."""
+
+_MUTATION = re.compile(r"(\D)([0-9]+)(\D)")
+_RANGE = re.compile(r"([0-9]+)(?:\s*-\s*([0-9]+))?")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """The letter `to` in place of the letter `wild` at a position counted from 1."""
+
+    wild: str
+    position: int
+    to: str
+
+    def __str__(self) -> str:
+        return f"{self.wild}{self.position}{self.to}"
+
+
+def parse_variant(text: str) -> tuple[Mutation, ...]:
+    """The mutations of a variant, joined by colons: A24G:L30V.
+
+    Raises:
+        UserError: a part that is not a letter, a position and a letter.
+    """
+    mutations = []
+    for part in text.strip().split(":"):
+        found = _MUTATION.fullmatch(part.strip())
+        if found is None:
+            remedy = "write A24G for G in place of A at position 24, join several with colons, and separate columns by commas"
+            raise fail("mutation", "be a letter, a position and a letter", repr(text), remedy)
+        mutations.append(Mutation(found[1], int(found[2]), found[3]))
+    return tuple(mutations)
+
+
+def apply_variant(
+    codes: NDArray[np.uint8], variant: str | Sequence[Mutation], alphabet: Alphabet, name: str = "sequence"
+) -> NDArray[np.uint8]:
+    """The sequence codes [length] with the mutations of a variant: a new array [length].
+
+    Args:
+        codes: states 0..B-1, or B where unknown.
+        variant: mutations, or the text of them.
+        alphabet: what letters stand for.
+        name: whose codes they are, for the message.
+
+    Raises:
+        UserError: a position outside the sequence or given twice, a wild-type letter that does not stand there, a letter
+            that is none of the alphabet's, or a text that is not a variant.
+    """
+    mutations = parse_variant(variant) if isinstance(variant, str) else tuple(variant)
+    result, seen = codes.copy(), set[int]()
+    for mutation in mutations:
+        argument = f"mutation {mutation}"
+        if not 1 <= mutation.position <= len(codes):
+            rule = f"have a position in 1..{len(codes)}, the length of {name}"
+            raise fail(argument, rule, mutation.position, "count positions from 1, in the wild-type sequence as given")
+        if mutation.position in seen:
+            text = ":".join(map(str, mutations))
+            raise fail(argument, "have a position of its own", f"position twice in {text}", "keep one of the two")
+        seen.add(mutation.position)
+        wild, to = (state_of(letter, argument, alphabet) for letter in (mutation.wild, mutation.to))
+        here = int(codes[mutation.position - 1])
+        if here != wild:
+            rule = f"have the letter of {name} at position {mutation.position}, {alphabet.decode(codes)[mutation.position - 1]}"
+            raise fail(argument, rule, mutation.wild, "check which sequence and numbering the mutations refer to")
+        result[mutation.position - 1] = to
+    return result
+
+
+def state_of(letter: str, argument: str, alphabet: Alphabet) -> int:
+    """The state that a letter stands for.
+
+    Raises:
+        UserError: it stands for none; `argument` says where it was read.
+    """
+    byte = letter.encode("latin-1", "replace")
+    state = int(alphabet.codes[byte[0]])
+    if state >= alphabet.num_states:
+        remedy = "only letters of known states can be compared"
+        raise fail(argument, f"have letters of {alphabet.letters} only", repr(letter), remedy)
+    return state
+
+
+def parse_positions(text: str, length: int) -> NDArray[np.int64]:
+    """Positions counted from 0, sorted, each once, of a text such as 10-25,40 that counts from 1 and includes both ends.
+
+    Raises:
+        UserError: not numbers and ranges, a range that runs backwards, or a position outside 1..length.
+    """
+    parts = []
+    for part in text.split(","):
+        found = _RANGE.fullmatch(part.strip())
+        if found is None:
+            raise fail("positions", "be numbers and ranges", repr(text), "write them like 10-25,40")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise fail("positions", "have ranges that run forwards", part.strip(), f"write {last}-{first}")
+        if first < 1 or last > length:
+            outside = first if first < 1 else last
+            raise fail("positions", f"lie in 1..{length}, the sequence's length", outside, "count positions from 1")
+        parts.append(np.arange(first - 1, last))
+    return np.unique(np.concatenate(parts)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class VariantTable:
+    """A file of variants.
+
+    Attributes:
+        variants: as written, in the order of the lines.
+        places: file and line of each, for messages.
+        other_names: of the file's columns, that of the variants left out.
+        other_cells: what stands in these, for each variant.
+    """
+
+    variants: list[str]
+    places: list[str]
+    other_names: list[str]
+    other_cells: list[list[str]]
+
+    def apply(self, codes: NDArray[np.uint8], alphabet: Alphabet, name: str) -> list[NDArray[np.uint8]]:
+        """The sequence codes [length], called `name` in messages, with each of the variants.
+
+        Raises:
+            UserError: as `apply_variant` does, naming the line.
+        """
+        changed = []
+        for variant, place in zip(self.variants, self.places, strict=True):
+            with _located(place):
+                changed.append(apply_variant(codes, variant, alphabet, name))
+        return changed
+
+
+def read_mutations(path: str | Path) -> VariantTable:
+    """The variants in a CSV file; blank lines are skipped.
+
+    The column is called mutation or mutant (or mutations, variant); a file of one column needs no header.
+
+    Raises:
+        UserError: no such file, not text, no variant in it, no such column, or, naming the line, something else in it.
+    """
+    lines = [(number, row) for number, row in _read_rows(Path(path)) if any(cell.strip() for cell in row)]
+    if not lines:
+        raise fail(
+            "mutations", "hold at least one variant", f"the empty file {path}", "write one a line, like A24G:L30V"
+        )
+    header = [cell.strip() for cell in lines[0][1]]
+    while not header[-1]:  # a trailing comma; at least one cell is not blank
+        header.pop()
+    column = next((i for name in COLUMNS for i, cell in enumerate(header) if cell.lower() == name), None)
+    if column is None:
+        if len(header) > 1:
+            remedy = "call the column that holds them mutation"
+            raise fail("mutations", f"have a column called {' or '.join(COLUMNS[:2])}", f"{header} in {path}", remedy)
+        column = 0
+        # A header has no digit; what has one is a variant, perhaps a mistyped one.
+        lines = lines if any(letter.isdigit() for letter in header[0]) else lines[1:]
+    else:
+        lines = lines[1:]
+    if not lines:
+        raise fail("mutations", "hold at least one variant", f"only a header in {path}", "write one a line below it")
+    variants, places, others = [], [], []
+    for number, row in lines:
+        places.append(f"{path}, line {number}")
+        cells = [*row, *[""] * (len(header) - len(row))]
+        if any(cell.strip() for cell in cells[len(header) :]):
+            rule = f"have no more cells than the first line, {len(header)}"
+            raise fail(places[-1], rule, len(row), "quote what holds a comma")
+        variants.append(cells[column].strip())
+        with _located(places[-1]):
+            parse_variant(variants[-1])
+        others.append([cell for i, cell in enumerate(cells[: len(header)]) if i != column])
+    return VariantTable(variants, places, [name for i, name in enumerate(header) if i != column], others)
+
+
+@contextmanager
+def _located(place: str) -> Iterator[None]:
+    """Say where it was read before what is wrong with it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+
+
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV file, each with the number of its (last) line."""
+    if not path.is_file():
+        raise fail("mutations", "name a file that exists", path, "check the spelling")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it has zero bytes")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        return [(reader.line_num, row) for row in reader]
+    except (ValueError, csv.Error) as error:
+        raise fail("mutations", "be a CSV file in UTF-8", f"{path} ({error})", "save the table as CSV") from None

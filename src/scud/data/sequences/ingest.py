@@ -1,0 +1,266 @@
+"""Sequences on their way from a FASTA file into a store: which are kept, cut or dropped, where they go, and what is written.
+
+Length. A sequence shorter than `min_length` is dropped. One of length L > `max_length` is dropped, or cut into n = ceil(L /
+max_length) parts, the first L mod n of length floor(L / n) + 1 and the others of floor(L / n): every residue is in one part.
+Each part is an example of its own, in the split of its sequence. An example without a known residue is dropped.
+
+Split. A sequence x_0 ... x_(L-1) is held out where the upper 53 bits of mix(sum_i T[x_i, i mod 4096] + c L) fall below
+`valid_share` 2^53. T holds random 64-bit numbers, sums are mod 2^64, mix is the finaliser of splitmix64. So what is held out
+depends on the sequence alone: not on its name, its place in the file, or the machine; and equal sequences are in one split.
+
+Files of a split, written as the text streams past: `residues.bin` (one byte each), `offsets.npy` (int64 [N+1]), `by_length.npy`
+(uint32 [N], examples by length, those of one length in the order of the file), `length_counts.npy` (int64 [longest + 1]) and
+`summary.json`. The order by length is a counting sort, a slice of examples at a time.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scud.data.sequences.alphabets import Alphabet
+from scud.data.sequences.fasta import Block, count_bytes
+from scud.data.splits import SPLITS
+from scud.errors import check_choice, check_in_interval, fail
+
+NO_SPLIT = 255
+"""The number of no split: what is not used."""
+
+LONGEST = 1 << 20
+"""The greatest `max_length`: tables of lengths have one entry per length."""
+
+_TABLE_SEED = 20250608
+_PERIOD = 4096
+_SLICE = 1 << 18
+_HEADER = 128
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """What becomes of sequences.
+
+    Attributes:
+        min_length: shorter sequences are dropped.
+        max_length: longer sequences are cut or dropped; no example is longer.
+        long: "cut" or "drop".
+        valid_share: share of sequences that is held out for validation, in [0, 1).
+
+    Raises:
+        UserError: an option is out of its range.
+    """
+
+    min_length: int = 1
+    max_length: int = 1024
+    long: Literal["cut", "drop"] = "cut"
+    valid_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_in_interval("max_length", self.max_length, 1, LONGEST, "1024 is the default")
+        check_in_interval("min_length", self.min_length, 1, self.max_length, "choose 1 to keep short sequences")
+        check_choice("long", self.long, ("cut", "drop"))
+        check_in_interval("valid_share", self.valid_share, 0, 1, "choose 0.05, say", open_high=True)
+
+
+@dataclass
+class Tally:
+    """What was read from a file.
+
+    Attributes:
+        records, residues: all of them.
+        short, long: sequences that were dropped for their length.
+        cut, parts: sequences that were cut, and the parts they gave.
+        blank: examples that were dropped because no residue was known.
+        unused: records that the given splits leave out.
+        folded: lower-case letters that were read as upper case.
+        letters: counts of letters that were read as another letter or as unknown.
+    """
+
+    records: int = 0
+    residues: int = 0
+    short: int = 0
+    long: int = 0
+    cut: int = 0
+    parts: int = 0
+    blank: int = 0
+    unused: int = 0
+    folded: int = 0
+    letters: dict[str, int] = field(default_factory=dict)
+
+    def add_letters(self, alphabet: Alphabet, written: NDArray[np.int64]) -> None:
+        """Count the letters of a file, written [256] times each."""
+        self.residues = int(written.sum())
+        upper = written.copy()
+        if alphabet.folds:
+            lower = slice(ord("a"), ord("z") + 1)
+            upper[ord("A") : ord("Z") + 1] += written[lower]
+            self.folded = int(written[lower].sum())
+        self.letters = {letter: int(upper[ord(letter)]) for letter in alphabet.others if upper[ord(letter)]}
+
+
+class Assign(Protocol):
+    """The split of each record of a block, [records] uint8; NO_SPLIT for those that are not used."""
+
+    def __call__(self, block: Block, /) -> NDArray[np.uint8]: ...
+
+
+def hash_split(valid_share: float, num_states: int) -> Assign:
+    """Hold out a share of the sequences, chosen by what they are."""
+    limit = round(valid_share * 2**53)
+
+    def assign(block: Block) -> NDArray[np.uint8]:
+        if not limit:
+            return np.zeros(len(block.lengths), dtype=np.uint8)
+        return (sequence_keys(block.codes, block.lengths, num_states) >> np.uint64(11) < limit).astype(np.uint8)
+
+    return assign
+
+
+def sequence_keys(codes: NDArray[np.uint8], lengths: NDArray[np.int64], num_states: int) -> NDArray[np.uint64]:
+    """A 64-bit hash of each of several sequences, [records], as the module says; lengths must be positive."""
+    raw = np.random.PCG64(_TABLE_SEED).random_raw((num_states + 1) * _PERIOD)
+    table = np.asarray(raw, dtype=np.uint64)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    keys = lengths.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for low in range(0, len(codes), _SLICE):  # slices that fit the cache
+        high = min(low + _SLICE, len(codes))
+        here = slice(np.searchsorted(ends, low, side="right"), np.searchsorted(starts, high))
+        first, last = starts[here].clip(low), ends[here].clip(max=high)
+        place = (np.arange(low, high) - np.repeat(starts[here], last - first)) % _PERIOD
+        keys[here] += np.add.reduceat(table[codes[low:high].astype(np.int64) * _PERIOD + place], first - low)
+    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return keys ^ (keys >> np.uint64(31))
+
+
+def ingest(
+    folder: Path, blocks: Iterator[Block], assign: Assign, alphabet: Alphabet, options: StoreOptions
+) -> tuple[Tally, dict[str, int]]:
+    """Write a store of each split that has examples into a folder: what was read, and examples by split."""
+    tally, written = Tally(), np.zeros(256, dtype=np.int64)
+    with ExitStack() as stack:
+        writers = [stack.enter_context(_Writer(folder / name, options.max_length)) for name in SPLITS]
+        for block in blocks:
+            split = assign(block)
+            tally.records += len(split)
+            written += block.written
+            lengths, split = _examples(block, split, alphabet.num_states, options, tally)
+            for number, writer in enumerate(writers):
+                chosen = split == number
+                if chosen.any():
+                    codes = block.codes if chosen.all() else block.codes[np.repeat(chosen, lengths)]
+                    writer.add(codes, lengths[chosen])
+    tally.add_letters(alphabet, written)
+    for writer in writers:
+        writer.finish(alphabet, options, tally)
+    return tally, {writer.folder.name: writer.examples for writer in writers}
+
+
+def _examples(
+    block: Block, split: NDArray[np.uint8], num_states: int, options: StoreOptions, tally: Tally
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Length and split of each example of a block, dropped ones included; together they are all its residues, in order."""
+    used = split != NO_SPLIT
+    short, long = used & (block.lengths < options.min_length), used & (block.lengths > options.max_length)
+    cut = long if options.long == "cut" else np.zeros_like(long)
+    dropped = short | (long & ~cut)
+    parts = np.where(cut, -(-block.lengths // options.max_length), 1)
+    tally.unused += int((~used).sum())
+    tally.short += int(short.sum())
+    tally.long += int((long & ~cut).sum())
+    tally.cut += int(cut.sum())
+    tally.parts += int(parts[cut].sum())
+    size, rest = np.divmod(block.lengths, parts)
+    number = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
+    lengths = np.repeat(size, parts) + (number < np.repeat(rest, parts))
+    split = np.repeat(np.where(dropped, np.uint8(NO_SPLIT), split), parts)
+    known = block.codes != num_states
+    if not known.all():
+        blank = np.add.reduceat(known, np.cumsum(lengths) - lengths, dtype=np.int64) == 0
+        tally.blank += int((blank & (split != NO_SPLIT)).sum())
+        split[blank] = NO_SPLIT
+    return lengths, split
+
+
+class _Writer:
+    """The files of one split, open for writing; a split that gets no example leaves nothing."""
+
+    def __init__(self, folder: Path, max_length: int) -> None:
+        self.folder, self.examples, self.residues = folder, 0, 0
+        self.length_counts = np.zeros(max_length + 1, dtype=np.int64)
+        self.code_counts = np.zeros(256, dtype=np.int64)
+
+    def __enter__(self) -> "_Writer":
+        self.folder.mkdir()
+        self._residues = (self.folder / "residues.bin").open("wb")
+        self._offsets = (self.folder / "offsets.npy").open("wb")
+        self._offsets.write(bytes(_HEADER) + bytes(8))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._residues.close()
+        self._offsets.seek(0)
+        self._offsets.write(_npy_header("<i8", self.examples + 1))
+        self._offsets.close()
+
+    def add(self, codes: NDArray[np.uint8], lengths: NDArray[np.int64]) -> None:
+        """Write examples of these lengths, the codes of one after those of another."""
+        self._residues.write(codes.data)
+        self._offsets.write((self.residues + np.cumsum(lengths)).astype("<i8").data)
+        self.examples += len(lengths)
+        self.residues += len(codes)
+        self.length_counts += np.bincount(lengths, minlength=len(self.length_counts))
+        self.code_counts += count_bytes(codes)
+
+    def finish(self, alphabet: Alphabet, options: StoreOptions, tally: Tally) -> None:
+        """Write what can be known only at the end."""
+        if not self.examples:
+            for path in self.folder.iterdir():
+                path.unlink()
+            self.folder.rmdir()
+            return
+        counts = self.length_counts[: np.flatnonzero(self.length_counts)[-1] + 1]
+        np.save(self.folder / "length_counts.npy", counts)
+        _write_order(self.folder, counts, self.examples)
+        summary: Mapping[str, object] = {
+            "split": self.folder.name,
+            "letters": alphabet.letters,
+            "replaced": dict(alphabet.replaced),
+            "examples": self.examples,
+            "residues": self.residues,
+            "state_counts": self.code_counts[: alphabet.num_states].tolist(),
+            "options": asdict(options),
+            "read": asdict(tally),
+        }
+        (self.folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+
+
+def _npy_header(dtype: str, count: int) -> bytes:
+    """The header of an .npy file of one dimension, which is of the same size whatever the count."""
+    file = BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": (count,)})
+    header = file.getvalue()
+    assert len(header) == _HEADER
+    return header
+
+
+def _write_order(folder: Path, counts: NDArray[np.int64], examples: int) -> None:
+    """Write `by_length.npy`; counts [longest + 1] of each length."""
+    if examples > 1 << 32:
+        raise fail("a split", "hold at most 2^32 examples", examples, "divide the file")
+    offsets = np.load(folder / "offsets.npy", mmap_mode="r")
+    order = np.lib.format.open_memmap(folder / "by_length.npy", mode="w+", dtype=np.uint32, shape=(examples,))
+    place = np.cumsum(counts) - counts
+    for start in range(0, examples, _SLICE):
+        lengths = np.diff(offsets[start : start + _SLICE + 1])
+        here = np.bincount(lengths, minlength=len(counts))
+        within = np.arange(len(lengths)) + np.repeat(place - (np.cumsum(here) - here), here)
+        order[within] = start + np.argsort(lengths, kind="stable")
+        place += here
+    order.flush()

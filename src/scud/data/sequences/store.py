@@ -1,0 +1,223 @@
+"""Sequences on disk, read through memory maps.
+
+A FASTA file is read once. What `scud.data.sequences.ingest` makes of it is kept in the cache (see `scud.files.cache`)
+for the file's content, the options and the alphabet.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scud.data.sequences.alphabets import Alphabet
+from scud.data.sequences.buckets import in_order
+from scud.data.sequences.fasta import read_blocks
+from scud.data.sequences.ingest import Assign, StoreOptions, Tally, hash_split, ingest
+from scud.data.sequences.uniref import folder_files, given_splits
+from scud.data.splits import SPLITS
+from scud.errors import UserError, fail
+from scud.files.cache import cached_folder, file_digest
+from scud.files.chunks import check_file
+from scud.typing import Batch
+
+__all__ = ["SequenceSet", "StoreOptions", "build_stores"]
+
+FORMAT = 1
+"""Raised whenever the same file would give another store."""
+
+
+class SequenceSet:
+    """The examples of one split, on disk; it is pickled as the name of its folder.
+
+    Args:
+        folder: a split's folder within a store.
+
+    Raises:
+        UserError: the folder is not a complete store.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+            self._residues = np.asarray(np.memmap(self.folder / "residues.bin", dtype=np.uint8, mode="r"))
+            self._offsets = np.asarray(np.load(self.folder / "offsets.npy", mmap_mode="r"))
+            self._by_length = np.asarray(np.load(self.folder / "by_length.npy", mmap_mode="r"))
+            self.length_counts: NDArray[np.int64] = np.load(self.folder / "length_counts.npy")
+            complete = len(self._residues) == self._offsets[-1] == self.summary["residues"]
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(self.folder, f"an error ({error})") from error
+        if not complete:
+            raise _damaged(self.folder, "a file that was cut short")
+
+    def __reduce__(self) -> tuple[type["SequenceSet"], tuple[Path]]:
+        return type(self), (self.folder,)
+
+    def __len__(self) -> int:
+        """Number of examples N."""
+        return len(self._by_length)
+
+    @property
+    def num_states(self) -> int:
+        """B; it is also the code of an unknown residue."""
+        return len(self.summary["letters"])
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest example."""
+        return len(self.length_counts) - 1
+
+    def by_length(self, rank: Tensor) -> Tensor:
+        """The examples of these ranks in the order of length, shortest first: any shape, int64."""
+        return torch.from_numpy(self._by_length[rank.cpu().numpy()].astype(np.int64))
+
+    def lengths(self, index: Tensor) -> Tensor:
+        """Lengths of the examples `index`: any shape, int64; unknown residues count."""
+        i = index.cpu().numpy()
+        return torch.from_numpy(self._offsets[i + 1] - self._offsets[i])
+
+    def batch(self, index: Tensor) -> Batch:
+        """The examples `index` [n]: x0 [n, L] int64 and mask [n, L], L the longest of them.
+
+        Padding and unknown residues are not real: the mask is False there, and x0 is 0.
+        """
+        i = index.cpu().numpy()
+        start = self._offsets[i]
+        lengths = self._offsets[i + 1] - start
+        column = np.arange(lengths.max(initial=0))
+        real = column < lengths[:, None]
+        x0 = self._residues[np.where(real, start[:, None] + column, 0)].astype(np.int64)
+        real &= x0 < self.num_states
+        x0[~real] = 0
+        return Batch(x0=torch.from_numpy(x0), mask=torch.from_numpy(real))
+
+    def batches(self, size: int, tokens: int) -> Iterator[Tensor]:  # noqa: ARG002
+        """All examples once, like lengths together, each batch padded to at most `tokens` positions."""
+        return (self.by_length(ranks) for ranks in in_order(self.length_counts, tokens))
+
+    def part(self, most: int) -> "SequenceSet | SequencePart":
+        """At most so many of the examples, spread evenly over lengths; always the same ones."""
+        return self if len(self) <= most else SequencePart(self, most)
+
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """The residues of all examples, one after another, B where unknown."""
+        return self._residues
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each example begins in `codes`, and where the last one ends: [N + 1]."""
+        return self._offsets
+
+    def sequence(self, i: int) -> NDArray[np.uint8]:
+        """Codes [length] of one example, B where unknown."""
+        return self._residues[self._offsets[i] : self._offsets[i + 1]].copy()
+
+    def state_counts(self) -> Tensor:
+        """How often each state occurs, [B] int64; unknown residues are left out."""
+        return torch.tensor(self.summary["state_counts"], dtype=torch.int64)
+
+    def report(self) -> list[str]:
+        """What was read, dropped, cut and replaced in the whole file, and what this split holds; a line each."""
+        tally, options = Tally(**self.summary["read"]), StoreOptions(**self.summary["options"])
+        replaced: dict[str, str] = self.summary["replaced"]
+        changed = [f"{letter} as {replaced.get(letter, 'unknown')} {n:,}x" for letter, n in tally.letters.items()]
+        shortest, mean = int(np.flatnonzero(self.length_counts)[0]), self.summary["residues"] / len(self)
+        lines = [f"read {tally.records:,} sequences of {tally.residues:,} residues", *_losses(tally, options)]
+        if tally.cut:
+            lines.append(f"cut {tally.cut:,} longer than {options.max_length} into {tally.parts:,} examples")
+        if changed:
+            lines.append(f"read {', '.join(changed)}")
+        if tally.folded:
+            lines.append(f"read {tally.folded:,} lower-case letters as upper case")
+        span = f"of length {shortest} to {self.longest}, {mean:.0f} on average"
+        return [*lines, f"{self.summary['split']}: {len(self):,} examples {span}"]
+
+
+class SequencePart:
+    """Some of the examples of a set: `most` of them, spread evenly over the order of length."""
+
+    def __init__(self, whole: SequenceSet, most: int) -> None:
+        self.whole = whole
+        self.index = whole.by_length(torch.arange(most) * len(whole) // most)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The examples `index` [n] of this part."""
+        return self.whole.batch(self.index[index])
+
+    def batches(self, size: int, tokens: int) -> Iterator[Tensor]:  # noqa: ARG002
+        """As of the whole set: places in this part are ranks in the order of length."""
+        return in_order(torch.bincount(self.whole.lengths(self.index)).numpy(), tokens)
+
+
+def build_stores(
+    path: str | Path, alphabet: Alphabet, options: StoreOptions | None = None, cache: str | Path | None = None
+) -> dict[str, SequenceSet]:
+    """The sequences of a file by split, read into the cache unless they are there.
+
+    Args:
+        path: a FASTA file, plain or gzip, or a folder as `scud.data.sequences.uniref` describes, whose own splits are taken.
+        alphabet: what letters stand for.
+        options: which sequences are kept, and the share held out.
+        cache: folder of stores; `scud.files.cache.default_cache()` if it is None.
+
+    Returns:
+        "train", and those of "valid" and "test" that have examples.
+
+    Raises:
+        UserError: the input is wrong, nothing is left for training, or the cache cannot be written.
+    """
+    path, options = Path(path), options or StoreOptions()
+    key = _key(path, alphabet, options)
+    folder = cached_folder("sequences", key, partial(_read_into, path=path, alphabet=alphabet, options=options), cache)
+    return {name: SequenceSet(folder / name) for name in SPLITS if (folder / name).is_dir()}
+
+
+def _read_into(folder: Path, path: Path, alphabet: Alphabet, options: StoreOptions) -> None:
+    """Write the stores of a file's splits."""
+    by_hash = hash_split(options.valid_share, alphabet.num_states)
+    source: AbstractContextManager[Assign] = given_splits(path) if path.is_dir() else nullcontext(by_hash)
+    text = folder_files(path)[0] if path.is_dir() else path
+    with source as assign:
+        tally, examples = ingest(folder, read_blocks(text, alphabet), assign, alphabet, options)
+    if not examples["train"]:
+        held = sum(examples.values())
+        losses = [f"read {tally.records:,}", *_losses(tally, options), *([f"held out {held:,}"] if held else [])]
+        share = "lower valid_share, " if options.valid_share else ""
+        remedy = f"widen min_length and max_length, {share}or give more sequences"
+        raise fail(str(path), "leave sequences to use", f"none: {', '.join(losses)}", remedy)
+
+
+def _losses(tally: Tally, options: StoreOptions) -> list[str]:
+    """What was left out, and why."""
+    reasons = {
+        f"shorter than {options.min_length}": tally.short,
+        f"longer than {options.max_length}": tally.long,
+        "without a known residue": tally.blank,
+        "that are in no split": tally.unused,
+    }
+    return [f"dropped {count:,} {reason}" for reason, count in reasons.items() if count]
+
+
+def _key(path: Path, alphabet: Alphabet, options: StoreOptions) -> list[object]:
+    """What a store depends on."""
+    if not path.is_dir():
+        check_file(path, "a FASTA file")
+    digests = [file_digest(file) for file in (folder_files(path) if path.is_dir() else [path])]
+    letters = [alphabet.letters, alphabet.unknown, sorted(alphabet.replaced.items())]
+    return [FORMAT, digests, asdict(options), letters]
+
+
+def _damaged(folder: Path, value: str) -> UserError:
+    remedy = f"delete {folder.parent} and run again"
+    return fail(f"the store {folder}", "be complete", value, remedy)

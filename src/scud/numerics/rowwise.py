@@ -1,0 +1,129 @@
+"""Row-wise losses in blocks of rows: no intermediate of the size of all logits outlives its block."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from scud.numerics.logits import Logits
+
+HELD_ELEMENTS = 2**27
+"""Entries of logits made of `LinearLogits` at once; beyond, they are made again for the backward pass."""
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context without autocast on the device of `like`: the diffusion computes in float32 whatever the network runs in."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def _with_gradient(
+    function: Callable[[Tensor, Tensor], Tensor], rows: Tensor, index: Tensor, needed: bool
+) -> tuple[Tensor, Tensor | None]:
+    """A row-wise function's values [n] and, if it is needed, their gradient in the rows [n, B]."""
+    with torch.set_grad_enabled(needed), full_precision(rows):
+        rows.requires_grad_(needed)
+        values = function(rows, index)
+        return values.detach(), torch.autograd.grad(values.sum(), rows)[0] if needed else None
+
+
+class _Blockwise(torch.autograd.Function):
+    """Evaluate a row-wise function block by block, and its gradient at once: no intermediate outlives its block."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        logits: Tensor,
+        function: Callable[[Tensor, Tensor], Tensor],
+        blocks: Iterable[Tensor],
+    ) -> Tensor:
+        values = logits.new_zeros(logits.shape[0], dtype=torch.promote_types(logits.dtype, torch.float32))
+        gradient = torch.zeros_like(logits) if logits.requires_grad else None
+        for index in blocks:
+            values[index], slope = _with_gradient(function, logits.detach()[index], index, gradient is not None)
+            if gradient is not None and slope is not None:
+                gradient[index] = slope
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return values
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradient * upstream[0].unsqueeze(-1).to(gradient.dtype), None, None
+
+
+def blockwise(function: Callable[[Tensor, Tensor], Tensor], logits: Logits, blocks: Iterable[Tensor]) -> Tensor:
+    """Apply a row-wise function to logits [N, B] in blocks of rows: -> [N], differentiable once in the logits.
+
+    Args:
+        function: takes (rows [n, B], index [n]) to values [n], each depending on its own row alone.
+        logits: [N, B]; float16 and bfloat16 give float32 values. Of `LinearLogits` only the rows of the blocks are made.
+        blocks: disjoint index tensors; rows in none of them get value 0.
+    """
+    if isinstance(logits, Tensor):
+        return _Blockwise.apply(logits, function, blocks)  # type: ignore[no-any-return, no-untyped-call]
+    device, dtype = logits.features.device, torch.promote_types(logits.dtype, torch.float32)
+    values, none = (
+        torch.zeros(logits.shape[0], dtype=dtype, device=device),
+        torch.zeros(0, dtype=torch.int64, device=device),
+    )
+    groups = list(_groups(blocks, max(HELD_ELEMENTS // logits.shape[-1], 1))) or [[]]  # without rows, gradients are 0
+    for group in groups:
+        index = torch.cat([none, *group])
+        parts = logits.features[index], logits.weight, logits.bias, function, group, torch.is_grad_enabled()
+        apply = _LinearBlockwise.apply
+        done = apply(*parts) if len(groups) == 1 else checkpoint(apply, *parts, use_reentrant=False)  # type: ignore[no-untyped-call]
+        values = values.index_copy(0, index, done)
+    return values
+
+
+class _LinearBlockwise(torch.autograd.Function):
+    """`_Blockwise` of the rows features weightᵀ + bias, which their gradient takes the place of, block by block.
+
+    Upstream is one number a row, which the features take in the gradient of the weight: nothing else has the size of the rows.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        function: Callable[[Tensor, Tensor], Tensor],
+        blocks: list[Tensor],
+        learning: bool,
+    ) -> Tensor:
+        needed = learning and any(ctx.needs_input_grad)  # type: ignore[attr-defined]
+        rows, bias = features @ weight.to(features.dtype).T, bias.to(features.dtype)
+        values, start = rows.new_zeros(len(rows), dtype=torch.promote_types(rows.dtype, torch.float32)), 0
+        for index in blocks:
+            place = slice(start, start := start + len(index))
+            values[place], slope = _with_gradient(function, rows[place].add_(bias).detach(), index, needed)
+            if slope is not None:
+                rows[place] = slope
+        if needed:
+            ctx.save_for_backward(features, weight, rows)
+        return values
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        features, weight, gradient = ctx.saved_tensors  # type: ignore[attr-defined]
+        scale = upstream[0].unsqueeze(1).to(gradient.dtype)
+        to_features = (gradient @ weight.to(gradient.dtype)) * scale
+        to_weight, to_bias = gradient.T @ (features.to(gradient.dtype) * scale), (gradient.T @ scale).squeeze(1)
+        return to_features.to(features.dtype), to_weight.to(weight.dtype), to_bias.to(weight.dtype), None, None, None
+
+
+def _groups(blocks: Iterable[Tensor], most: int) -> Iterator[list[Tensor]]:
+    """Blocks in order, gathered into groups of at most so many rows, one block at least."""
+    group: list[Tensor] = []
+    for block in blocks:
+        if group and sum(map(len, group)) + len(block) > most:
+            yield group
+            group = []
+        group.append(block)
+    if group:
+        yield group

@@ -1,0 +1,139 @@
+"""How a network is trained: options that every run has, and those that suit the data.
+
+A batch is so many examples, or of examples of different length so many positions; of rows of positions, a share of examples may
+keep a part clean, as infilling has it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from scud.errors import check_at_least, check_choice, check_in_interval, check_positive
+from scud.options import Options
+from scud.typing import BatchSize
+
+
+class Batches(Protocol):
+    """What of a kind of data decides how batches are measured (see `scud.data.Modality`)."""
+
+    by_positions: bool
+    rows: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Options):
+    """How the network is trained."""
+
+    steps: int = 1500
+    """Optimiser steps."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the network computes in while training; weights, loss and evaluation stay in float32."""
+
+    compile: bool = False
+    """Compile the network with torch.compile; on a CPU this needs a C++ compiler."""
+
+    accumulate: int = 1
+    """Parts a batch is split into to save memory; divides the batch."""
+
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW."""
+
+    warmup: int = 100
+    """Steps over which the learning rate rises linearly to its peak."""
+
+    decay: Literal["constant", "cosine"] = "cosine"
+    """Learning rate after warm-up: kept, or lowered to 0 along half a cosine."""
+
+    weight_decay: float = 0.0
+    """Decoupled weight decay of AdamW."""
+
+    clip: float = 1.0
+    """Largest norm of the gradient; larger ones are scaled down to it."""
+
+    ema_decay: float = 0.99
+    """Decay of the moving average of the weights, which evaluation and samples use."""
+
+    label_dropout: float | None = None
+    """Share of examples whose class label is withheld, so that the network also learns to do without; 0.1 by default where
+    the network reads labels, and to be left out where it does not."""
+
+    validate_every: int = 250
+    """Steps between validations; the checkpoint and the model are written there too."""
+
+    validation_examples: int = 1000
+    """At most so many validation examples are used in training; always the same ones."""
+
+    validation_repeats: int = 4
+    """Draws of noise per validation example, always the same ones."""
+
+    def check(self) -> None:
+        for name in ("steps", "accumulate", "validate_every", "validation_examples", "validation_repeats"):
+            check_at_least(f"training.{name}", getattr(self, name), 1, "leave it out for the default")
+        check_at_least("training.warmup", self.warmup, 0, "0 begins at the peak learning rate")
+        check_at_least("training.weight_decay", self.weight_decay, 0, "0.01 is usual")
+        check_positive("training.learning_rate", self.learning_rate, "2e-3 suits small networks, 2e-4 large ones")
+        check_positive("training.clip", self.clip, "1 is the default")
+        check_choice("training.precision", self.precision, ("float32", "bfloat16"))
+        check_choice("training.decay", self.decay, ("constant", "cosine"))
+        check_in_interval(
+            "training.ema_decay", self.ema_decay, 0, 1, "0.99 suits short runs, 0.9999 long ones", open_high=True
+        )
+        if self.label_dropout is not None:
+            check_in_interval("training.label_dropout", self.label_dropout, 0, 1, "0.1 is usual", open_high=True)
+
+    @property
+    def size(self) -> BatchSize:
+        """How much a step takes in."""
+        return BatchSize(getattr(self, "batch_size", 64), getattr(self, "batch_tokens", 4096))
+
+    @property
+    def kept_clean(self) -> float:
+        """Share of examples in which a random part is kept clean."""
+        return float(getattr(self, "infill_share", 0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByExamples(TrainingOptions):
+    """How the network is trained."""
+
+    batch_size: int = 64
+    """Examples per step, over all accumulation steps together."""
+
+    def check(self) -> None:
+        super().check()
+        check_at_least("training.batch_size", self.batch_size, 1, "64 is the default")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByRows(ByExamples):
+    """How the network is trained."""
+
+    infill_share: float = 0.0
+    """Share of examples in which a random part is kept clean, as what surrounds a gap is."""
+
+    def check(self) -> None:
+        super().check()
+        check_in_interval("training.infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByPositions(TrainingOptions):
+    """How the network is trained."""
+
+    batch_tokens: int = 4096
+    """Positions per step, padding included; a batch holds examples of like length."""
+
+    infill_share: float = 0.0
+    """Share of examples in which a random part is kept clean, as what surrounds a gap is."""
+
+    def check(self) -> None:
+        super().check()
+        check_at_least("training.batch_tokens", self.batch_tokens, 1, "4096 is the default")
+        check_in_interval("training.infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well")
+
+
+def options_for(modality: Batches) -> type[TrainingOptions]:
+    """The options that suit a kind of data."""
+    if modality.by_positions:
+        return ByPositions
+    return ByRows if modality.rows else ByExamples
