@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scud.diffusion.options import check_t_max
 from scud.diffusion.times import draw_times
-from scud.errors import check_distribution, check_in_interval, check_states, fail
+from scud.errors import check_distribution, check_states, fail
 from scud.numerics import draw_from, draw_uniform, stratified_uniform
 from scud.numerics.logits import Logits
 from scud.processes.kernels.base import LARGE
@@ -107,7 +108,7 @@ class Diffusion(nn.Module, ABC):
     def __init__(self, num_states: int, schedule: Schedule, p0: Tensor, t_max: float) -> None:
         super().__init__()
         check_distribution("p0", p0, num_states)
-        check_in_interval("t_max", t_max, 0, 1, "0.999 is the default", open_low=True, open_high=True)
+        check_t_max(t_max)
         self.num_states, self.schedule, self.t_max = num_states, schedule, t_max
         p0 = p0.detach().double().cpu()
         self.register_buffer("p0", p0 / p0.sum(), persistent=False)

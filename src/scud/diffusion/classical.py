@@ -8,7 +8,8 @@ y ≠ x_t is R(y) = Q[y, x_t] (p P)[y] / (p P)[x_t] per unit of tau, the true on
 The prior term is KL( P(t_max)[x0_d, :] || p0 P(t_max) ).
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,11 +18,12 @@ from scud import numerics
 from scud.diffusion.base import spread
 from scud.diffusion.evidence import evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
+from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.numerics.logits import Logits
-from scud.processes import Process
+from scud.processes import Process, ProcessOptions
 from scud.processes.kernels.base import check_small
-from scud.schedules import MutualInformation, Schedule
-from scud.typing import Noisy
+from scud.schedules import MutualInformation, Schedule, ScheduleOptions
+from scud.typing import DataView, Noisy
 
 
 class Classical(KernelDiffusion):
@@ -39,7 +41,7 @@ class Classical(KernelDiffusion):
 
     jump_rates: Tensor
 
-    def __init__(self, process: Process, schedule: Schedule, *, p0: Tensor, t_max: float = 0.999) -> None:
+    def __init__(self, process: Process, schedule: Schedule, *, p0: Tensor, t_max: float = T_MAX) -> None:
         check_small(process.num_states, "classical diffusion")
         super().__init__(process.num_states, schedule, p0, t_max)
         check_schedule(schedule, process, self.p0, 0.0)
@@ -90,3 +92,16 @@ class Classical(KernelDiffusion):
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "classical", "t_max": self.t_max}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassicalOptions(DiffusionOptions):
+    """Told the time alone."""
+
+    kind: Literal["classical"] = "classical"
+
+    def build(self, data: DataView, process: ProcessOptions, schedule: ScheduleOptions) -> Classical:
+        """The model of data, with the noise of a process."""
+        noise = process.build(data)
+        p0 = data.p0()
+        return Classical(noise, schedule.build(noise, p0, 0.0), p0=p0, t_max=self.t_max)

@@ -8,7 +8,8 @@ the weighted cross-entropy of Shi et al. (arXiv 2406.04329) and Sahoo et al. (ar
 position carries no information; that of a position never masked by t_max is p0, at a cost of -alpha(t_max) log p0[x0_d].
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,13 +18,14 @@ from torch.nn import functional as F
 from scud import numerics
 from scud.diffusion.base import Diffusion, spread
 from scud.diffusion.evidence import MaskEvidence
+from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.diffusion.scud import counts_of
 from scud.errors import fail
 from scud.numerics.logits import Logits
 from scud.processes.base import check_num_states
 from scud.processes.kernels.base import block_rows
-from scud.schedules import Linear, MutualInformation, Schedule
-from scud.typing import Conditioning, Noisy
+from scud.schedules import Linear, MutualInformation, Schedule, ScheduleOptions
+from scud.typing import Conditioning, DataView, Noisy
 
 
 class Masking(Diffusion):
@@ -41,7 +43,7 @@ class Masking(Diffusion):
 
     forgets_at_once = True
 
-    def __init__(self, num_states: int, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = 0.999) -> None:
+    def __init__(self, num_states: int, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = T_MAX) -> None:
         check_num_states(num_states)
         if isinstance(schedule, MutualInformation):
             remedy = "use Linear(): on it, masking's information falls linearly"
@@ -94,3 +96,17 @@ class Masking(Diffusion):
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "masking", "t_max": self.t_max}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskingOptions(DiffusionOptions):
+    """Told what is masked; masking is its noise."""
+
+    kind: Literal["masking"] = "masking"
+
+    takes_process: ClassVar[bool] = False
+
+    def build(self, data: DataView, process: None, schedule: ScheduleOptions) -> Masking:  # noqa: ARG002
+        """The model of data, which needs no process."""
+        p0 = data.p0()
+        return Masking(data.num_states, schedule.build(None, p0, 0.0), p0=p0, t_max=self.t_max)

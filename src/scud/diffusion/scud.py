@@ -9,7 +9,8 @@ and its prior term is E_s KL( K^s[x0_d, :] || prior(s) ), s ~ Poisson(lambda(t_m
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,12 +20,14 @@ from scud import numerics
 from scud.diffusion.base import spread
 from scud.diffusion.evidence import AncestorSource, evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
+from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.numerics.logits import Logits
-from scud.processes import Process
+from scud.processes import Process, ProcessOptions
+from scud.processes.base import check_gamma
 from scud.processes.kernels.base import Identity
-from scud.schedules import MutualInformation, Schedule
+from scud.schedules import MutualInformation, Schedule, ScheduleOptions
 from scud.schedules.information import is_sampled, poisson_rule, smooth_divergences
-from scud.typing import Noisy
+from scud.typing import DataView, Noisy
 
 
 class SCUD(KernelDiffusion):
@@ -42,7 +45,7 @@ class SCUD(KernelDiffusion):
     """
 
     def __init__(
-        self, process: Process, schedule: Schedule, gamma: float = 1.0, *, p0: Tensor, t_max: float = 0.999
+        self, process: Process, schedule: Schedule, gamma: float = 1.0, *, p0: Tensor, t_max: float = T_MAX
     ) -> None:
         super().__init__(process.num_states, schedule, p0, t_max)
         check_schedule(schedule, process, self.p0, gamma)
@@ -162,3 +165,23 @@ def counts_of(noisy: Noisy) -> Tensor:
     """The event counts [batch, *dims] of a batch noised by SCUD or masking."""
     assert noisy.s is not None, "a batch noised by SCUD or masking has counts"
     return noisy.s
+
+
+@dataclass(frozen=True, kw_only=True)
+class SCUDOptions(DiffusionOptions):
+    """Told the number of events of noise at every position."""
+
+    kind: Literal["scud"] = "scud"
+
+    gamma: float = 1.0
+    """1 conditions on the most schedule information; towards 0 it is classical."""
+
+    def check(self) -> None:
+        super().check()
+        check_gamma(self.gamma)
+
+    def build(self, data: DataView, process: ProcessOptions, schedule: ScheduleOptions) -> SCUD:
+        """The model of data, with the noise of a process."""
+        noise = process.build(data)
+        p0 = data.p0()
+        return SCUD(noise, schedule.build(noise, p0, self.gamma), self.gamma, p0=p0, t_max=self.t_max)
