@@ -6,19 +6,17 @@ and the rest is parsed with the options of these kinds alone.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Annotated, Any, get_origin, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
+from scud.cli.options import described, described_fields, plain_switches
 from scud.config import KINDS, Config, changed, unknown_option
 from scud.errors import fail
 from scud.options import Options, kind_of, texts
 
 SECTIONS = (*KINDS, "training")
 """Sections of a configuration, as they are listed."""
-
-TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-"""What a switch may be set to."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def parse_config(command: type, config: Config, arguments: Sequence[str], prog: 
     form = _form(command, base, sections)
     values = tyro.cli(
         form,
-        args=_plain_switches(arguments, _switches(command, sections)),
+        args=plain_switches(arguments, _switches(command, sections)),
         prog=prog,
         config=(tyro.conf.FlagConversionOff,),
     )
@@ -94,15 +92,11 @@ def _check_belongs(sections: Mapping[str, Options | None], name: str, chosen: Ma
 
 def _form(command: type, config: Config, sections: Mapping[str, Options | None]) -> type:
     """A dataclass of the command's options and of those of each section."""
-    own_hints = get_type_hints(command, include_extras=True)
-    own_texts = texts(command)
-    entries: list[Any] = []
-    for part in fields(command):
-        entries.append((part.name, _described(own_hints[part.name], own_texts.get(part.name)), part))
+    entries = described_fields(command)
     config_texts = texts(Config)
     for name in ("seed", "init_from"):
         hint = get_type_hints(Config)[name]
-        entries.append((name, _described(hint, config_texts[name]), field(default=getattr(config, name))))
+        entries.append((name, described(hint, config_texts[name]), field(default=getattr(config, name))))
     for name, options in sections.items():
         if options is not None:
             entries.append((name, _section_form(name, options), field(default_factory=_section_form(name, options))))
@@ -119,7 +113,7 @@ def _section_form(section: str, options: Options) -> type:
         entries.append(
             (
                 part.name,
-                _described(hints[part.name], meanings.get(part.name)),
+                described(hints[part.name], meanings.get(part.name)),
                 field(default=getattr(options, part.name)),
             )
         )
@@ -135,12 +129,6 @@ def _section_form(section: str, options: Options) -> type:
             0, ("kind", Annotated[str, tyro.conf.arg(help=text, metavar=kinds)], field(default=kind_of(type(options))))
         )
     return make_dataclass(section, entries, namespace={"__doc__": type(options).__doc__}, kw_only=True)
-
-
-def _described(hint: Any, text: str | None) -> Any:
-    if text is None or get_origin(hint) is Annotated:
-        return hint
-    return Annotated[hint, tyro.conf.arg(help=text)]
 
 
 def _given(values: Any, options: Options | None) -> Iterator[tuple[str, Any]]:
@@ -160,22 +148,3 @@ def _switches(command: type, sections: Mapping[str, Options | None]) -> set[str]
         hints = {} if options is None else get_type_hints(type(options))
         own |= {f"{section}.{name}" for name, hint in hints.items() if hint is bool}
     return own
-
-
-def _plain_switches(arguments: Sequence[str], switches: set[str]) -> list[str]:
-    """The arguments with every switch set to True or False: `--network.labels`, `--network.labels true` and `=true` are one."""
-    plain: list[str] = []
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        name, equals, value = argument.partition("=")
-        option = name.removeprefix("--").replace("-", "_")
-        if not name.startswith("--") or option not in switches:
-            plain.append(argument)
-            continue
-        if not equals:
-            value = rest.pop(0) if rest and rest[0].lower() in TRUTH else "true"
-        if value.lower() not in TRUTH:
-            raise fail(name, "be true or false", repr(value), "leave the value out for true")
-        plain += [name, str(TRUTH[value.lower()])]
-    return plain
