@@ -5,7 +5,7 @@ kind is refused by name, and a value that breaks a rule is refused by the check 
 `config.yaml` reproduces the run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -90,13 +90,21 @@ class Config(Options):
             raise fail("training", rule, type(self.training).__name__, f"use scud.training.{suited.__name__}")
 
 
-def options_class(section: str, kind: str) -> type[Options]:
+def options_class(section: str, kind: str, named: Collection[str] | None = None) -> type[Options]:
     """The options of a kind, or of a class of the user's own named package.module:Class.
 
+    Args:
+        section: of the configuration.
+        kind: what is named.
+        named: the classes that the user has named, where `kind` comes from a file; None where the user has just named it.
+
     Raises:
-        UserError: no such kind, or the class is not as it should be.
+        UserError: no such kind, or the class is not as it should be, or only a file names it.
     """
     if own.is_own(kind):
+        if named is not None and kind not in named:
+            rule = "be named by you, since a file may not name code"
+            raise fail(f"{section}.kind", rule, f"{kind} in a file alone", f"add --{section}.kind {kind}")
         return own.options_of(section, kind)
     if kind not in KINDS[section]:
         remedy = "choose one of these, or name a class of your own as package.module:Class"
@@ -110,7 +118,7 @@ def default_config(data: Options) -> Config:
     return Config(data=data, training=options_for(modality)())
 
 
-def changed(config: Config, values: Mapping[str, Any]) -> Config:
+def changed(config: Config, values: Mapping[str, Any], named: Collection[str] | None = None) -> Config:
     """A configuration with other values of some options.
 
     A section of another kind starts from the defaults of that kind. `network.preset` names a size, in place of the options that
@@ -119,17 +127,19 @@ def changed(config: Config, values: Mapping[str, Any]) -> Config:
     Args:
         config: what to change.
         values: by name, such as {"process.kind": "gaussian", "process.bandwidth": 0.1, "seed": 3}.
+        named: the classes of the user's own that may be imported, where the values come from a file; any where it is None.
 
     Raises:
         UserError: an option that does not exist or belongs to another kind, or a value that breaks its rule.
     """
     given = nested(values)
-    sections = {
-        name: _changed_section(name, getattr(config, name), given.pop(name, {})) for name in KINDS if name != "process"
-    }
-    takes_process = sections["diffusion"].takes_process  # type: ignore[attr-defined]
-    sections["process"] = _changed_process(takes_process, config.process, given.pop("process", {}))
-    suited = options_for(sections["data"].modality)  # type: ignore[attr-defined]
+    sections: dict[str, Any] = {}
+    for name in KINDS:
+        if name != "process":
+            sections[name] = _changed_section(name, getattr(config, name), given.pop(name, {}), named)
+    takes_process = sections["diffusion"].takes_process
+    sections["process"] = _changed_process(takes_process, config.process, given.pop("process", {}), named)
+    suited = options_for(sections["data"].modality)
     training = _with_values("training", _carried(config.training, suited), given.pop("training", {}))
     single = {name: given.pop(name, getattr(config, name)) for name in ("seed", "init_from")}
     if given:
@@ -150,13 +160,13 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return sections
 
 
-def _changed_section(name: str, base: Options, given: Any) -> Options:
+def _changed_section(name: str, base: Options, given: Any, named: Collection[str] | None) -> Options:
     """Options of a section with some values given, perhaps of another kind."""
     if not isinstance(given, Mapping):
         raise fail(name, "be a group of options", repr(given), f"write them below {name}:")
     given = dict(given)
     kind = str(given.pop("kind", base.kind))  # type: ignore[attr-defined]
-    start = base if kind == base.kind else options_class(name, kind)()  # type: ignore[attr-defined]
+    start = base if kind == base.kind else options_class(name, kind, named)()  # type: ignore[attr-defined]
     preset = given.pop("preset", None)
     if preset is not None:
         if not hasattr(start, "presets"):
@@ -178,14 +188,16 @@ def find_preset(options: type[Options], name: str) -> Mapping[str, Any]:
     return presets[name]
 
 
-def _changed_process(takes_process: bool, base: Options | None, given: Any) -> Options | None:
+def _changed_process(
+    takes_process: bool, base: Options | None, given: Any, named: Collection[str] | None
+) -> Options | None:
     """The options of the process; None for a model that has noise of its own."""
     if not takes_process:
         if given:
             names = ", ".join(f"process.{name}" for name in given)
             raise fail(names, "be left out for masking", "given", "masking has its own noise")
         return None
-    return _changed_section("process", UniformOptions() if base is None else base, given or {})
+    return _changed_section("process", UniformOptions() if base is None else base, given or {}, named)
 
 
 def _carried(training: TrainingOptions, suited: type[TrainingOptions]) -> TrainingOptions:
@@ -271,12 +283,37 @@ def write_config(path: Path, config: Config) -> None:
         temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, named: Collection[str] = ()) -> Config:
     """Read a configuration that `write_config`, version 0.1.0 or a user wrote; options left out have their defaults.
 
+    Args:
+        path: the file.
+        named: the classes of the user's own, package.module:Class, that the user has named beside the file.
+
     Raises:
-        UserError: no such file, not YAML, a later format, or an option that is unknown or breaks its rule.
+        UserError: no such file, not YAML, a later format, an option that is unknown or breaks its rule, or a class of a user's
+            own that only the file names.
     """
+    values = _read_values(path)
+    try:
+        return _from_values(values, named)
+    except UserError as error:
+        raise UserError(f"in {path}: {error}") from None
+
+
+def read_data_options(path: Path) -> Any:
+    """The options of data in a configuration; arguments and errors as in `read_config`."""
+    values = _current(_read_values(path))
+    section = dict(values.get("data") or {})
+    try:
+        options = options_class("data", str(section.pop("kind", "digits")), ())
+        return _with_values("data", options(), section)
+    except UserError as error:
+        raise UserError(f"in {path}: {error}") from None
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """What a file of a configuration holds, whatever it is."""
     if not path.is_file():
         raise fail("config", "name a file that exists", path, "give the config.yaml of a run")
     try:
@@ -285,26 +322,34 @@ def read_config(path: Path) -> Config:
         raise fail("config", "be YAML", f"{path} ({error})", "compare it with the config.yaml of a run") from error
     if not isinstance(values, dict):
         raise fail("config", "hold sections of options", path, "compare it with the config.yaml of a run")
-    try:
-        return _from_file(values)
-    except UserError as error:
-        raise UserError(f"in {path}: {error}") from None
+    return values
 
 
-def _from_file(values: dict[str, Any]) -> Config:
+def _current(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a file in today's format."""
     number = values.pop("format", None)
     if number is None and format_1.is_config(values):
-        values = format_1.upgraded_config(values)
-    elif number not in (None, FORMAT):
-        raise fail(
-            "format", f"be {FORMAT}, the newest that this version reads", number, "use the version that wrote it"
-        )
+        return format_1.upgraded_config(values)
+    if number not in (None, FORMAT):
+        remedy = "use the version that wrote it"
+        raise fail("format", f"be {FORMAT}, the newest that this version reads", number, remedy)
+    return values
+
+
+def _from_values(values: dict[str, Any], named: Collection[str]) -> Config:
+    values = _current(values)
     section = values.get("data", {})
     kind = section.get("kind", "digits") if isinstance(section, Mapping) else "digits"
-    start = default_config(options_class("data", str(kind))())
+    start = default_config(options_class("data", str(kind), named)())
     if values.get("process", {}) is None:
         del values["process"]
-    return changed(start, values)
+    return changed(start, values, named)
+
+
+def kinds_of(config: Config) -> list[str]:
+    """The kinds of a configuration's sections, by which classes of the user's own are named."""
+    sections = [getattr(config, name) for name in KINDS]
+    return [section.kind for section in sections if section is not None]
 
 
 def differences(config: Config, other: Config) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from scud import front, runs
-from scud.config import Config, differences, read_config, write_config
+from scud.config import Config, differences, kinds_of, read_config, write_config
 from scud.data import Data
 from scud.diffusion import Diffusion
 from scud.errors import fail
@@ -121,12 +121,12 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
     """Raise `UserError` unless a run may be written to the folder."""
     files.check_free(files.config, resume=resume, overwrite=overwrite)
     if resume:
-        changed = differences(config, read_config(files.config))
+        changed = differences(config, read_config(files.config, kinds_of(config)))
         if changed:
             remedy = "resume with the folder's own config.yaml, or use --init-from for a new run from its weights"
             raise fail("a resumed run", "keep its options", f"another {', '.join(changed)}", remedy)
     elif overwrite and files.config.is_file():
-        read_config(files.config)  # a folder whose config.yaml is not a run's is somebody else's
+        read_config(files.config, kinds_of(config))  # a folder whose config.yaml is not a run's is somebody else's
 
 
 def draw_curves(files: RunFolder, rows: list[metrics.Metrics], unit: str) -> None:

@@ -83,7 +83,7 @@ def data_of(run: "Run", folder: Path) -> "Data":
     Raises:
         UserError: the run has no config.yaml, or the data are not those it was trained on.
     """
-    from scud.config import read_config
+    from scud.config import read_data_options
     from scud.training.checkpoint import check_same_data
     from scud.training.files import RunFolder
 
@@ -91,7 +91,7 @@ def data_of(run: "Run", folder: Path) -> "Data":
     if not config.is_file():
         remedy = "give a file to evaluate by --data FILE"
         raise fail("run", "have a config.yaml, which says what its data were", folder, remedy)
-    data = read_config(config).data.read()
+    data = read_data_options(config).read()
     ours, theirs = run.modality, data.modality
     if ours.describe() != theirs.describe() or ours.dims != theirs.dims:
         shapes = "" if ours.dims == theirs.dims else f" of shape {list(theirs.dims or ())}"

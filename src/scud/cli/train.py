@@ -70,7 +70,7 @@ def has_kind(arguments: Sequence[str]) -> bool:
 def starting_point(name: str | None, arguments: Sequence[str]) -> Config:
     """The configuration of a recipe or in a file; without either, that of a kind of data."""
     if name is not None:
-        return find_config(name)
+        return find_config(name, named_kinds(arguments))
     for place, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         if option == "--data.kind":
@@ -79,8 +79,18 @@ def starting_point(name: str | None, arguments: Sequence[str]) -> Config:
     return RECIPES["digits"]()
 
 
-def find_config(name: str) -> Config:
-    """The configuration of a recipe, or in a file.
+def named_kinds(arguments: Sequence[str]) -> list[str]:
+    """What every --SECTION.kind names."""
+    named = []
+    for place, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option.startswith("--") and option.endswith(".kind"):
+            named.append(value if equals else "".join(arguments[place + 1 : place + 2]))
+    return named
+
+
+def find_config(name: str, named: Sequence[str]) -> Config:
+    """The configuration of a recipe, or in a file; `named` are the kinds that the user names beside it.
 
     Raises:
         UserError: neither a recipe nor a file.
@@ -90,7 +100,7 @@ def find_config(name: str) -> Config:
     if not Path(name).is_file():
         remedy = "choose one of these, or correct the path"
         raise fail("recipe", f"be one of {', '.join(RECIPES)} or a config.yaml", repr(name), remedy)
-    return read_config(Path(name))
+    return read_config(Path(name), named)
 
 
 def default_folder(name: str) -> Path:
