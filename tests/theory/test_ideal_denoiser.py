@@ -50,9 +50,9 @@ def prior_terms(joint: Tensor, prior_nats: Tensor) -> float:
     return float(joint.flatten() @ prior_nats[clean].sum(1))
 
 
-def quadrature(t_max: float) -> tuple[Tensor, Tensor]:
+def quadrature(t_max: float, nodes: int = 240) -> tuple[Tensor, Tensor]:
     """Nodes in t, dense at both ends: t = t_max v² (3 - 2v)."""
-    v, weight = gauss_legendre(0.0, 1.0, 240)
+    v, weight = gauss_legendre(0.0, 1.0, nodes)
     return t_max * v**2 * (3 - 2 * v), t_max * 6 * v * (1 - v) * weight
 
 
