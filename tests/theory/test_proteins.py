@@ -64,9 +64,9 @@ def test_classical_is_tight_on_amino_acids() -> None:
     schedule = MutualInformation(process, p0, 0.0)
     model = Classical(process, schedule, p0=p0, t_max=time_at(schedule, 0.3))
     ideal = IdealTime(joint, process.generator(), schedule)
-    t, weight = quadrature(model.t_max)
+    t, weight = quadrature(model.t_max, nodes=64)  # to 1e-8
     x, total = states(20, 2), 0.0
-    for times, weights in zip(t.split(24), weight.split(24), strict=True):
+    for times, weights in zip(t.split(16), weight.split(16), strict=True):
         seen, when = x.repeat(len(times), 1), times.repeat_interleave(len(x))
         likelihood = ideal.likelihood(seen, when)
         law = forward_law(joint, likelihood)
