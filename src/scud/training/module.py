@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from scud.diffusion import Diffusion
-from scud.errors import UserError
+from scud.errors import UserError, fail
 from scud.evaluation import ExampleSet
+from scud.networks.labels import reads_labels
 from scud.seeds import Use, derive, seeded
 from scud.training.checkpoint import Checkpoint, process_arguments
 from scud.training.ema import Ema
@@ -19,6 +20,9 @@ from scud.training.stream import Portion, Stream
 
 BETAS = (0.9, 0.99)
 """Of AdamW. Gradients of a bound are heavy-tailed in t: a second moment of shorter memory recovers sooner from a spike."""
+
+LABEL_DROPOUT = 0.1
+"""Share of examples whose labels are withheld by default, where the network reads labels."""
 
 
 class DiffusionTraining(pl.LightningModule):
@@ -31,6 +35,9 @@ class DiffusionTraining(pl.LightningModule):
         settings: how to train.
         seed: what all randomness derives from.
         start: a checkpoint to continue from.
+
+    Raises:
+        UserError: labels are to be withheld from a network that reads none.
 
     Attributes:
         step: optimiser steps done.
@@ -51,6 +58,8 @@ class DiffusionTraining(pl.LightningModule):
         super().__init__()
         self.model, self.network, self.examples = model, network.train(), examples
         self.settings, self.seed, self.start = settings, seed, start
+        self.reads_labels = reads_labels(network)
+        self.label_dropout = label_dropout(settings, self.reads_labels)
         self.ema = Ema(network, settings.ema_decay)
         self.step, self.losses = 0, list[Tensor]()
         self.loss = self.gradient_norm = self.learning_rate = math.nan
@@ -62,8 +71,9 @@ class DiffusionTraining(pl.LightningModule):
             self.network.compile()
 
     def train_dataloader(self) -> Stream:
-        rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        return Stream(self.examples, self.settings, self.seed, self.step, rank=rank, ranks=ranks)
+        rank, ranks, share = self.trainer.global_rank, self.trainer.world_size, self.label_dropout
+        start = (self.examples, self.settings, self.seed, self.step)
+        return Stream(*start, rank=rank, ranks=ranks, label_dropout=share)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         settings = self.settings
@@ -87,7 +97,8 @@ class DiffusionTraining(pl.LightningModule):
         torch.manual_seed(derive(self.seed, Use.DROPOUT, *place))
         noise = seeded(self.seed, Use.NOISE, *place, device=self.device)
         batch = portion.batch
-        given = {"known": portion.known, "label": batch.label, "u": portion.u}
+        label = batch.label if self.reads_labels else None
+        given = {"known": portion.known, "label": label, "u": portion.u}
         share = self.settings.reconstruction
         terms = self.model.objective(self.network, batch.x0, batch.mask, reconstruction=share, **given, generator=noise)
         loss = terms.loss.sum() / portion.positions
@@ -130,6 +141,17 @@ class DiffusionTraining(pl.LightningModule):
 
 class NotFiniteError(UserError):
     """A loss or gradient that is not finite."""
+
+
+def label_dropout(settings: TrainingConfig, reads_labels: bool) -> float:
+    """Share of examples whose labels are withheld; raise `UserError` if one is given for a network that reads none."""
+    share: float | None = getattr(settings, "label_dropout", None)
+    if not reads_labels:
+        if share is not None:
+            remedy = "drop it, or train a network that reads labels with --network.labels true"
+            raise fail("training.label_dropout", "be left out: the network reads no labels", share, remedy)
+        return 0.0
+    return LABEL_DROPOUT if share is None else share
 
 
 def learning_rate(settings: TrainingConfig, step: int) -> float:

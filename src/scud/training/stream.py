@@ -1,8 +1,8 @@
 """Batches of training examples as a function of (seed, step).
 
 A plan says which examples a step takes; the stream adds one systematic sample of times, u [batch], which positions are kept
-clean, and which images are mirrored. Ranks and accumulation steps each take every n-th example: together they see exactly the
-batch.
+clean, which images are mirrored, and whose labels are withheld. Ranks and accumulation steps each take every n-th example:
+together they see exactly the batch.
 """
 
 from collections.abc import Iterator
@@ -104,6 +104,7 @@ class Stream:
         seed: what order, times and known positions derive from.
         first: the step to begin with.
         rank, ranks: this process, and how many there are.
+        label_dropout: share of examples whose labels are withheld.
 
     Raises:
         UserError: as in `plan`.
@@ -118,10 +119,11 @@ class Stream:
         *,
         rank: int = 0,
         ranks: int = 1,
+        label_dropout: float = 0.0,
     ) -> None:
         self.plan = plan(examples, settings, seed, ranks)
         self.examples, self.settings, self.seed = examples, settings, seed
-        self.first, self.rank, self.ranks = first, rank, ranks
+        self.first, self.rank, self.ranks, self.label_dropout = first, rank, ranks, label_dropout
 
     def __iter__(self) -> Iterator[Portion]:
         accumulate = self.settings.accumulate
@@ -130,6 +132,9 @@ class Stream:
             batch = self.examples.batch(self.plan.examples(step))
             if self.settings.flips:
                 batch = replace(batch, x0=mirror_half(batch.x0, seeded(self.seed, Use.FLIPS, step)))
+            if self.label_dropout and batch.label is not None:
+                generator = seeded(self.seed, Use.LABELS, step)
+                batch = replace(batch, label=withhold(batch.label, self.label_dropout, generator))
             u = stratified_uniform(len(batch.x0), seeded(self.seed, Use.TIMES, step))
             known, counted = None, batch.mask
             if self.settings.infill_share:
@@ -150,3 +155,9 @@ def mirror_half(x0: Tensor, generator: torch.Generator) -> Tensor:
     """Images [batch, channels, height, width], each mirrored left to right with probability 1/2."""
     mirrored = torch.rand(len(x0), generator=generator) < 0.5
     return torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+
+
+def withhold(label: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Labels [batch] or [batch, most], each example's replaced by -1 with probability `share`."""
+    gone = torch.rand(len(label), generator=generator) < share
+    return label.masked_fill(gone.reshape(-1, *[1] * (label.ndim - 1)), -1)
