@@ -101,7 +101,7 @@ def test_presets_have_the_size_they_say() -> None:
 def test_spec_and_errors() -> None:
     net = ByteNet(7, width=24, layers=3, dropout=0.1)
     kind = net.spec().pop("kind")
-    again = NETWORKS[kind](**{name: value for name, value in net.spec().items() if name != "kind"})
+    again = NETWORKS[kind].network(**{name: value for name, value in net.spec().items() if name != "kind"})
     assert {n: p.shape for n, p in again.named_parameters()} == {n: p.shape for n, p in net.named_parameters()}
     for wrong in ({"width": 0}, {"layers": 0}, {"hidden": 0}):
         with pytest.raises(UserError, match=f"{next(iter(wrong))} must be at least 1, got 0"):
