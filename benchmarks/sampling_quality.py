@@ -34,7 +34,6 @@ from scud.cli.quality import labelled, stored_images
 from scud.config import DataConfig, read_config
 from scud.data.images.quality import Trained, frechet_distance, frechet_error, train_classifier
 from scud.diffusion import Diffusion
-from scud.experiment import load_data
 from scud.runs import Run, load
 from scud.training.files import RunFolder
 
