@@ -147,5 +147,6 @@ def test_a_class_that_cannot_be_used(scud: Command, name: str, message: str, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_commands_of_other_packages_are_listed(scud: Command, extending: ModuleType) -> None:
+@pytest.mark.usefixtures("extending")
+def test_commands_of_other_packages_are_listed(scud: Command) -> None:
     assert "count" in scud("--help").out
