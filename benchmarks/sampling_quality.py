@@ -36,6 +36,7 @@ from scud.data.images.quality import Trained, frechet_distance, frechet_error, t
 from scud.diffusion import Diffusion
 from scud.experiment import load_data
 from scud.runs import Run, load
+from scud.samplers import Ancestral
 from scud.training.files import RunFolder
 
 MODELS = [ROWS[name] for name in ("SCUD, Gaussian", "masking", "classical, Gaussian")]
@@ -134,7 +135,8 @@ def one(amount: tuple[int, int], out: Path, work: tuple[Path, str, int]) -> None
     generator = torch.Generator().manual_seed(seed)
     steps = times(run.model, grid, calls)
     sizes = [len(part) for part in torch.arange(num).split(BATCH)]
-    drawn = torch.cat([run.sample(size, grid=steps, generator=generator) for size in sizes])
+    sampler = Ancestral(grid=steps)
+    drawn = torch.cat([run.sample(size, sampler=sampler, generator=generator) for size in sizes])
     distance, error = measure.distance(drawn)
     values = [folder.name, grid, calls, num, seed, f"{distance:.6f}", f"{error:.6f}"]
     add_row(out / "rows.csv", values)

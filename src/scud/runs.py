@@ -26,9 +26,10 @@ from scud.errors import UserError, check_choice, fail
 from scud.files import replacing
 from scud.networks import NETWORKS
 from scud.processes import PROCESSES, Process
-from scud.samplers import draw_lengths, sample_sequences
+from scud.samplers import Ancestral, draw, draw_lengths
 from scud.schedules import Cosine, Linear, MutualInformation, Schedule
 from scud.training.files import RunFolder
+from scud.typing import Batch
 
 Spec = dict[str, Any]
 Built = TypeVar("Built")
@@ -115,7 +116,7 @@ class Run:
         return len(self.length_counts) - 1
 
     def sample(self, num: int, steps: int = 128, *, generator: torch.Generator | None = None, **options: Any) -> Tensor:
-        """Draw examples [num, *dims], int64. Options as in `Diffusion.sample`: known, known_mask, label."""
+        """Draw examples [num, *dims], int64. Options as in `Diffusion.sample`: given, sampler."""
         with torch.no_grad():
             return self.model.sample(self.network, (num, *self.dims), steps, generator=generator, **options)
 
@@ -135,8 +136,10 @@ class Run:
         """
         alphabet = self.alphabet
         drawn = draw_lengths(self.length_counts, num, lengths, generator)
-        states = sample_sequences(self.model, self.network, drawn, steps, generator=generator, progress=progress)
-        return [alphabet.decode(sequence.numpy()) for sequence in states]
+        shapes = [torch.zeros(length, dtype=torch.int64) for length in drawn.tolist()]
+        sampler = Ancestral(steps=steps)
+        samples = draw(sampler, self.model, self.network, shapes, generator=generator, progress=progress)
+        return [alphabet.decode(sequence.numpy()) for sequence in samples.states]
 
     def sample_text(
         self,
@@ -158,14 +161,15 @@ class Run:
         if not 1 <= length <= self.length:
             remedy = f"the model was trained on {self.length} {tokens.units} at once"
             raise fail("length", f"lie in 1..{self.length}", length, remedy)
-        lengths = torch.full((num,), length)
-        states = sample_sequences(self.model, self.network, lengths, steps, generator=generator, progress=progress)
-        return [tokens.decode(text.numpy()) for text in states]
+        shapes = [torch.zeros(length, dtype=torch.int64)] * num
+        sampler = Ancestral(steps=steps)
+        samples = draw(sampler, self.model, self.network, shapes, generator=generator, progress=progress)
+        return [tokens.decode(text.numpy()) for text in samples.states]
 
-    def elbo(self, x0: Tensor, mask: Tensor | None = None, **options: Any) -> Elbo:
-        """The bound for x0 [batch, *dims], nats per example. Options as in `Diffusion.elbo`: label, generator, u."""
+    def elbo(self, batch: Batch | Tensor, **options: Any) -> Elbo:
+        """The bound for clean examples, or for x0 [batch, *dims], nats per example; arguments as in `Diffusion.elbo`."""
         with torch.no_grad():
-            return self.model.elbo(self.network, x0, mask, **options)
+            return self.model.elbo(self.network, batch, **options)
 
 
 def describe_states(data: Spec) -> str:

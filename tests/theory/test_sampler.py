@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
 from scud.schedules import Linear, Schedule
-from scud.typing import Conditioning, Denoiser
+from scud.typing import Conditioning, Denoiser, Given
 from tests.theory.cases import GAMMAS, PROCESSES, SCHEDULES, make_gamma, make_process, make_schedule, time_at
 from tests.theory.oracle import (
     IdealEvents,
@@ -92,7 +92,7 @@ def sample(model: Diffusion, denoiser: Denoiser, known: Tensor | None, steps: in
     if known is None:
         return model.sample(denoiser, shape, steps, generator=generator)
     mask = torch.tensor([True, False]).expand(shape)
-    return model.sample(denoiser, shape, steps, known=known.expand(shape), known_mask=mask, generator=generator)
+    return model.sample(denoiser, shape, steps, given=Given(known.expand(shape), mask), generator=generator)
 
 
 def event_law(model: SCUD, ideal: IdealEvents, known: bool) -> Tensor:

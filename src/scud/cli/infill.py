@@ -142,20 +142,22 @@ def draw(run: "Run", options: Infill, work: "Sequence[tuple[Tensor, Tensor]]") -
     import torch
     from rich.progress import Progress
 
-    from scud.samplers import infill_sequences
+    from scud.samplers import Ancestral
+    from scud.samplers import draw as draw_samples
 
     with Progress() as bar:
         task = bar.add_task("infilling", total=1.0)
-        return infill_sequences(
+        samples = draw_samples(
+            Ancestral(steps=options.steps),
             run.model,
             run.network,
             [states for states, _ in work],
-            [free for _, free in work],
-            options.steps,
-            tokens=options.batch_tokens,
+            [~free for _, free in work],
+            positions=options.batch_tokens,
             generator=torch.Generator(run.model.p0.device).manual_seed(options.seed),
             progress=lambda share: bar.update(task, completed=share),
         )
+    return samples.states
 
 
 def choose(record: "Record", positions: str | None, num_states: int, longest: int) -> "NDArray[np.bool_]":

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 FRAMES = 30
 """Moments shown in the animation."""
 
-ANIMATED = 16
-"""Images shown in the animation: the first ones."""
-
 SHOWN = 256
 """Most images in the grid: the first ones; the file holds all."""
 
@@ -119,7 +116,7 @@ def draw_texts(
     from rich.progress import Progress
 
     from scud.data.text.samples import POSITIONS, write_states, write_texts
-    from scud.samplers import sample_sequences
+    from scud.samplers import Ancestral, draw
 
     first, last = lengths or (run.length, run.length)
     if not 1 <= first == last <= run.length:
@@ -127,15 +124,15 @@ def draw_texts(
         raise fail("length", f"be one number in 1..{run.length} for text", options.length, remedy)
     with Progress() as bar:
         task = bar.add_task("sampling", total=1.0)
-        drawn = sample_sequences(
+        samples = draw(
+            Ancestral(steps=options.steps),
             run.model,
             run.network,
-            torch.full((options.num,), last),
-            options.steps,
+            [torch.zeros(last, dtype=torch.int64)] * options.num,
             generator=generator,
             progress=lambda share: bar.update(task, completed=share),
         )
-    x = torch.stack(drawn).numpy()
+    x = torch.stack(samples.states).numpy()
     folder.mkdir(parents=True, exist_ok=True)
     write_states(folder / "samples.npz", x, run.model.num_states)
     write_texts(folder / "samples.txt", [run.tokens.decode(states) for states in x])
@@ -145,26 +142,31 @@ def draw_texts(
 
 def draw_pictures(run: "Run", options: Sample, folder: Path, generator: "torch.Generator") -> None:
     """Draw images and write samples.npz, samples.png and denoising.gif."""
+    import math
+
     import numpy as np
+    import torch
     from rich.progress import Progress
 
     from scud import plots
     from scud.files import replacing
-    from scud.samplers import trajectory
+    from scud.samplers import Ancestral, draw
 
-    sizes = [min(AT_ONCE, options.num - start) for start in range(0, options.num, AT_ONCE)]
-    shown = set(np.linspace(0, options.steps, FRAMES).round().astype(int).tolist())
-    num_states, drawn, frames = run.model.num_states, [], []
+    num_states = run.model.num_states
     with Progress() as bar:
-        task = bar.add_task("sampling", total=len(sizes) * (options.steps + 1))
-        for part, size in enumerate(sizes):
-            states = trajectory(run.model, run.network, (size, *run.dims), options.steps, generator=generator)
-            for moment, noisy in enumerate(states):
-                if part == 0 and moment in shown:
-                    frames.append(visible(noisy.x_t[:ANIMATED].cpu().numpy(), num_states))
-                bar.advance(task)
-            drawn.append(noisy.x_t.cpu().numpy().astype(np.uint8))
-    x = np.concatenate(drawn)
+        task = bar.add_task("sampling", total=1.0)
+        samples = draw(
+            Ancestral(steps=options.steps),
+            run.model,
+            run.network,
+            [torch.zeros(run.dims, dtype=torch.int64)] * options.num,
+            positions=AT_ONCE * math.prod(run.dims),
+            frames=FRAMES,
+            generator=generator,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    x = torch.stack(samples.states).numpy().astype(np.uint8)
+    frames = [visible(frame.numpy(), num_states) for frame in samples.frames]
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "samples.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, x=plots.to_pixels(x, num_states))

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from scud.diffusion import Diffusion
+from scud.diffusion import Bound, Diffusion, Reconstruction
 from scud.errors import UserError
 from scud.evaluation import ExampleSet
 from scud.seeds import Use, derive, seeded
@@ -86,10 +86,10 @@ class DiffusionTraining(pl.LightningModule):
         place = (portion.step, portion.part)
         torch.manual_seed(derive(self.seed, Use.DROPOUT, *place))
         noise = seeded(self.seed, Use.NOISE, *place, device=self.device)
-        batch = portion.batch
-        given = {"known": portion.known, "label": batch.label, "u": portion.u}
+        batch = replace(portion.batch, known=portion.known)
         share = self.settings.reconstruction
-        terms = self.model.objective(self.network, batch.x0, batch.mask, reconstruction=share, **given, generator=noise)
+        objective = Reconstruction(share=share) if share else Bound()
+        terms = self.model.objective(self.network, batch, objective, u=portion.u, generator=noise)
         loss = terms.loss.sum() / portion.positions
         self.losses.append(terms.diffusion.sum() / portion.positions)
         if portion.last:
