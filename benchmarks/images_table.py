@@ -67,9 +67,7 @@ def one(table: Table, work: tuple[str, int]) -> None:
     if seed == table.drawn and not picture.exists():
         drawn = run.draw(table.samples, generator=torch.Generator().manual_seed(seed)).states
         plots.save_image(plots.sample_grid(torch.stack(drawn).numpy(), table.levels), picture)
-    result = evaluate(
-        run.model, run.network, config.data.read().split("valid"), repeats=table.repeats, batch_size=64
-    )
+    result = evaluate(run.model, run.network, config.data.read().split("valid"), repeats=table.repeats, batch_size=64)
     figures = (result.bits_per_dim, result.bits_per_dim_error, result.term_bits_per_dim(result.prior), seconds)
     values = [row, seed, *(f"{figure:.5f}" for figure in figures)]
     add_row(table.out / "rows.csv", values)

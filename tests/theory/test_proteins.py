@@ -7,6 +7,7 @@ from torch import Tensor
 from scud import SCUD, Classical, Diffusion, Masking, Noisy
 from scud.processes import Blosum62, Uniform
 from scud.schedules import Linear, MutualInformation
+from scud.typing import Batch
 from tests.theory.cases import time_at
 from tests.theory.oracle import (
     IdealEvents,
@@ -109,7 +110,7 @@ def test_with_known_positions_the_bound_is_the_conditional_entropy(kind: str) ->
     place = torch.multinomial(joint.flatten(), count, replacement=True, generator=generator)
     x0 = states(4, 3)[place]
     known = torch.tensor([True, False, True]).expand(count, 3)
-    elbo = model.elbo(ideal[kind], x0, known=known, generator=generator)
+    elbo = model.elbo(ideal[kind], Batch(x0, known=known), generator=generator)
     given = joint / joint.sum(1, keepdim=True)
     exact = -given.flatten()[place].log()
     difference = elbo.total - exact
@@ -131,7 +132,7 @@ def test_what_stands_at_padding_does_not_count(kind: str) -> None:
     mask = torch.tensor([[True, True, False]] * 2)
     u = torch.tensor([0.6, 0.6])
     first, second = (
-        model.elbo(denoiser, x, mask, generator=torch.Generator().manual_seed(1), u=u) for x in (x0, x0.flip(0))
+        model.elbo(denoiser, Batch(x, mask), generator=torch.Generator().manual_seed(1), u=u) for x in (x0, x0.flip(0))
     )
     torch.testing.assert_close(first.total, second.total)
     assert float(first.total.min()) > 0

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
 from scud.schedules import Linear, Schedule
-from scud.typing import Conditioning, Denoiser
+from scud.typing import Conditioning, Denoiser, Given
 from tests.theory import chain
 from tests.theory.cases import GAMMAS, PROCESSES, SCHEDULES, make_gamma, make_process, make_schedule, time_at
 from tests.theory.oracle import (
@@ -119,7 +119,7 @@ def sample(model: Diffusion, denoiser: Denoiser, known: int | None, steps: int =
         return model.sample(denoiser, shape, steps, generator=generator)
     mask = torch.tensor([True, False]).expand(shape)
     clean = torch.tensor([known, 0]).expand(shape)
-    return model.sample(denoiser, shape, steps, known=clean, known_mask=mask, generator=generator)
+    return model.sample(denoiser, shape, steps, given=Given(clean, mask), generator=generator)
 
 
 def event_law(model: SCUD, ideal: IdealEvents, known: int | None) -> Tensor:

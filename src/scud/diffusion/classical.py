@@ -18,6 +18,7 @@ from scud import numerics
 from scud.diffusion.base import spread
 from scud.diffusion.evidence import evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
+from scud.diffusion.objectives import per_example
 from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.numerics.logits import Logits
 from scud.processes import Process, ProcessOptions
@@ -74,12 +75,39 @@ class Classical(KernelDiffusion):
         values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
         return spread(self.schedule.beta(noisy.t.double()), values).to(values.dtype) * values
 
-    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
+    def draw_counts(
+        self,
+        noisy: Noisy,
+        u: float,
+        generator: torch.Generator | None = None,  # noqa: ARG002
+    ) -> None:
+        return None
+
+    def _past_and_recent(self, noisy: Noisy, u: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The time u where it is earlier than now, and effective time until and since then, [N] both."""
         now, end = self.amounts(noisy).reshape(-1), noisy.t.clamp_max(u)
         past = spread(self.schedule.tau(end), noisy.x_t).expand(noisy.x_t.shape).reshape(-1)
+        return end, past, now - past
+
+    def draw_states(
+        self,
+        noisy: Noisy,
+        logits: Logits,
+        u: float,
+        s: Tensor | None,  # noqa: ARG002
+        generator: torch.Generator | None = None,
+    ) -> Noisy:
+        end, past, recent = self._past_and_recent(noisy, u)
         predicted = logits.reshape(-1, self.num_states)
-        x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, now - past, generator, self.rate)
+        x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, recent, generator, self.rate)
         return Noisy(x.reshape(noisy.x_t.shape), end)
+
+    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: float, then: Noisy) -> Tensor:
+        _, past, recent = self._past_and_recent(noisy, u)
+        predicted = logits.reshape(-1, self.num_states)
+        before = then.x_t.reshape(-1)
+        logs = self.log_prob_before(noisy.x_t.reshape(-1), predicted, past, recent, before)
+        return per_example(logs.reshape(noisy.x_t.shape))
 
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
         t = spread(noisy.t, known).expand(known.shape).masked_fill(known, 0.0)

@@ -20,13 +20,13 @@ the ratio of total nats to total positions.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from scud.diffusion import Diffusion
-from scud.diffusion.base import counted_positions, per_example
+from scud.diffusion.objectives import per_example
 from scud.errors import fail
 from scud.typing import Batch, ExampleSet
 
@@ -151,13 +151,15 @@ def evaluate(
         for draw in range(repeats):
             for index in examples.batches(batch_size, batch_tokens):
                 batch = examples.batch(index).to(device)
-                given = None if known is None else known(batch, generator)
-                options = {"known": given, "label": batch.label, "u": u[draw, index].to(device)}
-                elbo = model.elbo(network, batch.x0, batch.mask, **options, generator=generator)
+                if known is not None:
+                    batch = replace(batch, known=known(batch, generator))
+                times_of_batch = u[draw, index].to(device)
+                elbo = model.elbo(network, batch, generator=generator, u=times_of_batch)
                 diffusion[draw, index] = elbo.diffusion.double().cpu()
                 control[draw, index] = elbo.control.double().cpu()
-                counted = counted_positions(batch.mask, given)
-                counted = torch.ones_like(batch.x0, dtype=torch.bool) if counted is None else counted
+                counted = batch.counted
+                if counted is None:
+                    counted = torch.ones_like(batch.x0, dtype=torch.bool)
                 prior[index] += elbo.prior.double().cpu()
                 positions[index] += per_example(counted).cpu()
                 independent[index] -= per_example(model.p0.log()[batch.x0.long()] * counted).cpu()
