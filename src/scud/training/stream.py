@@ -7,19 +7,15 @@ batch.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from scud.data import LikeLengths, SequenceSet
-from scud.errors import fail
-from scud.evaluation import ExampleSet
 from scud.numerics import stratified_uniform
-from scud.seeds import Use, derive, seeded
+from scud.seeds import Use, seeded
 from scud.training.infilling import draw_known
 from scud.training.settings import TrainingConfig
-from scud.typing import Batch
+from scud.typing import Batch, BatchSize, ExampleSet, Order
 
 
 @dataclass(frozen=True)
@@ -46,53 +42,14 @@ class Portion:
     positions: float
 
 
-class Plan(Protocol):
-    """Which examples every step takes."""
-
-    def examples(self, step: int) -> Tensor:
-        """Indices [batch] int64, at least one per part; a function of the step alone."""
-        ...
-
-
-class Shuffled:
-    """Batches of equal size: step i takes positions [i b, (i + 1) b) of the concatenation of one permutation per epoch."""
-
-    def __init__(self, count: int, batch_size: int, seed: int) -> None:
-        self.count, self.batch_size, self.seed = count, batch_size, seed
-
-    def examples(self, step: int) -> Tensor:
-        start = step * self.batch_size
-        epochs = range(start // self.count, (start + self.batch_size - 1) // self.count + 1)
-        orders = [torch.randperm(self.count, generator=seeded(self.seed, Use.ORDER, epoch)) for epoch in epochs]
-        offset = start - epochs[0] * self.count
-        return torch.cat(orders)[offset : offset + self.batch_size]
-
-
-class ByTokens:
-    """Batches of sequences of like length within a budget of positions, padding included (see `scud.data.sequences.buckets`)."""
-
-    def __init__(self, sequences: SequenceSet, tokens: int, parts: int, seed: int) -> None:
-        self.sequences = sequences
-        self.plan = LikeLengths(sequences.length_counts, tokens, derive(seed, Use.ORDER), multiple=parts)
-
-    def examples(self, step: int) -> Tensor:
-        return self.sequences.by_length(self.plan.ranks(step))
-
-
-def plan(examples: ExampleSet, settings: TrainingConfig, seed: int, ranks: int = 1) -> Plan:
-    """The plan of a training run on `ranks` devices.
+def plan(examples: ExampleSet, settings: TrainingConfig, seed: int, ranks: int = 1) -> Order:
+    """Which examples every step of a training run on `ranks` devices takes.
 
     Raises:
         UserError: batch_size is not divisible by accumulate * ranks.
     """
-    parts = settings.accumulate * ranks
-    if isinstance(examples, SequenceSet):
-        return ByTokens(examples, settings.batch_tokens, parts, seed)
-    if settings.batch_size % parts:
-        rule = f"be divisible by accumulation steps times devices ({settings.accumulate} x {ranks})"
-        remedy = "change training.batch_size or training.accumulate"
-        raise fail("training.batch_size", rule, settings.batch_size, remedy)
-    return Shuffled(len(examples), settings.batch_size, seed)
+    size = BatchSize(settings.batch_size, settings.batch_tokens)
+    return examples.order(size, seed, settings.accumulate * ranks)
 
 
 class Stream:
