@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import datasets
 
-from scud.data import Source, load_digits, load_images
+from scud.data import Data, load_digits, load_images
 from scud.data.images.load import quantise, stratified_split
 from scud.errors import UserError
 from scud.plots.pictures import to_pixels
@@ -23,7 +23,7 @@ SIZES = {"train": 1350, "valid": 150, "test": 297}
 
 
 @pytest.fixture(scope="module")
-def digits() -> Source:
+def digits() -> Data:
     return load_digits()
 
 
@@ -40,7 +40,7 @@ def random_images(*shape: int) -> NDArray[np.uint8]:
 # Digits
 
 
-def test_digits_have_the_documented_shape_and_levels(digits: Source) -> None:
+def test_digits_have_the_documented_shape_and_levels(digits: Data) -> None:
     assert (digits.name, digits.num_states, digits.dims) == ("digits", 17, (1, 8, 8))
     for name, size in SIZES.items():
         examples = digits.split(name)
@@ -57,7 +57,7 @@ def test_digits_strata_are_balanced() -> None:
         assert np.abs(np.bincount(label[index]) - expected).max() < 1
 
 
-def test_digits_splits_are_disjoint_cover_everything_and_keep_labels_with_images(digits: Source) -> None:
+def test_digits_splits_are_disjoint_cover_everything_and_keep_labels_with_images(digits: Data) -> None:
     raw = datasets.load_digits()
     expected = sorted((x.astype(np.uint8).tobytes(), int(y)) for x, y in zip(raw.images, raw.target, strict=True))
     found: list[tuple[bytes, int]] = []
@@ -141,6 +141,7 @@ def test_grey_images_without_a_channel_axis_are_read_back(tmp_path: Path) -> Non
     assert label is not None
     assert label.dtype == torch.int64
     assert label.tolist() == [0, 1, 2, 3, 4, 5]
+    assert source.label_names == ("0", "1", "2", "3", "4", "5")
     assert source.split("valid").label is None
 
 
@@ -165,7 +166,8 @@ def test_a_share_is_held_out_when_there_is_no_validation_set(
     assert sorted(found.flatten(1).tolist()) == sorted(images.reshape(count, -1).tolist())
     for examples in (train, valid):
         assert examples.label is not None
-        assert torch.equal(examples.label, examples.x[:, 0, 0, 0].long())
+        names = torch.tensor([int(name) for name in source.label_names])
+        assert torch.equal(names[examples.label], examples.x[:, 0, 0, 0].long())
     assert torch.equal(load_images(path, 256, share).split("valid").x, valid.x)
 
 
@@ -275,7 +277,7 @@ def test_real_data_sets_are_read(file: str, dims: tuple[int, ...], sizes: dict[s
     source = load_images(Path(os.environ["SCUD_DATA"]) / file, 64)
     assert source.dims == dims
     assert {name: len(examples) for name, examples in source.splits.items()} == sizes
-    marginal = source.marginal()
+    marginal = source.p0()
     assert float(marginal.min()) > 0
     torch.testing.assert_close(marginal.sum(), torch.tensor(1.0, dtype=torch.float64))
     label = source.split("valid").batch(torch.arange(100)).label

@@ -16,17 +16,19 @@ import numpy as np
 import pytest
 import torch
 
-from scud.data import Examples, Source, load_images
-from scud.data.images.archives import Images, read_cifar, read_idx, read_imagenet, read_npz
+from scud.data import Data, Examples, load_images
+from scud.data.images.archives import Pixels as Read
+from scud.data.images.archives import read_cifar, read_idx, read_imagenet, read_npz
 from scud.errors import UserError
 from tests.unit.image_files import CIFAR_BATCHES, Pixels, random_pixels, write_cifar, write_idx, write_imagenet
 
 
-def held(source: Source, split: str) -> list[tuple[bytes, int | None]]:
-    """Pixels (channels last) and label of each image, in order."""
+def held(source: Data, split: str) -> list[tuple[bytes, int | None]]:
+    """Pixels (channels last) and label of each image, in order; labels are numbers, which are their names."""
     examples = source.split(split)
     assert isinstance(examples, Examples)
-    labels = [None] * len(examples) if examples.label is None else examples.label.tolist()
+    names = [int(name) for name in source.label_names]
+    labels = [None] * len(examples) if examples.label is None else [names[label] for label in examples.label.tolist()]
     assert examples.label is None or examples.label.dtype == torch.int64
     return [(x.permute(1, 2, 0).numpy().tobytes(), label) for x, label in zip(examples.x, labels, strict=True)]
 
@@ -308,7 +310,7 @@ def test_reading_holds_the_pixels_at_most_twice(tmp_path: Path, kind: str) -> No
             write_imagenet(tmp_path / f"train_data_batch_{number}.npz", pixels[200 * number :][:200], [1] * 200)
     else:
         np.savez(tmp_path / "images.npz", x_train=pixels)
-    readers: dict[str, Callable[[Path], dict[str, Images]]] = {
+    readers: dict[str, Callable[[Path], dict[str, Read]]] = {
         "cifar": read_cifar,
         "idx": read_idx,
         "imagenet": read_imagenet,

@@ -12,12 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
-from scud.config import DataConfig
-from scud.data import Examples, Source, load_hub_images, load_images
+from scud.data import Data, Examples, ImagesOptions, load_hub_images, load_images
 from scud.errors import UserError
-from scud.experiment import load_data
 from tests.unit.image_files import Pixels, random_pixels
 
 
@@ -40,12 +39,13 @@ def write(path: Path, content: pa.Table, rows_of_group: int = 3) -> Path:
     return path
 
 
-def check(source: Source, split: str, pixels: Pixels, labels: list[int] | None) -> None:
+def check(source: Data, split: str, pixels: Pixels, labels: list[int] | None) -> None:
     """A split holds these images [N, height, width, colour], in this order."""
     examples = source.split(split)
     assert isinstance(examples, Examples)
     np.testing.assert_array_equal(examples.x.permute(0, 2, 3, 1).numpy(), pixels)
-    assert (None if examples.label is None else examples.label.tolist()) == labels
+    label = examples.label
+    assert (None if label is None else [int(source.label_names[place]) for place in label.tolist()]) == labels
 
 
 # Parquet
@@ -80,11 +80,16 @@ def test_a_single_file_is_divided(tmp_path: Path) -> None:
     assert {name: len(part) for name, part in source.splits.items()} == {"train": 38, "valid": 2}
 
 
-def test_labels_that_are_no_integers_are_left_out(tmp_path: Path) -> None:
+def test_labels_may_be_texts_or_missing_and_nothing_else(tmp_path: Path) -> None:
     pixels = random_pixels(2, 5, 4, 3)
-    path = write(tmp_path / "train-0.parquet", table(pixels, label=["cat", "dog"]))
-    write(tmp_path / "valid-0.parquet", table(pixels, label=["cat", "dog"]))
-    check(load_images(path.parent, 256), "train", pixels, None)
+    path = write(tmp_path / "train-0.parquet", table(pixels, label=["dog", "cat"]))
+    write(tmp_path / "valid-0.parquet", table(pixels, label=[-1, 7]))
+    source = load_images(path.parent, 256)
+    assert source.label_names == ("7", "cat", "dog")
+    for split, expected in (("train", [2, 1]), ("valid", [-1, 0])):
+        assert source.split(split).batch(torch.arange(2)).label.tolist() == expected
+    write(path, table(pixels, label=[0.5, 1.5]))
+    check(load_images(path, 256, files={"valid": path}), "train", pixels, None)
 
 
 PIXELS = random_pixels(3, 5, 4, 3)
@@ -200,9 +205,8 @@ def test_a_data_set_that_cannot_be_loaded_is_named(hub: Path) -> None:
 
 
 def test_hub_and_train_are_not_given_together(tmp_path: Path) -> None:
-    config = DataConfig(kind="images", hub="owner/name", train=tmp_path)
     with pytest.raises(UserError, match=r"data.train and data.hub must not be given together.*drop one"):
-        load_data(config)
+        ImagesOptions(hub="owner/name", train=tmp_path)
 
 
 @pytest.mark.parametrize("package", ["pyarrow", "datasets"])

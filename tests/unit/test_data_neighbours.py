@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scud.data import Examples, Source, load_text
+from scud.data import Arrays, Data, Examples, Text, load_text
 from scud.data.text.tokenizers import Bytes, Characters, Tokenizer
 from scud.errors import UserError
 from scud.processes import neighbour_lists as neighbours
@@ -33,21 +33,24 @@ def embeddings(size: int = SIZE, width: int = 3, seed: int = 0) -> NDArray[np.fl
     return np.random.default_rng(seed).normal(size=(size, width)).astype(np.float32)
 
 
-def source_of(tokens: Tokenizer | None, num_states: int, text: str = " ", cut: int = 8) -> Source:
-    """A source whose chunks are those of a text."""
+def source_of(tokens: Tokenizer | None, num_states: int, text: str = " ", cut: int = 8) -> Data:
+    """Data whose chunks are those of a text; of no tokens, arrays of two dimensions."""
     states = torch.zeros(2 * cut, dtype=torch.int64) if tokens is None else torch.as_tensor(tokens.encode([text])[0])
     x = states[: len(states) // cut * cut].reshape(-1, cut).to(torch.uint8)
+    if tokens is None:
+        arrays = Examples(x.reshape(len(x), 2, -1))
+        return Data("some", {"train": arrays, "valid": arrays}, Arrays(num_states, (2, cut // 2)))
     splits = {"train": Examples(x), "valid": Examples(x)}
-    return Source("some", num_states, (cut,), splits, "images" if tokens is None else "text", tokens=tokens)
+    return Data("some", splits, Text(tokens, cut))
 
 
 @pytest.fixture
-def letters() -> Source:
+def letters() -> Data:
     return source_of(Characters(LETTERS), SIZE, "abcde ab" * 4)
 
 
 @pytest.fixture
-def words() -> Source:
+def words() -> Data:
     return source_of(vocabulary(), len(ENTRIES), "the cat sat " * 8)
 
 
@@ -107,7 +110,7 @@ def write(path: Path, array: NDArray[Any], dtype: torch.dtype = torch.float32) -
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors"])
-def test_an_embedding_in_a_file(tmp_path: Path, letters: Source, name: str) -> None:
+def test_an_embedding_in_a_file(tmp_path: Path, letters: Data, name: str) -> None:
     vectors = embeddings()
     expected, cosines = nearest_by_cosine(torch.from_numpy(vectors), 4, torch.zeros(SIZE, dtype=torch.bool))
     found, rates = load_neighbours(write(tmp_path / name, vectors), letters, 4, 0.5)
@@ -116,7 +119,7 @@ def test_an_embedding_in_a_file(tmp_path: Path, letters: Source, name: str) -> N
     torch.testing.assert_close(rates, ((cosines - cosines[:, :1]).double() / 0.5).exp())
 
 
-def test_embeddings_of_other_numbers(tmp_path: Path, letters: Source) -> None:
+def test_embeddings_of_other_numbers(tmp_path: Path, letters: Data) -> None:
     whole = np.round(embeddings() * 50)
     expected = load_neighbours(write(tmp_path / "a.npy", whole), letters, 3, 0.3)
     half = write(tmp_path / "a.safetensors", whole, torch.bfloat16)
@@ -127,7 +130,7 @@ def test_embeddings_of_other_numbers(tmp_path: Path, letters: Source) -> None:
 
 
 @pytest.mark.parametrize("name", ["embeddings", "embedding", "weight"])
-def test_of_several_arrays_one_is_called_the_embedding(tmp_path: Path, letters: Source, name: str) -> None:
+def test_of_several_arrays_one_is_called_the_embedding(tmp_path: Path, letters: Data, name: str) -> None:
     vectors = embeddings()
     expected = load_neighbours(write(tmp_path / "a.npy", vectors), letters, 3, 0.3)[0]
     np.savez(tmp_path / "a.npz", **{"other": embeddings(seed=1), name: vectors, "third": np.zeros(2)})
@@ -143,7 +146,7 @@ def listing(size: int = SIZE, width: int = 4) -> dict[str, NDArray[Any]]:
     return {"knn_idx": index.astype(np.uint16), "knn_cos": cosines.astype(np.float16)}
 
 
-def test_lists_in_a_file(tmp_path: Path, letters: Source) -> None:
+def test_lists_in_a_file(tmp_path: Path, letters: Data) -> None:
     lists = listing()
     np.savez(tmp_path / "a.npz", **lists, vocab=np.array("\n".join(LETTERS) + "\n"))
     found, rates = load_neighbours(tmp_path / "a.npz", letters, 3, 0.3)
@@ -153,13 +156,13 @@ def test_lists_in_a_file(tmp_path: Path, letters: Source) -> None:
     np.testing.assert_allclose(rates.numpy(), expected, rtol=1e-12)
 
 
-def test_no_cosine_is_above_1(tmp_path: Path, letters: Source) -> None:
+def test_no_cosine_is_above_1(tmp_path: Path, letters: Data) -> None:
     lists = listing()
     np.savez(tmp_path / "a.npz", knn_idx=lists["knn_idx"], knn_cos=np.full((SIZE, 4), 1.001))
     assert (load_neighbours(tmp_path / "a.npz", letters, 4, 1e-3)[1] == 1).all()
 
 
-def test_special_tokens_have_no_neighbours_and_are_nobodys(tmp_path: Path, words: Source) -> None:
+def test_special_tokens_have_no_neighbours_and_are_nobodys(tmp_path: Path, words: Data) -> None:
     """Nor need their rows be numbers; [ and ] are words like others."""
     vectors, size = embeddings(len(ENTRIES)), len(ENTRIES)
     vectors[0], vectors[1] = 0, np.nan
@@ -239,7 +242,7 @@ def test_bytes_have_contexts(tmp_path: Path) -> None:
 # What is refused
 
 
-def test_contexts_are_of_text_of_few_states(letters: Source) -> None:
+def test_contexts_are_of_text_of_few_states(letters: Data) -> None:
     with (
         patch.object(neighbours, "FEW", SIZE - 1),
         pytest.raises(UserError, match=r"at most 5 states, got 6 states of some; give embeddings .* by --process"),
@@ -250,7 +253,7 @@ def test_contexts_are_of_text_of_few_states(letters: Source) -> None:
 
 
 @pytest.mark.parametrize("nearest", [SIZE, SIZE + 4])
-def test_no_more_neighbours_than_other_states(letters: Source, nearest: int) -> None:
+def test_no_more_neighbours_than_other_states(letters: Data, nearest: int) -> None:
     with pytest.raises(UserError, match=f"nearest must be fewer than the 6 states, got {nearest}; give at most 5"):
         load_neighbours(None, letters, nearest, 0.3)
 
@@ -298,7 +301,7 @@ def renamed(path: Path) -> None:
     ],
 )
 def test_files_that_cannot_be_read(
-    tmp_path: Path, letters: Source, name: str, make: Callable[[Path], object], message: str
+    tmp_path: Path, letters: Data, name: str, make: Callable[[Path], object], message: str
 ) -> None:
     make(tmp_path / name)
     with pytest.raises(UserError, match=message):
@@ -330,7 +333,7 @@ def with_row(value: float, *rows: int) -> NDArray[np.float32]:
     ],
 )  # fmt: skip
 def test_embeddings_that_do_not_fit(
-    tmp_path: Path, words: Source, arrays: Mapping[str, NDArray[Any]], message: str
+    tmp_path: Path, words: Data, arrays: Mapping[str, NDArray[Any]], message: str
 ) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(UserError, match=message):
@@ -367,7 +370,7 @@ BEYOND[7, 1], NOT_FINITE[3, 3] = 16, np.nan
     ],
     ids=lambda wrong: wrong.message[:20],
 )  # fmt: skip
-def test_lists_that_do_not_fit(tmp_path: Path, words: Source, wrong: Wrong) -> None:
+def test_lists_that_do_not_fit(tmp_path: Path, words: Data, wrong: Wrong) -> None:
     arrays = {name: array for name, array in (LISTS | wrong.change).items() if array is not None}
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(UserError, match=wrong.message):

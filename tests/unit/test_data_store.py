@@ -20,6 +20,7 @@ from scud.data.sequences.load import load_sequences
 from scud.data.sequences.store import SequenceSet, StoreOptions, build_stores
 from scud.errors import UserError
 from scud.files.cache import default_cache
+from scud.typing import BatchSize
 from tests.unit.sequences import PROTEIN, save, texts
 
 
@@ -80,7 +81,7 @@ def check_consistent(split: SequenceSet) -> None:
     assert split.state_counts().tolist() == np.bincount(everything, minlength=21)[:20].tolist()
     order = split.by_length(torch.arange(len(split)))
     assert order.tolist() == np.argsort(lengths, kind="stable").tolist()
-    every = torch.cat(list(split.batches(1, 30)))
+    every = torch.cat(list(split.batches(BatchSize(1, 30))))
     assert sorted(every.tolist()) == list(range(len(split)))
     index = torch.arange(len(split)).flip(0)
     batch = split.batch(index)
@@ -316,11 +317,11 @@ def test_a_part_is_spread_over_lengths_and_keeps_to_the_budget(
     whole = build_stores(save(folder, ["A" * n for n in range(1, 31)]), PROTEIN, None, folder)["train"]
     part = whole.part(most)
     assert len(part) == min(most, 30)
-    index = torch.cat(list(part.batches(1, 64)))
+    index = torch.cat(list(part.batches(BatchSize(1, 64))))
     assert sorted(index.tolist()) == list(range(len(part)))
     lengths = part.batch(torch.arange(len(part))).mask
     assert lengths is not None
     counts = sorted(lengths.sum(1).tolist())
     assert len(set(counts)) == len(part), "every length once"
     assert counts[-1] - counts[0] >= 29 * (len(part) - 1) // len(part), "from short to long"
-    assert all(len(batch) * int(part.batch(batch).x0.shape[1]) <= 64 for batch in part.batches(1, 64))
+    assert all(len(batch) * int(part.batch(batch).x0.shape[1]) <= 64 for batch in part.batches(BatchSize(1, 64)))

@@ -18,6 +18,7 @@ from scud.data.text import files as text_files
 from scud.data.text.store import Extent, hold_out
 from scud.data.text.tokenizers import Bytes, Characters, Tokenizer, find_tokenizer
 from scud.errors import UserError
+from scud.typing import BatchSize
 from tests.unit.texts import vocabulary
 
 KINDS: dict[str, Tokenizer] = {
@@ -147,10 +148,10 @@ def test_a_source_of_text(tmp_path: Path) -> None:
     source = load_text(
         tmp_path / "some.txt", Characters("abcd"), 5, files={"valid": None, "test": tmp_path / "test.txt"}
     )
-    assert (source.name, source.kind, source.num_states, source.dims) == ("some", "text", 4, (5,))
+    assert (source.name, source.modality.kind, source.num_states, source.dims) == ("some", "text", 4, (5,))
     assert {name: len(split) for name, split in source.splits.items()} == {"train": 38, "valid": 2, "test": 1}
-    torch.testing.assert_close(source.marginal(), torch.tensor([77, 77, 39, 1], dtype=torch.float64) / 194)
-    assert source.spec() == {"tokens": {"kind": "characters", "letters": "abcd"}, "length": 5}
+    torch.testing.assert_close(source.p0(), torch.tensor([77, 77, 39, 1], dtype=torch.float64) / 194)
+    assert source.modality.spec() == {"tokens": {"kind": "characters", "letters": "abcd"}, "length": 5}
     assert source.report == (
         "train: read 200 characters in 1 words",
         "test: read 5 characters in 1 words",
@@ -176,7 +177,7 @@ def test_parts_batches_and_counts(tmp_path: Path) -> None:
     assert part.chunks.tolist() == [0, 2, 5, 7]
     assert part.text == Extent(16, 16, 16, 1)
     assert text.part(10) is text
-    assert [index.tolist() for index in part.batches(3, 1)] == [[0, 1, 2], [3]]
+    assert [index.tolist() for index in part.batches(BatchSize(3, 1))] == [[0, 1, 2], [3]]
     assert part.state_counts().tolist() == [4, 4, 4, 4]
 
 

@@ -12,11 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from scud.config import DataConfig
-from scud.data import Source, TextSet, load_hub_text, load_text
+from scud.data import Data, Text, TextOptions, TextSet, load_hub_text, load_text
 from scud.data.text.tokenizers import Bytes, Characters
 from scud.errors import UserError
-from scud.experiment import load_data
 from tests.unit.texts import vocabulary
 
 
@@ -25,12 +23,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
 
 
-def content(source: Source, split: str = "train") -> str:
+def content(source: Data, split: str = "train") -> str:
     """The text of a split."""
     text = source.split(split)
     assert isinstance(text, TextSet)
-    assert source.tokens is not None
-    return source.tokens.decode(text.batch(torch.arange(len(text))).x0.flatten().numpy())
+    assert isinstance(source.modality, Text)
+    return source.modality.tokens.decode(text.batch(torch.arange(len(text))).x0.flatten().numpy())
 
 
 def refused(path: Path, data: bytes, message: str) -> None:
@@ -170,10 +168,9 @@ def test_a_data_set_of_the_hub(hub: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_names_of_data_sets(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table(hub / "train-00000-of-00001.parquet", ["abcd"])
     monkeypatch.setitem(load_hub_text.__globals__["HUB_NAMES"], "text8", str(hub))
-    config = DataConfig(kind="text", hub="text8", tokens="bytes", length=2)
-    source = load_data(config)
+    source = TextOptions(hub="text8", tokens="bytes", length=2).read()
     assert (source.name, len(source.split("train"))) == ("text8", 1)
     with pytest.raises(UserError, match=r"data.train and data.hub must not be given together"):
-        load_data(DataConfig(kind="text", hub="text8", train=hub))
+        TextOptions(hub="text8", train=hub)
     with pytest.raises(UserError, match=r"data.hub must name a data set that can be loaded, got nobody/nothing"):
         load_hub_text("nobody/nothing", Bytes(), 2)

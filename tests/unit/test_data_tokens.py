@@ -20,7 +20,7 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 def names(tokens: Subword, text: str) -> list[str]:
-    return [tokens.entries()[state] for state in tokens.encode([text])[0]]
+    return [tokens.state_names()[state] for state in tokens.encode([text])[0]]
 
 
 # Characters and bytes
@@ -81,7 +81,7 @@ def test_bytes_that_make_no_character_are_written_as_such() -> None:
 def test_words_are_divided_into_entries() -> None:
     tokens = vocabulary()
     assert tokens.num_states == len(ENTRIES)
-    assert tokens.entries() == ENTRIES
+    assert tokens.state_names() == ENTRIES
     assert names(tokens, "The CÁTS unsat.") == ["the", "cat", "##s", "un", "##sat", "."]
     assert tokens.unit == "token"
 

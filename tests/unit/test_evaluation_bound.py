@@ -14,7 +14,7 @@ from scud.evaluation import evaluate
 from scud.evaluation.bound import ratio_error, stratified_quantiles, take_off_control
 from scud.processes import Uniform
 from scud.schedules import MutualInformation
-from scud.typing import Batch, Conditioning
+from scud.typing import Batch, BatchSize, Conditioning
 
 P0 = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 LOGITS = torch.tensor([0.3, -0.2, 0.5])
@@ -44,8 +44,8 @@ class Masked:
     def __len__(self) -> int:
         return 40
 
-    def batches(self, size: int, tokens: int) -> tuple[Tensor, ...]:  # noqa: ARG002
-        return torch.arange(len(self)).split(size)
+    def batches(self, size: BatchSize) -> tuple[Tensor, ...]:
+        return torch.arange(len(self)).split(size.examples)
 
     def batch(self, index: Tensor) -> Batch:
         return Batch(self.x[index], self.mask[index])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from scud.data import load_digits
+from scud.data import Examples, load_digits
 from scud.data.images.quality import (
     Trained,
     frechet_distance,
@@ -18,7 +18,6 @@ from scud.data.images.quality import (
     image_quality,
     train_classifier,
 )
-from scud.data.source import Examples
 from scud.errors import UserError
 
 

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scud.data import Examples, SequenceSet
+from scud.data.order import Shuffled
 from scud.errors import UserError
-from scud.evaluation import ExampleSet
 from scud.training.settings import TrainingConfig
-from scud.training.stream import Portion, Shuffled, Stream, plan
+from scud.training.stream import Portion, Stream, plan
+from scud.typing import ExampleSet
 from tests.unit.sequences import write_sequences
 
 EXAMPLES = Examples(torch.arange(30, dtype=torch.uint8).reshape(30, 1), torch.arange(30))

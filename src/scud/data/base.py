@@ -1,7 +1,8 @@
 """Data: named splits of examples, and the modality that says what their states stand for.
 
-A kind of data is one folder here: options that read it (`DataOptions`), and a `Modality`, all that training and commands need
-to know of it. A saved run keeps its modality, so that commands speak to people about states without the data at hand.
+A kind of data is one folder here: options that read it (`DataOptions`), and a `Modality`, all that
+training and commands need to know of it. A saved run keeps its modality, so that commands speak to
+people about states without the data at hand.
 """
 
 from abc import ABC, abstractmethod
@@ -17,6 +18,8 @@ from scud.errors import fail
 from scud.typing import ExampleSet, Shape
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from scud.evaluation import Evaluation
     from scud.evaluation.report import Figure, Row
     from scud.samplers import Samples
@@ -32,7 +35,7 @@ class Modality(ABC):
         kind: its name in options and in saved runs.
         noun: what several examples are called.
         by_positions: whether examples differ in length, so that batches are measured in positions.
-        rows: whether an example is a row of positions, so that stretches of it can be given (infilling).
+        rows: whether an example is a row of positions, so that stretches of it can be given.
     """
 
     kind: ClassVar[str]
@@ -72,15 +75,30 @@ class Modality(ABC):
     @classmethod
     @abstractmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The modality whose `spec()` this is; raises `UserError` for an entry that is unknown, missing or of no sense."""
+        """The modality whose `spec()` this is.
+
+        Raises:
+            UserError: an entry is unknown, missing, or makes no sense.
+        """
 
     @abstractmethod
     def describe(self) -> str:
         """What it is, in words; two data sets described alike have the same states."""
 
     @abstractmethod
-    def shapes(self, num: int, length: tuple[int, int] | None, generator: Generator | None) -> list[Shape]:
-        """The shapes of `num` examples to draw, as in training; `length` is the first and last length allowed, if asked for."""
+    def shapes(
+        self, num: int, length: tuple[int, int] | None, generator: Generator | None
+    ) -> list[Shape]:
+        """The shapes of examples to draw, as in training.
+
+        Args:
+            num: how many.
+            length: the first and the last length allowed; None: those of training.
+            generator: source of randomness.
+
+        Raises:
+            UserError: num is below 1, or the lengths are not those of such examples.
+        """
 
     @abstractmethod
     def decode(self, states: Sequence[Tensor]) -> Sequence[Any]:
@@ -88,39 +106,133 @@ class Modality(ABC):
 
     @abstractmethod
     def write(self, samples: "Samples", folder: Path) -> list[Path]:
-        """Write samples into an existing folder, as people would rather look at them; the files written."""
+        """Write samples into an existing folder, in the form that people would rather look at.
+
+        Returns:
+            The files written, the one that `read` reads first.
+        """
 
     @abstractmethod
     def read(self, path: Path) -> list[Tensor]:
         """The states of the examples in a file that `write` wrote."""
 
-    @abstractmethod
-    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
-        """A bound in the units people report, the headline first; examples are None where only parts of them were bound."""
+    def summary(self, states: Sequence[Tensor]) -> str:
+        """How many examples there are, as a command says it when it has written them."""
+        return f"{len(states)} {self.noun}"
 
     @abstractmethod
-    def quality(self, samples: Sequence[Tensor], data: "Data", split: str, seed: int) -> list["Row"]:
+    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
+        """A bound in the units that people report, the headline first.
+
+        Args:
+            result: the bound.
+            examples: what was bound; None where it was parts of examples, such as spans.
+        """
+
+    def counts(self, examples: ExampleSet) -> Mapping[str, int]:  # noqa: ARG002
+        """How much of what figures count is in examples, by name; nothing by default."""
+        return {}
+
+    @abstractmethod
+    def quality(
+        self, samples: Sequence[Tensor], data: "Data", split: str, seed: int
+    ) -> list["Row"]:
         """How samples compare with a split and with training data."""
 
     @property
     def infilling(self) -> "Infilling":
-        """How `scud infill` reads gaps and writes what was drawn for them; raises `UserError` where there is no way."""
-        raise fail("run", "model data that can be filled in by this command", self.noun, "use scud.sample(given=...)")
+        """How `scud infill` reads gaps, and writes what was drawn for them.
+
+        Raises:
+            UserError: there is no way to do so for this kind of data.
+        """
+        rule, remedy = "model sequences or text", "use scud.sample(given=...) for other data"
+        raise fail("run", rule, self.noun, remedy)
+
+    @property
+    def scoring(self) -> "Scoring":
+        """How `scud score` reads what is to be scored.
+
+        Raises:
+            UserError: there is no way to do so for this kind of data.
+        """
+        raise fail("run", "model sequences", self.noun, "use scud.evaluate for other data")
 
 
 class Infilling(Protocol):
     """What a kind of data adds to `scud infill`."""
 
-    options: type
-    """A dataclass of the options that it adds."""
+    @property
+    def options(self) -> type:
+        """A dataclass of the options that it adds."""
+        ...
+
+    @property
+    def file(self) -> str:
+        """What the file that it writes is called, unless the user names one."""
+        ...
 
     def gaps(self, options: Any) -> list["Gap"]:
         """What is to be filled in."""
         ...
 
     def write(self, gaps: Sequence["Gap"], drawn: Sequence[Tensor], target: Path) -> str:
-        """Write what was drawn for each gap, print some of it, and say what was written."""
+        """Write what was drawn into a file of an existing folder, and print some of it.
+
+        Args:
+            gaps: what was filled in, once for each design; those of one gap follow one another.
+            drawn: the states [*dims] of each design.
+            target: the file.
+
+        Returns:
+            What was written, such as "8 designs of 2 sequences".
+        """
         ...
+
+
+class Scoring(Protocol):
+    """What a kind of data adds to `scud score`."""
+
+    def records(self, path: Path) -> Sequence["Scored"]:
+        """The examples in a file; raises `UserError` for what a model cannot score."""
+        ...
+
+    def variants(self, wild_type: Path, mutations: Path) -> "Variants":
+        """The wild type in a file, and its variants in another; errors as in `records`."""
+        ...
+
+
+class Scored(Protocol):
+    """An example to score."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        ...
+
+    @property
+    def codes(self) -> "NDArray[Any]":
+        """States [length], B where unknown."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Variants:
+    """Variants of an example, to compare with it.
+
+    Attributes:
+        wild: the example.
+        codes: the states [length] of each variant.
+        texts: how each is written.
+        other_names: columns of the file besides that of the variants.
+        other_cells: what stands in these, for each variant.
+    """
+
+    wild: Scored
+    codes: Sequence["NDArray[Any]"]
+    texts: Sequence[str]
+    other_names: Sequence[str]
+    other_cells: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +252,7 @@ class Gap:
     origin: Any = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Data:
     """A data set, split.
 
@@ -148,7 +260,8 @@ class Data:
         name: what to call it in reports.
         splits: the examples of "train", of "valid" and, where there is one, of "test".
         modality: what their states stand for.
-        label_names: what each class label is called, in the order of their numbers; none where examples have no labels.
+        label_names: what each class label is called, in the order of their numbers; none where
+            examples have no labels.
         report: what was read, replaced and left out, a line each.
         augment: changes a training batch x0 [batch, *dims] at random, as by mirroring, or None.
 
@@ -166,6 +279,46 @@ class Data:
     def __post_init__(self) -> None:
         for name in ("train", "valid"):
             self.split(name)
+
+    @classmethod
+    def of(
+        cls,
+        train: Tensor,
+        valid: Tensor,
+        *,
+        num_states: int | None = None,
+        test: Tensor | None = None,
+        label: Tensor | None = None,
+        valid_label: Tensor | None = None,
+        test_label: Tensor | None = None,
+        label_names: Sequence[str] | None = None,
+        name: str = "tensors",
+    ) -> "Data":
+        """Tensors of your own as data of the kind "arrays".
+
+        Args:
+            train, valid, test: states [N, *dims], integers in 0..B-1.
+            num_states: B; the largest state of the training split and 1 more if it is None.
+            label, valid_label, test_label: class labels [N], or several of each example
+                [N, most]; -1 where there is none.
+            label_names: what each label is called; its number if it is None.
+            name: what to call the data in reports.
+
+        Raises:
+            UserError: a split is empty or of another shape, a state or label is out of range.
+            TypeError: states or labels that are no integers.
+        """
+        # Imported here, because the kinds of data stand on this module.
+        from scud.data.arrays.load import from_tensors
+
+        states = {"train": train, "valid": valid, "test": test}
+        labels = {"train": label, "valid": valid_label, "test": test_label}
+        return from_tensors(states, labels, num_states, label_names, name)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(part):,}" for name, part in self.splits.items())
+        labels = f"; {len(self.label_names):,} labels" if self.label_names else ""
+        return f"Data {self.name}: {self.modality.describe()}; {sizes}{labels}"
 
     @property
     def num_states(self) -> int:
@@ -185,11 +338,15 @@ class Data:
     def split(self, name: str) -> ExampleSet:
         """The examples of the split called `name`."""
         if name not in self.splits:
-            raise fail("split", f"be one of {', '.join(self.splits)}", repr(name), f"choose one that {self.name} has")
+            rule, remedy = f"be one of {', '.join(self.splits)}", f"choose one that {self.name} has"
+            raise fail("split", rule, repr(name), remedy)
         return self.splits[name]
 
     def p0(self) -> Tensor:
-        """The training marginal [B] float64: add-one counts of the states, normalised, so that none is zero."""
+        """The training marginal [B] float64.
+
+        Add-one counts of the states, normalised, so that none is zero.
+        """
         counts = torch.ones(self.num_states, dtype=torch.float64)
         occurring = self.split("train").state_counts()
         counts[: len(occurring)] += occurring
@@ -199,8 +356,12 @@ class Data:
 class DataOptions(Protocol):
     """Options by which data are read: a dataclass of `scud.options.Options` with these."""
 
-    kind: str
     modality: ClassVar[type[Modality]]
+
+    @property
+    def kind(self) -> str:
+        """Its name among the options of data."""
+        ...
 
     def read(self) -> Data:
         """Read the data; raises `UserError` naming what is wrong with a file or an option."""

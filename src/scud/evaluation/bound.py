@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from scud.diffusion import Diffusion
 from scud.diffusion.objectives import per_example
 from scud.errors import fail
-from scud.typing import Batch, ExampleSet
+from scud.typing import Batch, BatchSize, ExampleSet
 
 ENOUGH = 16
 """Draws from which a regression on the control variate is trusted: of fewer, its coefficient has heavy tails."""
@@ -149,7 +149,7 @@ def evaluate(
     network.eval()
     try:
         for draw in range(repeats):
-            for index in examples.batches(batch_size, batch_tokens):
+            for index in examples.batches(BatchSize(batch_size, batch_tokens)):
                 batch = examples.batch(index).to(device)
                 if known is not None:
                     batch = replace(batch, known=known(batch, generator))

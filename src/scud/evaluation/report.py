@@ -1,8 +1,52 @@
-"""A report on generated examples: measures of the samples, of held-out examples, and of as many training examples."""
+"""What is reported: figures of a bound, and measures of generated examples beside those of data."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and its 95% interval; NaN where one is not defined.
+
+    Attributes:
+        name: what it is, with its unit: "bits/dim", "perplexity per word".
+        value: the figure.
+        low, high: ends of the interval.
+        digits: how many are written after the point.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    digits: int = 3
+
+    @property
+    def key(self) -> str:
+        """The name as a key of a file: bits_per_dim, perplexity_per_word."""
+        return self.name.replace("/", " per ").replace(" ", "_")
+
+    def __str__(self) -> str:
+        value, low, high = (f"{x:.{self.digits}f}" for x in (self.value, self.low, self.high))
+        if "/" in self.name:
+            return f"{value} {self.name}, 95% interval {low} to {high}"
+        return f"{self.name} {value}, 95% interval {low} to {high}"
+
+
+@dataclass(frozen=True)
+class Normal(Figure):
+    """A figure whose interval is ± 1.96 standard errors, and which is written with its error."""
+
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return (self.high - self.low) / 2 / 1.96
+
+    def __str__(self) -> str:
+        value, error = (f"{x:.{self.digits}f}" for x in (self.value, self.error))
+        return f"{value} ± {error} {self.name}"
 
 
 class Row(NamedTuple):

@@ -32,11 +32,18 @@ _SAVE = "write it again with np.savez_compressed(path, x_train=images), images b
 _DAMAGED_TAR = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error)
 
 
-class Images(NamedTuple):
-    """Images of a split: pixels [N, channels, height, width], and class labels [N] or None."""
+class Pixels(NamedTuple):
+    """Images of a split.
+
+    Attributes:
+        pixels: [N, channels, height, width].
+        label: class labels [N], numbers or names, or None.
+        names: of the files that they are from, [N], or None.
+    """
 
     pixels: NDArray[np.uint8]
-    label: NDArray[np.int64] | None
+    label: NDArray[np.int64] | NDArray[np.str_] | None
+    names: tuple[str, ...] | None = None
 
 
 def refuse_pickle(path: Path) -> None:
@@ -62,7 +69,7 @@ def is_cifar(folder: Path) -> bool:
     return any((folder / name).is_file() for name in [*_CIFAR_TRAIN, _CIFAR_TEST])
 
 
-def read_cifar(path: Path) -> dict[str, Images]:
+def read_cifar(path: Path) -> dict[str, Pixels]:
     """CIFAR-10's binary version: the folder, or cifar-10-binary.tar.gz. Labels are 0..9.
 
     A record is a byte of label and 3 x 1024 bytes: the red, the green and the blue plane, row by row.
@@ -118,9 +125,9 @@ def _cifar_records(name: str, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return records
 
 
-def _join_cifar(records: list[NDArray[np.uint8]]) -> Images:
+def _join_cifar(records: list[NDArray[np.uint8]]) -> Pixels:
     label = np.concatenate([part[:, 0] for part in records]).astype(np.int64)
-    return Images(np.concatenate([part[:, 1:] for part in records]).reshape(-1, 3, 32, 32), label)
+    return Pixels(np.concatenate([part[:, 1:] for part in records]).reshape(-1, 3, 32, 32), label)
 
 
 def is_idx(folder: Path) -> bool:
@@ -128,7 +135,7 @@ def is_idx(folder: Path) -> bool:
     return any(_idx_file(folder, f"{prefix}-images-idx3-ubyte") is not None for prefix in _IDX_SPLITS)
 
 
-def read_idx(folder: Path) -> dict[str, Images]:
+def read_idx(folder: Path) -> dict[str, Pixels]:
     """MNIST, Fashion-MNIST and others in their form: train-images-idx3-ubyte and t10k-images-idx3-ubyte, the test split.
 
     Labels, in files such as train-labels-idx1-ubyte, may be left out. Each file is as it is or gzipped (.gz).
@@ -136,7 +143,7 @@ def read_idx(folder: Path) -> dict[str, Images]:
     Raises:
         UserError: the training images are missing, or a file is damaged or of another kind.
     """
-    splits: dict[str, Images] = {}
+    splits: dict[str, Pixels] = {}
     for prefix, split in _IDX_SPLITS.items():
         path, labels = (_idx_file(folder, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
         if path is None:
@@ -145,7 +152,7 @@ def read_idx(folder: Path) -> dict[str, Images]:
         label = None if labels is None else _read_idx(labels, 1).astype(np.int64)
         if label is not None and len(label) != len(pixels):
             raise fail(str(labels), f"hold a label for each of {len(pixels)} images", len(label), _AGAIN)
-        splits[split] = Images(pixels, label)
+        splits[split] = Pixels(pixels, label)
     if "train" not in splits:
         raise fail(str(folder), "hold train-images-idx3-ubyte or train-images-idx3-ubyte.gz", "neither", "add it")
     return splits
@@ -182,7 +189,7 @@ def is_imagenet(folder: Path) -> bool:
     return (folder / _IMAGENET_VALID).is_file() or bool(_imagenet_batches(folder))
 
 
-def read_imagenet(folder: Path) -> dict[str, Images]:
+def read_imagenet(folder: Path) -> dict[str, Pixels]:
     """Downsampled ImageNet: train_data_batch_1.npz and so on, and val_data.npz, the validation split; labels become 0..999.
 
     Raises:
@@ -202,7 +209,7 @@ def _imagenet_batches(folder: Path) -> list[Path]:
     return [file for _, file in sorted(found)]
 
 
-def _join_imagenet(paths: list[Path]) -> Images:
+def _join_imagenet(paths: list[Path]) -> Pixels:
     """The images of archives of `data`, uint8 [N, 3 size size] in planes, and `labels` [N], 1..1000."""
     labels = [_imagenet_labels(path) for path in paths]
     values, start = 0, 0
@@ -221,7 +228,7 @@ def _join_imagenet(paths: list[Path]) -> Images:
         pixels[start : start + len(label)] = data
         start += len(label)
     size = isqrt(values // 3)
-    return Images(pixels.reshape(-1, 3, size, size), np.concatenate(labels))
+    return Pixels(pixels.reshape(-1, 3, size, size), np.concatenate(labels))
 
 
 def _imagenet_labels(path: Path) -> NDArray[np.int64]:
@@ -238,7 +245,7 @@ def _imagenet_labels(path: Path) -> NDArray[np.int64]:
     return label - 1
 
 
-def read_npz(path: Path) -> dict[str, Images]:
+def read_npz(path: Path) -> dict[str, Pixels]:
     """An archive of `x_train` and, if there are any, `x_valid` and `x_test`, with labels `y_train`, …; or one of ImageNet's.
 
     Raises:
@@ -249,12 +256,13 @@ def read_npz(path: Path) -> dict[str, Images]:
         if {"data", "labels"}.issubset(found):
             return {"train": _join_imagenet([path])}
         raise fail("path", "hold an array x_train", f"{path} with {', '.join(found) or 'no arrays'}", _SAVE)
-    splits: dict[str, Images] = {}
+    splits: dict[str, Pixels] = {}
     for split in SPLITS:
         x, y = arrays.pop(f"x_{split}", None), arrays.pop(f"y_{split}", None)
         if x is not None:
             pixels = _to_pixels(f"x_{split} in {path}", x)
-            splits[split] = Images(pixels, None if y is None else _to_label(f"y_{split} in {path}", y, len(pixels)))
+            label = None if y is None else _to_labels(f"y_{split} in {path}", y, len(pixels))
+            splits[split] = Pixels(pixels, label)
         elif y is not None:
             raise fail(f"y_{split} in {path}", f"come with x_{split}", "labels alone", f"add x_{split} to the file")
     return splits
@@ -293,11 +301,24 @@ def _check_integers(name: str, array: NDArray[Any]) -> NDArray[np.integer[Any]]:
 
 
 def _to_label(name: str, array: NDArray[Any], count: int) -> NDArray[np.int64]:
-    """Class labels [count]."""
+    """Class labels [count] that are numbers."""
     label = _check_integers(name, array)
-    if label.shape != (count,):
-        raise fail(name, f"have shape [{count}]", list(label.shape), "give one label per image, or leave the array out")
+    _check_label_shape(name, label, count)
     return label.astype(np.int64)
+
+
+def _to_labels(name: str, array: NDArray[Any], count: int) -> NDArray[np.int64] | NDArray[np.str_]:
+    """Class labels [count], numbers or names."""
+    if array.dtype.kind != "U":
+        return _to_label(name, array, count)
+    _check_label_shape(name, array, count)
+    return array
+
+
+def _check_label_shape(name: str, label: NDArray[Any], count: int) -> None:
+    if label.shape != (count,):
+        remedy = "give one label per image, or leave the array out"
+        raise fail(name, f"have shape [{count}]", list(label.shape), remedy)
 
 
 def _to_pixels(name: str, array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
-"""Images: the digits that ship with scikit-learn, and images from files, folders and the Hugging Face hub.
+"""Images: the digits of scikit-learn, and images from files, folders and the Hugging Face hub.
 
-Pixels v in 0..255 become levels floor(v B / 256): each of the B levels stands for the same number of pixel values (or
-for one more or less, where B does not divide 256). Rounding would give the two ends half the share of the others.
+Pixels v in 0..255 become levels floor(v B / 256): each of the B levels stands for the same number
+of pixel values (or for one more or less, where B does not divide 256). Rounding would give the two
+ends half the share of the others.
 
 Splits that are made here come from a fixed shuffle, which is the same on every machine.
 """
@@ -14,8 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scud.data.base import Data
+from scud.data.examples import Examples, check_examples
+from scud.data.files import check_share
 from scud.data.images.archives import (
-    Images,
+    Pixels,
     is_cifar,
     is_idx,
     is_imagenet,
@@ -25,16 +29,18 @@ from scud.data.images.archives import (
     read_npz,
     refuse_pickle,
 )
+from scud.data.images.augment import mirror_half
+from scud.data.images.modality import Images, check_levels
 from scud.data.images.pictures import read_folder
 from scud.data.images.tables import read_hub, read_parquet
-from scud.data.source import Examples, Source
-from scud.data.splits import SPLITS, fixed_shuffle
+from scud.data.labels import LabelTable, number_labels, occurring, read_labels
+from scud.data.splits import SPLITS, fixed_shuffle, hold_out
 from scud.data.tables import parquet_files
-from scud.errors import check_in_interval, fail
+from scud.errors import fail
 
 _DIGITS_SIZES = {"train": 1350, "valid": 150, "test": 297}
 _SLICE = 1 << 20
-_FOLDERS: list[tuple[Callable[[Path], object], Callable[[Path], dict[str, Images]]]] = [
+_FOLDERS: list[tuple[Callable[[Path], object], Callable[[Path], dict[str, Pixels]]]] = [
     (is_cifar, read_cifar),
     (is_idx, read_idx),
     (is_imagenet, read_imagenet),
@@ -43,68 +49,121 @@ _FOLDERS: list[tuple[Callable[[Path], object], Callable[[Path], dict[str, Images
 """How to recognise each kind of folder, and to read it."""
 
 
-def load_digits() -> Source:
+def load_digits() -> Data:
     """scikit-learn's 1,797 handwritten digits: dims (1, 8, 8), 17 levels as they are, ten classes.
 
-    Split into 1,350 for training, 150 for validation and 297 for test by `stratified_split`: always the same.
+    Split into 1,350 for training, 150 for validation and 297 for test by `stratified_split`:
+    always the same.
     """
     from sklearn import datasets  # slow to import, and needed here alone
 
     digits = datasets.load_digits()
     x = torch.from_numpy(digits.images.astype(np.uint8)[:, None])
-    label = torch.from_numpy(digits.target.astype(np.int64))
+    names, (numbers,) = number_labels([digits.target.astype(np.int64)])
+    assert numbers is not None, "every digit has a label"
+    label = torch.from_numpy(numbers)
     parts = stratified_split(digits.target, _DIGITS_SIZES)
     splits = {name: Examples(x[index], label[index]) for name, index in parts.items()}
-    return Source(name="digits", num_states=17, dims=(1, 8, 8), splits=splits)
+    return Data("digits", splits, Images(17, (1, 8, 8)), label_names=names)
 
 
-def load_images(path: str | Path, num_states: int, valid_share: float = 0.05) -> Source:
-    """Images from a file or a folder, quantised to `num_states` levels; dims (channels, height, width).
+def load_images(
+    path: str | Path,
+    num_states: int,
+    valid_share: float = 0.05,
+    *,
+    files: Mapping[str, Path | None] | None = None,
+    labels: Path | None = None,
+    flips: bool = False,
+) -> Data:
+    """Images from a file or a folder, as levels; dims (channels, height, width).
 
     What it is shows from its name and from what is in it:
 
-    - an `.npz` file of `x_train` and, if there are any, `x_valid` and `x_test`: integers in 0..255, [N, height, width] or
-      [N, height, width, channels] with 1 or 3 channels; and of their class labels `y_train`, `y_valid` and `y_test` [N];
+    - an `.npz` file of `x_train` and, if there are any, `x_valid` and `x_test`: integers in
+      0..255, [N, height, width] or [N, height, width, channels] with 1 or 3 channels; and of their
+      class labels `y_train`, `y_valid` and `y_test` [N], integers (-1: none) or texts;
     - CIFAR-10's binary version, as a folder or as cifar-10-binary.tar.gz;
     - a folder of MNIST's or Fashion-MNIST's idx files, gzipped or not;
-    - a folder of downsampled ImageNet's train_data_batch_1.npz, … and val_data.npz, or a single one of these;
+    - a folder of downsampled ImageNet's train_data_batch_1.npz, … and val_data.npz, or a single
+      one of these;
     - a `.parquet` file or a folder of them, as the Hugging Face hub has (see `scud.data.tables`);
-    - a folder of pictures, perhaps one per class, perhaps below train, valid and test (see `scud.data.images.pictures`).
+    - a folder of pictures, perhaps one per class, perhaps below train, valid and test (see
+      `scud.data.images.pictures`).
 
-    Without images for validation, the last `valid_share` (at least one image) of a fixed shuffle of those for training is
-    held out. Images for test are never used for validation.
+    Without images for validation, the last `valid_share` (at least one image) of a fixed shuffle
+    of those for training is held out. Images for test are never used for validation.
+
+    Args:
+        path: the file or folder.
+        num_states: levels B.
+        valid_share: share held out for validation where there is nothing else.
+        files: files or folders of "valid" and "test", of the same kinds, or None where there is
+            none; of one that has splits of its own, that of the name is taken. They replace the
+            splits that `path` has.
+        labels: a file of labels by picture's file name (see `scud.data.labels`).
+        flips: whether each training image is mirrored left to right half of the time.
 
     Raises:
         UserError: the path, a file or an image is not as it should be.
     """
     path = Path(path).resolve()
-    _check_options(num_states, valid_share)
+    check_options(num_states, valid_share)
     images, report = _read(path)
     name = path.name if path.is_dir() else path.stem.removesuffix(".tar")
-    return _source(name, str(path), images, num_states, valid_share, report)
+    report += _add_files(images, files)
+    table = None if labels is None else read_labels(labels)
+    return _data(name, str(path), images, num_states, valid_share, report, table, flips)
 
 
-def load_hub_images(name: str, num_states: int, valid_share: float = 0.05) -> Source:
-    """Images of a data set of the Hugging Face hub (see `scud.data.tables.hub_tables`), otherwise as `load_images`."""
-    _check_options(num_states, valid_share)
-    return _source(name.split("/")[-1], name, read_hub(name), num_states, valid_share, [])
+def load_hub_images(
+    name: str,
+    num_states: int,
+    valid_share: float = 0.05,
+    *,
+    files: Mapping[str, Path | None] | None = None,
+    flips: bool = False,
+) -> Data:
+    """Images of a data set of the Hugging Face hub, otherwise as `load_images`.
+
+    `name` is as `scud.data.tables.hub_tables` takes it.
+    """
+    check_options(num_states, valid_share)
+    images = read_hub(name)
+    report = _add_files(images, files)
+    return _data(name.split("/")[-1], name, images, num_states, valid_share, report, None, flips)
+
+
+def check_options(num_states: int, valid_share: float) -> None:
+    """Raise `UserError` for a number of levels or a share that is held out beyond its limits."""
+    check_levels(num_states)
+    check_share(valid_share)
 
 
 def quantise(pixels: NDArray[np.uint8], num_states: int) -> NDArray[np.uint8]:
-    """floor(pixels * num_states / 256), for 2..256 states; in place, so that a large data set is in memory once. Any shape."""
+    """floor(pixels * num_states / 256), for 2..256 states; any shape.
+
+    In place, so that a large data set is in memory once.
+    """
     levels = (np.arange(256) * num_states // 256).astype(np.uint8)
     if num_states < 256:
         rows = max(1, _SLICE * len(pixels) // max(1, pixels.size))
-        for start in range(0, len(pixels), rows):  # by slices, because numpy takes eight bytes for each index
+        # By slices, because numpy takes eight bytes for each index.
+        for start in range(0, len(pixels), rows):
             pixels[start : start + rows] = levels[pixels[start : start + rows]]
     return pixels
 
 
-def stratified_split(label: NDArray[np.integer[Any]], sizes: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
-    """Divide examples among splits of exactly these `sizes`, each label in proportion; indices into `label` [N].
+def stratified_split(
+    label: NDArray[np.integer[Any]], sizes: Mapping[str, int]
+) -> dict[str, NDArray[np.int64]]:
+    """Divide examples among splits of exactly these `sizes`, each label in proportion.
 
-    Each split but the first gets its share of every label by the largest-remainder rule; the first gets what is left.
-    Each split is in the order of a fixed shuffle of its own.
+    Each split but the first gets its share of every label by the largest-remainder rule; the first
+    gets the others. Each split is in the order of a fixed shuffle of its own.
+
+    Returns:
+        The indices of each split into `label` [N].
     """
     order = fixed_shuffle(len(label))
     classes, counts = np.unique(label, return_counts=True)
@@ -125,13 +184,7 @@ def _largest_remainder(counts: NDArray[np.int64], total: int) -> NDArray[np.int6
     return quotas
 
 
-def _check_options(num_states: int, valid_share: float) -> None:
-    remedy = "choose the number of grey or colour levels, such as 16 or 256; pixels are bytes, so there are no more"
-    check_in_interval("num_states", num_states, 2, 256, remedy)
-    check_in_interval("valid_share", valid_share, 0, 1, "choose 0.05, say", open_low=True, open_high=True)
-
-
-def _read(path: Path) -> tuple[dict[str, Images], list[str]]:
+def _read(path: Path) -> tuple[dict[str, Pixels], list[str]]:
     """The images of each split, and what to report of reading them."""
     if path.is_dir():
         for holds, read in _FOLDERS:
@@ -140,7 +193,9 @@ def _read(path: Path) -> tuple[dict[str, Images], list[str]]:
         refuse_pickle(path)
         return read_folder(path)
     if not path.is_file():
-        remedy = "check the spelling, or give the full path; sets of the hub are named by --data.hub"
+        remedy = (
+            "check the spelling, or give the full path; sets of the hub are named by --data.hub"
+        )
         raise fail("path", "name a file or folder that exists", path, remedy)
     name = path.name.lower()
     if name.endswith((".tar", ".tar.gz", ".tgz")):
@@ -150,46 +205,98 @@ def _read(path: Path) -> tuple[dict[str, Images], list[str]]:
     if name.endswith(".npz"):
         return read_npz(path), []
     refuse_pickle(path)
-    remedy = "give an .npz or .parquet file, cifar-10-binary.tar.gz, or the folder that this file is in"
+    remedy = (
+        "give an .npz or .parquet file, cifar-10-binary.tar.gz, or the folder that this file is in"
+    )
     raise fail("path", "name a file of a known kind, or a folder", path, remedy)
 
 
-def _source(
-    name: str, where: str, images: dict[str, Images], num_states: int, valid_share: float, report: list[str]
-) -> Source:
+def _add_files(images: dict[str, Pixels], files: Mapping[str, Path | None] | None) -> list[str]:
+    """Put the images of files in the place of splits; what to report of reading them."""
+    report: list[str] = []
+    for split, path in (files or {}).items():
+        if path is not None:
+            parts, lines = _read(path)
+            images[split] = parts.get(split, parts["train"])
+            report += [f"{split} file: {line}" for line in lines]
+    return report
+
+
+def _data(
+    name: str,
+    where: str,
+    images: dict[str, Pixels],
+    num_states: int,
+    valid_share: float,
+    report: list[str],
+    table: LabelTable | None,
+    flips: bool,
+) -> Data:
     """Quantise images, which are taken out of the dictionary, and hold out what validation needs."""
+    present = [split for split in SPLITS if split in images]
+    parts = [images[split] for split in present]
+    if table is None:
+        names, labels = number_labels([part.label for part in parts])
+    else:
+        names, labels = _labels_by_name(where, parts, table)
+    del parts
     splits: dict[str, Examples] = {}
-    for split in SPLITS:
-        if split in images:
-            pixels, label = images.pop(split)
-            if pixels.size == 0:
-                raise fail(
-                    f"{split} of {where}", "hold at least one image", list(pixels.shape), "add images, or leave it out"
-                )
-            levels = torch.from_numpy(quantise(pixels, num_states))
-            splits[split] = Examples(levels, None if label is None else torch.from_numpy(label))
+    for split, label in zip(present, labels, strict=True):
+        pixels = images.pop(split).pixels
+        if pixels.size == 0:
+            remedy = "add images, or leave it out"
+            found = list(pixels.shape)
+            raise fail(f"{split} of {where}", "hold at least one image", found, remedy)
+        levels = torch.from_numpy(quantise(pixels, num_states))
+        splits[split] = Examples(levels, None if label is None else torch.from_numpy(label))
     x = splits["train"].x
     if x.min() == x.max():
+        rule = f"hold more than one of the {num_states} levels"
         remedy = "spread the pixel values over 0..255, or raise num_states"
-        raise fail(f"train of {where}", f"hold more than one of the {num_states} levels", f"level {x.min()}", remedy)
+        raise fail(f"train of {where}", rule, f"level {x.min()}", remedy)
     note = ""
     if "valid" not in splits:
         splits |= _hold_out(where, splits["train"], valid_share)
         note = ", held out of those for training"
-    lines = [f"{split}: {len(part):,} images{note if split == 'valid' else ''}" for split, part in splits.items()]
-    dims = tuple(x.shape[1:])
-    return Source(name=name, num_states=num_states, dims=dims, splits=splits, report=tuple(report + lines))
+    for split, part in splits.items():
+        report.append(f"{split}: {len(part):,} images{note if split == 'valid' else ''}")
+    modality = Images(num_states, (x.shape[1], x.shape[2], x.shape[3]))
+    check_examples(splits, num_states, modality.dims)
+    augment = mirror_half if flips else None
+    return Data(name, splits, modality, names, tuple(report), augment)
+
+
+def _labels_by_name(
+    where: str, parts: list[Pixels], table: LabelTable
+) -> tuple[tuple[str, ...], list[NDArray[np.int64] | None]]:
+    """Names of labels, and each split's labels, by the file names of pictures."""
+    rows: list[NDArray[np.int64]] = []
+    seen: set[str] = set()
+    for part in parts:
+        if part.names is None:
+            remedy = "add the labels to the file, in an .npz file as y_train"
+            raise fail("data.labels", "come with a folder of pictures", where, remedy)
+        if part.label is not None:
+            remedy = "put all pictures into one folder, or leave out the file"
+            raise fail("data.labels", "come with pictures without classes", where, remedy)
+        twice = seen.intersection(part.names) or len(set(part.names)) < len(part.names)
+        if twice:
+            remedy = "rename pictures so that each has a name of its own"
+            raise fail("data.labels", "come with pictures of different names", where, remedy)
+        seen.update(part.names)
+        rows.append(table.rows(part.names))
+    names, numbers = occurring(table.names, rows)
+    if not names:
+        remedy = "the first column holds file names, such as 0001.png"
+        raise fail("data.labels", f"name pictures of {where}", "none of them", remedy)
+    labels = [numbers[part] for part in rows]
+    return names, [part if table.several else part[:, 0] for part in labels]
 
 
 def _hold_out(where: str, examples: Examples, valid_share: float) -> dict[str, Examples]:
     """`examples` divided into "train" and "valid", at least one each."""
-    count = len(examples)
-    if count < 2:
-        raise fail(f"train of {where}", "hold two images or more", "one", "add images, or images for validation")
-    order = torch.from_numpy(fixed_shuffle(count))
-    valid = min(max(1, round(count * valid_share)), count - 1)
-    label = examples.label
-    return {
-        name: Examples(examples.x[index], None if label is None else label[index])
-        for name, index in (("train", order[:-valid]), ("valid", order[-valid:]))
-    }
+    if len(examples) < 2:
+        remedy = "add images, or images for validation"
+        raise fail(f"train of {where}", "hold two images or more", "one", remedy)
+    parts = hold_out(len(examples), valid_share)
+    return {name: examples.take(torch.from_numpy(index)) for name, index in parts.items()}

@@ -4,7 +4,7 @@ A picture has one frame, grey or red, green and blue, with eight bits a channel.
 loses nothing. What would need a choice, such as a size, a background or fewer bits, is refused: nothing is changed silently.
 Pixels are taken as they are stored, so an orientation noted in a JPEG is not applied.
 
-A folder holds pictures; or a subfolder for each class, whose label is its place among their sorted names; or `train`, perhaps
+A folder holds pictures; or a subfolder for each class, which is called like it; or `train`, perhaps
 `valid` (also called `val` or `validation`) and `test`, each one of these two. Pictures are in the order of their paths. Hidden
 files are passed over.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from scud.data.images.archives import Images
+from scud.data.images.archives import Pixels
 from scud.data.splits import SPLIT_NAMES
 from scud.errors import fail
 
@@ -104,7 +104,7 @@ def _bits(picture: ImageFile.ImageFile) -> int:
     return 16 if raw.endswith(";16B") else 8
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Images], list[str]]:
+def read_folder(folder: Path) -> tuple[dict[str, Pixels], list[str]]:
     """The splits of a folder of pictures, and a line about files that are not pictures, if there are any.
 
     Raises:
@@ -119,20 +119,21 @@ def read_folder(folder: Path) -> tuple[dict[str, Images], list[str]]:
     if not pictures:
         remedy = f"give a folder of pictures ({', '.join(_SUFFIXES)}), or of files as CIFAR-10, MNIST or ImageNet have"
         raise fail("path", "hold pictures", f"{folder} with {len(others)} other files", remedy)
-    splits: dict[str, Images] = {}
+    splits: dict[str, Pixels] = {}
     dims: tuple[int, ...] | None = None
-    classes: list[str] | None = None
+    known: set[str] | None = None
     for split, (place, members) in _splits(folder, pictures).items():
-        names = _class_names(folder / place, [file.relative_to(place) for file in members])
-        classes = sorted(set(names)) if classes is None else classes
-        if set(names) - set(classes) or bool(names) != bool(classes):
-            found = ", ".join(sorted(set(names) - set(classes))) or "pictures without a class"
-            rule = f"hold the classes of the training pictures, {', '.join(classes) or 'none'}"
+        classes = _class_names(folder / place, [file.relative_to(place) for file in members])
+        known = set(classes) if known is None else known
+        if set(classes) - known or bool(classes) != bool(known):
+            found = ", ".join(sorted(set(classes) - known)) or "pictures without a class"
+            rule = f"hold the classes of the training pictures, {', '.join(sorted(known)) or 'none'}"
             raise fail(str(folder / place), rule, found, "give every split the same classes")
-        numbers = {name: number for number, name in enumerate(classes)}
-        label = np.array([numbers[name] for name in names], np.int64) if names else None
-        pixels = stack(((str(folder / file), folder / file) for file in members), len(members), dims)
-        splits[split], dims = Images(pixels, label), pixels.shape[1:]
+        named = ((str(folder / file), folder / file) for file in members)
+        pixels = stack(named, len(members), dims)
+        label = np.array(classes) if classes else None
+        splits[split] = Pixels(pixels, label, tuple(file.name for file in members))
+        dims = pixels.shape[1:]
     if not others:
         return splits, []
     return splits, [f"left out {len(others):,} files that are no pictures, such as {others[0]}"]

@@ -1,7 +1,7 @@
 """Encoded pictures in the columns of a table (see `scud.data.tables`).
 
 A table has a column `image` (or `img`) of structs with the `bytes` of a PNG, JPEG or other picture, and perhaps a column
-`label`, `labels` or `fine_label` of integers.
+`label`, `labels` or `fine_label` of integers, or of texts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scud.data.images.archives import Images
+from scud.data.images.archives import Pixels
 from scud.data.images.pictures import stack
 from scud.data.splits import SPLITS
 from scud.data.tables import Table, hub_tables, parquet_tables
@@ -21,7 +21,7 @@ _IMAGE = ("image", "img")
 _LABEL = ("label", "labels", "fine_label")
 
 
-def read_parquet(path: Path) -> dict[str, Images]:
+def read_parquet(path: Path) -> dict[str, Pixels]:
     """The images of a parquet file, or of a folder of them, by split.
 
     Raises:
@@ -30,7 +30,7 @@ def read_parquet(path: Path) -> dict[str, Images]:
     return _read_tables(parquet_tables(path), files=False)
 
 
-def read_hub(name: str) -> dict[str, Images]:
+def read_hub(name: str) -> dict[str, Pixels]:
     """The images of a data set of the hub, by split.
 
     Raises:
@@ -39,9 +39,9 @@ def read_hub(name: str) -> dict[str, Images]:
     return _read_tables(hub_tables(name), files=True)
 
 
-def _read_tables(tables: Mapping[str, Table], *, files: bool) -> dict[str, Images]:
+def _read_tables(tables: Mapping[str, Table], *, files: bool) -> dict[str, Pixels]:
     """The images of each split's table; `files` says whether a picture may be in a file that the table names."""
-    images: dict[str, Images] = {}
+    images: dict[str, Pixels] = {}
     for split in SPLITS:
         if split in tables:
             dims = images["train"].pixels.shape[1:] if images else None
@@ -49,7 +49,7 @@ def _read_tables(tables: Mapping[str, Table], *, files: bool) -> dict[str, Image
     return images
 
 
-def _read_table(table: Table, dims: tuple[int, ...] | None, *, files: bool) -> Images:
+def _read_table(table: Table, dims: tuple[int, ...] | None, *, files: bool) -> Pixels:
     import pyarrow as pa
 
     column = next((name for name in _IMAGE if name in table.schema.names), None)
@@ -62,19 +62,28 @@ def _read_table(table: Table, dims: tuple[int, ...] | None, *, files: bool) -> I
         raise fail(f"{column} in {table.name}", "hold the bytes of encoded pictures", kind, remedy)
     if table.rows == 0:
         raise fail(table.name, "hold at least one image", "none", "remove it, or add images")
-    names = [name for name in _LABEL if name in table.schema.names]
-    label = next((name for name in names if pa.types.is_integer(table.schema.field(name).type)), None)
-    labels = None if label is None else _labels(f"{label} in {table.name}", table, label)
-    return Images(stack(_pictures(table, column, files=files), table.rows, dims), labels)
+    labels = _labels(table)
+    return Pixels(stack(_pictures(table, column, files=files), table.rows, dims), labels)
 
 
-def _labels(name: str, table: Table, column: str) -> NDArray[np.int64]:
-    """Labels [N] of a column."""
-    found = [part for read in table.columns.values() for part in read(column)]
-    missing = sum(part.null_count for part in found)
+def _labels(table: Table) -> NDArray[np.int64] | NDArray[np.str_] | None:
+    """Labels [N], from the first column of numbers that may hold them, or else the first of texts."""
+    import pyarrow as pa
+
+    schema = table.schema
+    types = {name: schema.field(name).type for name in _LABEL if name in schema.names}
+    numbers = [name for name, kind in types.items() if pa.types.is_integer(kind)]
+    texts = [name for name, kind in types.items() if pa.types.is_string(kind)]
+    column = next(iter(numbers + texts), None)
+    if column is None:
+        return None
+    parts = [part for read in table.columns.values() for part in read(column)]
+    missing = sum(part.null_count for part in parts)
     if missing:
-        raise fail(name, "hold a label in every row", f"{missing} rows without", "remove these rows, or the column")
-    return np.concatenate([part.to_numpy() for part in found]).astype(np.int64)
+        name, found = f"{column} in {table.name}", f"{missing} rows without"
+        raise fail(name, "hold a label in every row", found, "remove these rows, or the column")
+    values = np.concatenate([part.to_numpy(zero_copy_only=False) for part in parts])
+    return values.astype(np.int64) if numbers else values.astype(np.str_)
 
 
 def _pictures(table: Table, column: str, *, files: bool) -> Iterator[tuple[str, Path | BytesIO]]:

@@ -70,6 +70,12 @@ class Block:
         start, end = self.headers[record]
         return next(iter(self.text[start + 1 : end].split(maxsplit=1)), b"").decode("utf-8", "replace")
 
+    def header(self, record: int) -> str:
+        """A record's header, without the `>` and without its name."""
+        start, end = self.headers[record]
+        parts = self.text[start + 1 : end].split(maxsplit=1)
+        return parts[1].decode("utf-8", "replace") if len(parts) > 1 else ""
+
     def lines(self) -> NDArray[np.int64]:
         """The line of the file that each header is on, [records], counted from 1."""
         breaks = np.flatnonzero(np.frombuffer(self.text, dtype=np.uint8) == ord("\n"))

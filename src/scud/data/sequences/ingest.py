@@ -10,7 +10,8 @@ depends on the sequence alone: not on its name, its place in the file, or the ma
 
 Files of a split, written as the text streams past: `residues.bin` (one byte each), `offsets.npy` (int64 [N+1]), `by_length.npy`
 (uint32 [N], examples by length, those of one length in the order of the file), `length_counts.npy` (int64 [longest + 1]) and
-`summary.json`. The order by length is a counting sort, a slice of examples at a time.
+`summary.json`; and where records have class labels `labels.bin` (int32 [N, most], -1 where there is none). The order by length
+is a counting sort, a slice of examples at a time.
 """
 
 import json
@@ -103,6 +104,20 @@ class Tally:
         self.letters = {letter: int(upper[ord(letter)]) for letter in alphabet.others if upper[ord(letter)]}
 
 
+class RecordLabels(Protocol):
+    """Class labels of records: their names by number, and the most that one record has."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def most(self) -> int: ...
+
+    def rows(self, block: Block, /) -> NDArray[np.int64]:
+        """The labels of the records of a block, [records, most]; -1 where there is none."""
+        ...
+
+
 class Assign(Protocol):
     """The split of each record of a block, [records] uint8; NO_SPLIT for those that are not used."""
 
@@ -140,7 +155,12 @@ def sequence_keys(codes: NDArray[np.uint8], lengths: NDArray[np.int64], num_stat
 
 
 def ingest(
-    folder: Path, blocks: Iterator[Block], assign: Assign, alphabet: Alphabet, options: StoreOptions
+    folder: Path,
+    blocks: Iterator[Block],
+    assign: Assign,
+    alphabet: Alphabet,
+    options: StoreOptions,
+    labels: RecordLabels | None = None,
 ) -> tuple[Tally, dict[str, int]]:
     """Write a store of each split that has examples into a folder: what was read, and examples by split."""
     tally, written = Tally(), np.zeros(256, dtype=np.int64)
@@ -150,22 +170,29 @@ def ingest(
             split = assign(block)
             tally.records += len(split)
             written += block.written
-            lengths, split = _examples(block, split, alphabet.num_states, options, tally)
+            lengths, split, parts = _examples(block, split, alphabet.num_states, options, tally)
+            rows = None if labels is None else np.repeat(labels.rows(block), parts, axis=0)
             for number, writer in enumerate(writers):
                 chosen = split == number
                 if chosen.any():
                     codes = block.codes if chosen.all() else block.codes[np.repeat(chosen, lengths)]
                     writer.add(codes, lengths[chosen])
+                    if rows is not None:
+                        writer.add_labels(rows[chosen])
     tally.add_letters(alphabet, written)
     for writer in writers:
-        writer.finish(alphabet, options, tally)
+        writer.finish(alphabet, options, tally, labels)
     return tally, {writer.folder.name: writer.examples for writer in writers}
 
 
 def _examples(
     block: Block, split: NDArray[np.uint8], num_states: int, options: StoreOptions, tally: Tally
-) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Length and split of each example of a block, dropped ones included; together they are all its residues, in order."""
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
+    """The examples of a block, dropped ones included; together they are all its residues, in order.
+
+    Returns:
+        Length and split of each example, and how many examples each record gave.
+    """
     used = split != NO_SPLIT
     short, long = used & (block.lengths < options.min_length), used & (block.lengths > options.max_length)
     cut = long if options.long == "cut" else np.zeros_like(long)
@@ -185,7 +212,7 @@ def _examples(
         blank = np.add.reduceat(known, np.cumsum(lengths) - lengths, dtype=np.int64) == 0
         tally.blank += int((blank & (split != NO_SPLIT)).sum())
         split[blank] = NO_SPLIT
-    return lengths, split
+    return lengths, split, parts
 
 
 class _Writer:
@@ -218,7 +245,12 @@ class _Writer:
         self.length_counts += np.bincount(lengths, minlength=len(self.length_counts))
         self.code_counts += count_bytes(codes)
 
-    def finish(self, alphabet: Alphabet, options: StoreOptions, tally: Tally) -> None:
+    def add_labels(self, rows: NDArray[np.int64]) -> None:
+        """Write the labels [examples, most] of the examples that were just added."""
+        with (self.folder / "labels.bin").open("ab") as file:
+            file.write(rows.astype("<i4").data)
+
+    def finish(self, alphabet: Alphabet, options: StoreOptions, tally: Tally, labels: RecordLabels | None) -> None:
         """Write what can be known only at the end."""
         if not self.examples:
             for path in self.folder.iterdir():
@@ -238,6 +270,8 @@ class _Writer:
             "options": asdict(options),
             "read": asdict(tally),
         }
+        if labels is not None:
+            summary = {**summary, "label_names": list(labels.names), "most_labels": labels.most}
         (self.folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
 
 

@@ -5,11 +5,12 @@ for the file's content, the options and the alphabet.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,18 +20,28 @@ from torch import Tensor
 from scud.data.sequences.alphabets import Alphabet
 from scud.data.sequences.buckets import in_order
 from scud.data.sequences.fasta import read_blocks
-from scud.data.sequences.ingest import Assign, StoreOptions, Tally, hash_split, ingest
+from scud.data.sequences.ingest import (
+    Assign,
+    RecordLabels,
+    StoreOptions,
+    Tally,
+    hash_split,
+    ingest,
+)
+from scud.data.sequences.order import ByTokens
 from scud.data.sequences.uniref import folder_files, given_splits
 from scud.data.splits import SPLITS
 from scud.errors import UserError, fail
 from scud.files.cache import cached_folder, file_digest
 from scud.files.chunks import check_file
-from scud.typing import Batch
+from scud.typing import Batch, BatchSize
 
 __all__ = ["SequenceSet", "StoreOptions", "build_stores"]
 
 FORMAT = 1
 """Raised whenever the same file would give another store."""
+
+_AT_ONCE = 1 << 20
 
 
 class SequenceSet:
@@ -38,13 +49,16 @@ class SequenceSet:
 
     Args:
         folder: a split's folder within a store.
+        numbers: the class label that each label of the store stands for, [labels + 1], the last
+            one for none; None: labels are not read.
 
     Raises:
         UserError: the folder is not a complete store.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, numbers: NDArray[np.int64] | None = None) -> None:
         self.folder = Path(folder)
+        self.numbers = numbers
         try:
             self.summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
             self._residues = np.asarray(np.memmap(self.folder / "residues.bin", dtype=np.uint8, mode="r"))
@@ -52,13 +66,18 @@ class SequenceSet:
             self._by_length = np.asarray(np.load(self.folder / "by_length.npy", mmap_mode="r"))
             self.length_counts: NDArray[np.int64] = np.load(self.folder / "length_counts.npy")
             complete = len(self._residues) == self._offsets[-1] == self.summary["residues"]
+            if numbers is not None:
+                labels = np.memmap(self.folder / "labels.bin", dtype="<i4", mode="r")
+                self._labels = np.asarray(labels).reshape(len(self), self.summary["most_labels"])
         except (OSError, ValueError, KeyError) as error:
             raise _damaged(self.folder, f"an error ({error})") from error
         if not complete:
             raise _damaged(self.folder, "a file that was cut short")
 
-    def __reduce__(self) -> tuple[type["SequenceSet"], tuple[Path]]:
-        return type(self), (self.folder,)
+    def __reduce__(
+        self,
+    ) -> tuple[type["SequenceSet"], tuple[Path, NDArray[np.int64] | None]]:
+        return type(self), (self.folder, self.numbers)
 
     def __len__(self) -> int:
         """Number of examples N."""
@@ -86,7 +105,8 @@ class SequenceSet:
     def batch(self, index: Tensor) -> Batch:
         """The examples `index` [n]: x0 [n, L] int64 and mask [n, L], L the longest of them.
 
-        Padding and unknown residues are not real: the mask is False there, and x0 is 0.
+        Padding and unknown residues are not real: the mask is False there, and x0 is 0. Labels are
+        [n], or [n, most] where an example may have several, -1 where there is none.
         """
         i = index.cpu().numpy()
         start = self._offsets[i]
@@ -96,15 +116,42 @@ class SequenceSet:
         x0 = self._residues[np.where(real, start[:, None] + column, 0)].astype(np.int64)
         real &= x0 < self.num_states
         x0[~real] = 0
-        return Batch(x0=torch.from_numpy(x0), mask=torch.from_numpy(real))
+        label = None
+        if self.numbers is not None:
+            label = torch.from_numpy(self.numbers[self._labels[i]])
+            label = label.squeeze(1) if self.summary["most_labels"] == 1 else label
+        return Batch(x0=torch.from_numpy(x0), mask=torch.from_numpy(real), label=label)
 
-    def batches(self, size: int, tokens: int) -> Iterator[Tensor]:  # noqa: ARG002
-        """All examples once, like lengths together, each batch padded to at most `tokens` positions."""
-        return (self.by_length(ranks) for ranks in in_order(self.length_counts, tokens))
+    def batches(self, size: BatchSize) -> Iterator[Tensor]:
+        """All examples once, like lengths together, padded to at most `size.positions`."""
+        return (self.by_length(ranks) for ranks in in_order(self.length_counts, size.positions))
+
+    def order(self, size: BatchSize, seed: int, parts: int) -> ByTokens:
+        """The order in which training takes them; errors as in `ByTokens`."""
+        return ByTokens(self, size.positions, parts, seed)
 
     def part(self, most: int) -> "SequenceSet | SequencePart":
         """At most so many of the examples, spread evenly over lengths; always the same ones."""
-        return self if len(self) <= most else SequencePart(self, most)
+        if len(self) <= most:
+            return self
+        return SequencePart(self, self.by_length(torch.arange(most) * len(self) // most))
+
+    def stored_labels(self) -> tuple[list[str], NDArray[np.int32]]:
+        """Names of the labels of the store, and those of its examples, [N, most], -1 for none.
+
+        Raises:
+            UserError: the store was made without labels, or is damaged.
+        """
+        try:
+            names: list[str] = self.summary["label_names"]
+            labels = np.fromfile(self.folder / "labels.bin", dtype="<i4")
+            return names, labels.reshape(len(self), self.summary["most_labels"])
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(self.folder, f"an error ({error})") from error
+
+    def labelled(self, numbers: NDArray[np.int64]) -> "SequenceSet":
+        """The same examples with labels; numbers [labels + 1] are what those of the store become."""
+        return SequenceSet(self.folder, numbers)
 
     @property
     def codes(self) -> NDArray[np.uint8]:
@@ -142,26 +189,70 @@ class SequenceSet:
 
 
 class SequencePart:
-    """Some of the examples of a set: `most` of them, spread evenly over the order of length."""
+    """Some of the examples of a set.
 
-    def __init__(self, whole: SequenceSet, most: int) -> None:
+    Args:
+        whole: the set.
+        index: which of its examples, [n], in the order of length.
+    """
+
+    def __init__(self, whole: SequenceSet, index: Tensor) -> None:
         self.whole = whole
-        self.index = whole.by_length(torch.arange(most) * len(whole) // most)
+        self.index = index
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def length_counts(self) -> NDArray[np.int64]:
+        """How many examples there are of each length, [longest + 1]."""
+        return torch.bincount(self.whole.lengths(self.index)).numpy()
+
+    def by_length(self, rank: Tensor) -> Tensor:
+        """The examples of these ranks: places in this part are in the order of length."""
+        return rank
 
     def batch(self, index: Tensor) -> Batch:
         """The examples `index` [n] of this part."""
         return self.whole.batch(self.index[index])
 
-    def batches(self, size: int, tokens: int) -> Iterator[Tensor]:  # noqa: ARG002
-        """As of the whole set: places in this part are ranks in the order of length."""
-        return in_order(torch.bincount(self.whole.lengths(self.index)).numpy(), tokens)
+    def batches(self, size: BatchSize) -> Iterable[Tensor]:
+        """As of the whole set."""
+        return in_order(self.length_counts, size.positions)
+
+    def order(self, size: BatchSize, seed: int, parts: int) -> ByTokens:
+        """As of the whole set."""
+        return ByTokens(self, size.positions, parts, seed)
+
+    def part(self, most: int) -> "SequencePart":
+        """At most so many of the examples, spread evenly over lengths; always the same ones."""
+        if len(self) <= most:
+            return self
+        return SequencePart(self.whole, self.index[torch.arange(most) * len(self) // most])
+
+    def state_counts(self) -> Tensor:
+        """How often each state occurs, [B] int64; unknown residues are left out."""
+        counts = torch.zeros(self.whole.num_states, dtype=torch.int64)
+        for index in self.batches(BatchSize(1, _AT_ONCE)):
+            batch = self.batch(index)
+            assert batch.mask is not None, "sequences differ in length"
+            counts += torch.bincount(batch.x0[batch.mask], minlength=len(counts))
+        return counts
+
+
+class Labels(RecordLabels, Protocol):
+    """Class labels of records, and what a store that holds them depends on."""
+
+    @property
+    def key(self) -> list[str]: ...
 
 
 def build_stores(
-    path: str | Path, alphabet: Alphabet, options: StoreOptions | None = None, cache: str | Path | None = None
+    path: str | Path,
+    alphabet: Alphabet,
+    options: StoreOptions | None = None,
+    cache: str | Path | None = None,
+    labels: Labels | None = None,
 ) -> dict[str, SequenceSet]:
     """The sequences of a file by split, read into the cache unless they are there.
 
@@ -170,6 +261,7 @@ def build_stores(
         alphabet: what letters stand for.
         options: which sequences are kept, and the share held out.
         cache: folder of stores; `scud.files.cache.default_cache()` if it is None.
+        labels: class labels of the records, to be kept with them.
 
     Returns:
         "train", and those of "valid" and "test" that have examples.
@@ -178,18 +270,20 @@ def build_stores(
         UserError: the input is wrong, nothing is left for training, or the cache cannot be written.
     """
     path, options = Path(path), options or StoreOptions()
-    key = _key(path, alphabet, options)
-    folder = cached_folder("sequences", key, partial(_read_into, path=path, alphabet=alphabet, options=options), cache)
+    key = _key(path, alphabet, options) + ([] if labels is None else [labels.key])
+    read = partial(_read_into, path=path, alphabet=alphabet, options=options, labels=labels)
+    folder = cached_folder("sequences", key, read, cache)
     return {name: SequenceSet(folder / name) for name in SPLITS if (folder / name).is_dir()}
 
 
-def _read_into(folder: Path, path: Path, alphabet: Alphabet, options: StoreOptions) -> None:
+def _read_into(folder: Path, path: Path, alphabet: Alphabet, options: StoreOptions, labels: Labels | None) -> None:
     """Write the stores of a file's splits."""
     by_hash = hash_split(options.valid_share, alphabet.num_states)
     source: AbstractContextManager[Assign] = given_splits(path) if path.is_dir() else nullcontext(by_hash)
     text = folder_files(path)[0] if path.is_dir() else path
     with source as assign:
-        tally, examples = ingest(folder, read_blocks(text, alphabet), assign, alphabet, options)
+        blocks = read_blocks(text, alphabet)
+        tally, examples = ingest(folder, blocks, assign, alphabet, options, labels)
     if not examples["train"]:
         held = sum(examples.values())
         losses = [f"read {tally.records:,}", *_losses(tally, options), *([f"held out {held:,}"] if held else [])]

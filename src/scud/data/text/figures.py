@@ -25,6 +25,7 @@ import torch
 
 from scud.errors import fail
 from scud.evaluation.bound import Evaluation
+from scud.evaluation.report import Figure
 
 
 class TextCounts(Protocol):
@@ -52,15 +53,6 @@ class TextCounts(Protocol):
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure and its 95% interval; NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class TextFigures:
     """The bound on a text in the usual units, as the module defines them."""
 
@@ -85,24 +77,25 @@ def text_figures(result: Evaluation, counts: TextCounts) -> TextFigures:
         rule = f"count all {counts.tokens} tokens of the text"
         raise fail("the bound", rule, f"{result.positions:.0f}", "evaluate whole chunks, with no position given")
 
-    def per(count: float) -> Figure:
+    def per(name: str, count: float) -> Figure:
         """Nats per unit, of which the text has so many."""
         if count == 0:
-            return Figure(math.nan, math.nan, math.nan)
+            return Figure(name, math.nan, math.nan, math.nan)
         units = result.positions / count
         value, reach = result.nats_per_position * units, 1.96 * result.standard_error * units
-        return Figure(value, value - reach, value + reach)
+        return Figure(name, value, value - reach, value + reach)
 
-    token = per(counts.tokens)
+    token = per("nats per token", counts.tokens)
     return TextFigures(
         nats_per_token=token,
-        bits_per_character=per(counts.characters * math.log(2)),
-        bits_per_byte=per(counts.bytes * math.log(2)),
-        perplexity_per_token=perplexity(token),
-        perplexity_per_word=perplexity(per(counts.words)),
+        bits_per_character=per("bits/character", counts.characters * math.log(2)),
+        bits_per_byte=per("bits/byte", counts.bytes * math.log(2)),
+        perplexity_per_token=perplexity("perplexity per token", token),
+        perplexity_per_word=perplexity("perplexity per word", per("nats", counts.words)),
     )
 
 
-def perplexity(nats: Figure) -> Figure:
-    """exp of a figure and of the ends of its interval; infinite where it is too large for a number."""
-    return Figure(*torch.tensor([nats.value, nats.low, nats.high], dtype=torch.float64).exp().tolist())
+def perplexity(name: str, nats: Figure) -> Figure:
+    """exp of a figure and of the ends of its interval; infinite where it is too large a number."""
+    ends = torch.tensor([nats.value, nats.low, nats.high], dtype=torch.float64)
+    return Figure(name, *ends.exp().tolist())

@@ -12,17 +12,16 @@ a chunk may hold the end of one document and the beginning of the next.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from scud.data.source import Source
+from scud.data.base import Data
+from scud.data.files import check_share
 from scud.data.splits import SPLITS
 from scud.data.tables import Table, hub_tables, parquet_files, parquet_tables
 from scud.data.text.files import check_text_file, file_pieces, table_pieces
+from scud.data.text.modality import Text, check_length
 from scud.data.text.store import FORMAT, TextSet, hold_out, write_text
 from scud.data.text.tokenizers import Piece, Tokenizer
-from scud.errors import check_in_interval, fail
+from scud.errors import fail
 from scud.files.cache import cached_folder, file_digest
-
-LONGEST = 1 << 20
-"""The greatest length of a chunk."""
 
 HUB_NAMES = {
     "lm1b": "dvruette/lm1b",
@@ -40,8 +39,8 @@ def load_text(
     files: Mapping[str, Path | None] | None = None,
     valid_share: float = 0.05,
     cache: str | Path | None = None,
-) -> Source:
-    """Text as a source; what is read is kept in the cache (see `scud.data.text.store`).
+) -> Data:
+    """Text in chunks; what is read is kept in the cache (see `scud.data.text.store`).
 
     Args:
         train: a text file, or a folder of parquet files.
@@ -56,7 +55,7 @@ def load_text(
     """
     path = Path(train)
     texts = {**_texts(path), **_given(files)}
-    return _source(path.name.split(".")[0], texts, tokens, length, valid_share, cache)
+    return _data(path.name.split(".")[0], texts, tokens, length, valid_share, cache)
 
 
 def load_hub_text(
@@ -67,10 +66,10 @@ def load_hub_text(
     files: Mapping[str, Path | None] | None = None,
     valid_share: float = 0.05,
     cache: str | Path | None = None,
-) -> Source:
+) -> Data:
     """Text of a data set of the hub, by a name of `HUB_NAMES` or as `scud.data.tables.hub_tables` takes it; as `load_text`."""
     texts = {**hub_tables(HUB_NAMES.get(name, name)), **_given(files)}
-    return _source(name.split("/")[-1].split(":")[0], texts, tokens, length, valid_share, cache)
+    return _data(name.split("/")[-1].split(":")[0], texts, tokens, length, valid_share, cache)
 
 
 def _given(files: Mapping[str, Path | None] | None) -> dict[str, Path | Table]:
@@ -90,31 +89,26 @@ def _texts(path: Path) -> dict[str, Path | Table]:
     return dict(parquet_tables(path)) if path.suffix.lower() == ".parquet" else {"train": path}
 
 
-def _source(
+def _data(
     name: str,
     texts: Mapping[str, Path | Table],
     tokens: Tokenizer,
     length: int,
     valid_share: float,
     cache: str | Path | None,
-) -> Source:
-    check_in_interval("data.length", length, 1, LONGEST, "choose 256 characters or 128 subword tokens, say")
-    check_in_interval("valid_share", valid_share, 0, 1, "choose 0.05, say", open_low=True, open_high=True)
+) -> Data:
+    check_length(length)
+    check_share(valid_share)
     splits = {split: _read(text, tokens, length, cache) for split, text in texts.items()}
     report = [line for split, text in splits.items() for line in report_of(split, text, tokens)]
     if "valid" not in splits:
         splits["train"], splits["valid"] = hold_out(splits["train"], valid_share)
     splits = {split: splits[split] for split in SPLITS if split in splits}
-    report += [f"{split}: {len(part):,} chunks of {length} {tokens.units}" for split, part in splits.items()]
-    return Source(
-        name=name,
-        num_states=tokens.num_states,
-        dims=(length,),
-        splits=splits,
-        kind="text",
-        tokens=tokens,
-        report=tuple(report),
-    )
+    report += [
+        f"{split}: {len(part):,} chunks of {length} {tokens.units}"
+        for split, part in splits.items()
+    ]
+    return Data(name, splits, Text(tokens, length), report=tuple(report))
 
 
 def _read(text: Path | Table, tokens: Tokenizer, length: int, cache: str | Path | None) -> TextSet:
@@ -123,7 +117,13 @@ def _read(text: Path | Table, tokens: Tokenizer, length: int, cache: str | Path 
 
     def write(folder: Path) -> None:
         name = text.name if isinstance(text, Table) else str(text)
-        write_text(folder, pieces=_pieces(text, tokens.whole_lines), tokens=tokens, length=length, name=name)
+        write_text(
+            folder,
+            pieces=_pieces(text, tokens.whole_lines),
+            tokens=tokens,
+            length=length,
+            name=name,
+        )
 
     return TextSet(cached_folder("text", [FORMAT, digest, tokens.spec(), length], write, cache))
 
@@ -138,9 +138,14 @@ def report_of(split: str, text: TextSet, tokens: Tokenizer) -> list[str]:
     """What reading a text found, a line each."""
     whole, rest = text.whole, text.whole.tokens % text.length
     read = f"{whole.characters:,} characters in {whole.words:,} words"
-    lines = [f"{split}: read {read}" + ("" if tokens.unit == "char" else f" as {whole.tokens:,} {tokens.units}")]
+    lines = [
+        f"{split}: read {read}"
+        + ("" if tokens.unit == "char" else f" as {whole.tokens:,} {tokens.units}")
+    ]
     if text.unknown:
-        lines.append(f"{split}: {text.unknown:,} {tokens.units} stand for what the vocabulary cannot write")
+        lines.append(
+            f"{split}: {text.unknown:,} {tokens.units} stand for what the vocabulary cannot write"
+        )
     if rest:
         lines.append(f"{split}: dropped the last {rest} {tokens.units}, which make no whole chunk")
     return lines

@@ -23,10 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scud.data.order import Shuffled, shuffled
 from scud.data.splits import fixed_shuffle
 from scud.data.text.tokenizers import Piece, Tokenizer, code_points
 from scud.errors import UserError, fail
-from scud.typing import Batch
+from scud.typing import Batch, BatchSize
 
 FORMAT = 1
 """Raised whenever the same text would give another store."""
@@ -91,9 +92,13 @@ class TextSet:
         """The chunks at `index` [n]: x0 [n, length] int64; all positions are real."""
         return Batch(x0=torch.from_numpy(self._states[self.chunks[index.cpu().numpy()]].astype(np.int64)))
 
-    def batches(self, size: int, tokens: int) -> Iterable[Tensor]:  # noqa: ARG002
-        """All indices in order, `size` at a time."""
-        return torch.split(torch.arange(len(self)), size)
+    def batches(self, size: BatchSize) -> Iterable[Tensor]:
+        """All indices in order, `size.examples` at a time."""
+        return torch.split(torch.arange(len(self)), size.examples)
+
+    def order(self, size: BatchSize, seed: int, parts: int) -> Shuffled:
+        """The order in which training takes them; errors as in `scud.data.order.shuffled`."""
+        return shuffled(len(self), size, seed, parts)
 
     def part(self, most: int) -> "TextSet":
         """At most so many of the chunks, spread evenly over the text; always the same ones."""

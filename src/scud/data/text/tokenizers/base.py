@@ -62,6 +62,10 @@ class Tokenizer(ABC):
         """What several states are called: characters, bytes or tokens."""
         return "characters" if self.unit == "char" else f"{self.unit}s"
 
+    def state_names(self) -> Sequence[str]:
+        """What each state is called, [B]: its number, unless it has a name."""
+        return [str(state) for state in range(self.num_states)]
+
     @abstractmethod
     def read(self, piece: Piece) -> Encoded:
         """The states of a piece of a file, what joins its documents included.

@@ -4,6 +4,7 @@ State i is `letters[i]`. Where the letters have a space and no line break, a lin
 otherwise characters like others.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +42,9 @@ class Characters(Tokenizer):
     @property
     def num_states(self) -> int:
         return len(self.letters)
+
+    def state_names(self) -> Sequence[str]:
+        return list(self.letters)
 
     @cached_property
     def _codes(self) -> NDArray[np.int32]:

@@ -72,8 +72,8 @@ class Subword(Tokenizer):
     def num_states(self) -> int:
         return max(self._vocabulary.values()) + 1
 
-    def entries(self) -> list[str]:
-        """What each state stands for, [B]; empty where a vocabulary leaves a number out."""
+    def state_names(self) -> Sequence[str]:
+        """The entry of each state, [B]; empty where a vocabulary leaves a number out."""
         names = [""] * self.num_states
         for name, state in self._vocabulary.items():
             names[state] = name

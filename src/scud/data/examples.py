@@ -1,0 +1,75 @@
+"""Examples of one shape, in memory."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scud.data.order import Shuffled, shuffled
+from scud.errors import check_states, fail
+from scud.typing import Batch, BatchSize, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Examples of one shape, in memory as the smallest integers that hold their states.
+
+    Attributes:
+        x: states [N, *dims], of any integer type.
+        label: class labels [N], or several of each example [N, most]; int64, -1 where there is
+            none. None: no labels.
+    """
+
+    x: Tensor
+    label: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The examples at `index` [batch]: x0 [batch, *dims] int64, and their labels."""
+        label = None if self.label is None else self.label[index]
+        return Batch(x0=self.x[index].long(), label=label)
+
+    def batches(self, size: BatchSize) -> Iterable[Tensor]:
+        """All indices in order, `size.examples` at a time."""
+        return torch.split(torch.arange(len(self)), size.examples)
+
+    def order(self, size: BatchSize, seed: int, parts: int) -> Shuffled:
+        """The order in which training takes them; errors as in `shuffled`."""
+        return shuffled(len(self), size, seed, parts)
+
+    def take(self, index: Tensor) -> "Examples":
+        """The examples at `index` [n]."""
+        return Examples(self.x[index], None if self.label is None else self.label[index])
+
+    def part(self, most: int) -> "Examples":
+        """At most so many of the examples, spread evenly over their order; always the same."""
+        if len(self) <= most:
+            return self
+        return self.take(torch.arange(most) * len(self) // most)
+
+    def state_counts(self) -> Tensor:
+        """How often every state occurs, up to the largest one: [at most B] int64."""
+        return torch.bincount(self.x.flatten())
+
+
+def smallest_dtype(num_states: int) -> torch.dtype:
+    """The smallest integer type that holds the states 0..B-1."""
+    if num_states <= 1 << 8:
+        return torch.uint8
+    if num_states <= 1 << 15:
+        return torch.int16
+    return torch.int32 if num_states <= 1 << 31 else torch.int64
+
+
+def check_examples(splits: Mapping[str, Examples], num_states: int, dims: Shape) -> None:
+    """Raise `UserError` unless all splits hold examples of the shape `dims` and states below B."""
+    for name, examples in splits.items():
+        argument = f"split {name!r}"
+        shape = tuple(examples.x.shape[1:])
+        if shape != dims:
+            rule = f"hold examples of shape {dims}"
+            raise fail(argument, rule, shape, "give every split the same shape")
+        check_states(argument, examples.x, num_states)

@@ -1,0 +1,182 @@
+"""Images, to commands: pixels instead of levels, pictures and animations."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from scud.data.base import Data, Modality, Spec
+from scud.data.examples import Examples
+from scud.data.specs import check_names, integer_of, shape_of
+from scud.errors import check_at_least, check_in_interval, fail
+from scud.evaluation.report import Normal
+from scud.typing import ExampleSet, Shape
+
+if TYPE_CHECKING:
+    from scud.evaluation import Evaluation
+    from scud.evaluation.report import Figure, Row
+    from scud.samplers import Samples
+
+ANIMATED = 16
+"""Images shown in the animation: the first ones."""
+
+SHOWN = 256
+"""Most images in the grid: the first ones; the file of samples holds all."""
+
+SECONDS = 3
+"""How long the animation takes."""
+
+
+def check_levels(num_states: int) -> None:
+    """Raise `UserError` for a number of levels that pixels cannot have."""
+    remedy = (
+        "choose the number of grey or colour levels, such as 16 or 256; "
+        "pixels are bytes, so there are no more"
+    )
+    check_in_interval("num_states", num_states, 2, 256, remedy)
+
+
+class Images(Modality):
+    """Images of one shape.
+
+    Args:
+        num_states: levels B.
+        dims: (channels, height, width).
+    """
+
+    kind = "images"
+    noun = "images"
+    unit = "bits/dim"
+    position = "dim"
+
+    def __init__(self, num_states: int, dims: tuple[int, int, int]) -> None:
+        check_levels(num_states)
+        self._num_states = num_states
+        self._dims = dims
+
+    @property
+    def num_states(self) -> int:
+        return self._num_states
+
+    @property
+    def state_names(self) -> Sequence[str]:
+        return [str(level) for level in range(self.num_states)]
+
+    @property
+    def dims(self) -> tuple[int, int, int]:
+        return self._dims
+
+    def spec(self) -> Spec:
+        return {"num_states": self.num_states, "dims": list(self.dims)}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        check_names(cls.noun, spec, ("num_states", "dims"))
+        channels, height, width = shape_of(spec, "dims", 3)
+        return cls(integer_of(spec, "num_states", 2, 256), (channels, height, width))
+
+    def describe(self) -> str:
+        return f"images of {self.num_states} levels"
+
+    def shapes(
+        self,
+        num: int,
+        length: tuple[int, int] | None,
+        generator: Generator | None,  # noqa: ARG002
+    ) -> list[Shape]:
+        check_at_least("num", num, 1, "say how many images to draw")
+        if length is not None:
+            found = "-".join(str(end) for end in length)
+            remedy = "images have the size of those in training"
+            raise fail("length", "be given for sequences and text only", found, remedy)
+        return [self.dims] * num
+
+    def decode(self, states: Sequence[Tensor]) -> Sequence[NDArray[np.uint8]]:
+        """Pixels [height, width, channels], or [height, width] where there is one channel."""
+        return list(self._pixels(torch.stack(list(states))))
+
+    def write(self, samples: "Samples", folder: Path) -> list[Path]:
+        """Pixels to samples.npz (array x), a grid to samples.png, and denoising.gif.
+
+        The animation shows `samples.frames`, and is left out where there are none.
+        """
+        from scud import plots
+        from scud.files import replacing
+
+        files = [folder / "samples.npz", folder / "samples.png"]
+        x = torch.stack(list(samples.states)).cpu().numpy().astype(np.uint8)
+        with replacing(files[0]) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, x=plots.to_pixels(x, self.num_states))
+        plots.save_image(plots.sample_grid(x[:SHOWN], self.num_states), files[1])
+        if samples.frames:
+            files.append(folder / "denoising.gif")
+            frames = [self._visible(frame[:ANIMATED].cpu().numpy()) for frame in samples.frames]
+            animation = plots.denoising_animation(np.stack(frames), self.num_states)
+            plots.save_animation(animation, files[-1], seconds=SECONDS)
+        return files
+
+    def read(self, path: Path) -> list[Tensor]:
+        from scud.data.images.archives import read_samples
+        from scud.data.images.load import quantise
+
+        levels = quantise(read_samples(path, self.dims), self.num_states)
+        return list(torch.from_numpy(levels))
+
+    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:  # noqa: ARG002
+        reach = 1.96 * result.bits_per_dim_error
+        bits = result.bits_per_dim
+        return [Normal("bits/dim", bits, bits - reach, bits + reach)]
+
+    def quality(self, samples: Sequence[Tensor], data: Data, split: str, seed: int) -> list["Row"]:
+        from rich.console import Console
+
+        from scud.data.images.quality import check_images, image_quality, train_classifier
+
+        drawn = torch.stack(list(samples))
+        train, label = labelled(data, "train")
+        valid, valid_label = labelled(data, "valid")
+        heldout = levels_of(data, split)
+        # Training a classifier takes a while: mistakes are told before that.
+        for name, images in (("samples", drawn), (f"{split} images", heldout)):
+            check_images(name, images, self.num_states)
+        with Console().status("training a classifier for its features"):
+            trained = train_classifier(train, label, valid, valid_label, self.num_states, seed=seed)
+        with Console().status("comparing with training data"):
+            return image_quality(drawn, heldout, train, trained, seed).rows()
+
+    def _pixels(self, levels: Tensor) -> NDArray[np.uint8]:
+        from scud import plots
+
+        return plots.to_pixels(levels.cpu().numpy().astype(np.uint8), self.num_states)
+
+    def _visible(self, x_t: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """States that can be drawn: a masked position (state B) is shown as the middle level."""
+        return np.where(x_t == self.num_states, self.num_states // 2, x_t)
+
+
+def levels_of(data: Data, split: str) -> Tensor:
+    """The levels of a split, [N, C, H, W]."""
+    examples = data.split(split)
+    assert isinstance(examples, Examples), "images are kept as examples"
+    return examples.x
+
+
+def labelled(data: Data, split: str) -> tuple[Tensor, Tensor]:
+    """Levels [N, C, H, W] and class labels [N] of a split.
+
+    Raises:
+        UserError: there are no labels, or several of an image.
+    """
+    examples = data.split(split)
+    assert isinstance(examples, Examples), "images are kept as examples"
+    if examples.label is None or examples.label.ndim > 1:
+        argument = f"{split} images of {data.name}"
+        rule = "have a class label each, for a classifier whose features are compared"
+        found = "none" if examples.label is None else "several of each"
+        remedy = f"put each class in a folder of its own, or add an array y_{split} to an .npz file"
+        raise fail(argument, rule, found, remedy)
+    return examples.x, examples.label
