@@ -144,12 +144,17 @@ class NotFiniteError(UserError):
 
 
 def label_dropout(settings: TrainingConfig, reads_labels: bool) -> float:
-    """Share of examples whose labels are withheld; raise `UserError` if one is given for a network that reads none."""
+    """Share of examples whose labels are withheld.
+
+    Raises:
+        UserError: a share is given for a network that reads no labels.
+    """
     share: float | None = getattr(settings, "label_dropout", None)
     if not reads_labels:
         if share is not None:
+            rule = "be left out: the network reads no labels"
             remedy = "drop it, or train a network that reads labels with --network.labels true"
-            raise fail("training.label_dropout", "be left out: the network reads no labels", share, remedy)
+            raise fail("training.label_dropout", rule, share, remedy)
         return 0.0
     return LABEL_DROPOUT if share is None else share
 

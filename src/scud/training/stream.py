@@ -1,8 +1,8 @@
 """Batches of training examples as a function of (seed, step).
 
-A plan says which examples a step takes; the stream adds one systematic sample of times, u [batch], which positions are kept
-clean, which images are mirrored, and whose labels are withheld. Ranks and accumulation steps each take every n-th example:
-together they see exactly the batch.
+A plan says which examples a step takes; the stream adds one systematic sample of times, u [batch],
+which positions are kept clean, which images are mirrored, and whose labels are withheld. Ranks and
+accumulation steps each take every n-th example: together they see exactly the batch.
 """
 
 from collections.abc import Iterator
