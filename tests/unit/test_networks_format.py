@@ -1,4 +1,4 @@
-"""Networks without labels are those of earlier versions: names, shapes, first weights and outputs."""
+"""Networks without labels are those of earlier versions: names, shapes, weights and outputs."""
 
 import json
 from collections.abc import Mapping
@@ -43,7 +43,8 @@ def new(kind: str, num_states: int = 5, **options: Any) -> nn.Module:
 def noised(kind: str, num_states: int = 5) -> tuple[torch.Tensor, Conditioning]:
     """Three noised examples [3, *dims] of a case, one of them padded if they are rows."""
     dims, generator = CASES[kind][2], torch.Generator().manual_seed(0)
-    model = SCUD(Uniform(num_states), Linear(), p0=torch.full((num_states,), 1 / num_states).double())
+    p0 = torch.full((num_states,), 1 / num_states, dtype=torch.float64)
+    model = SCUD(Uniform(num_states), Linear(), p0=p0)
     x0 = torch.randint(num_states, (3, *dims), generator=generator)
     noisy = model.noise(x0, torch.full((3,), 0.5, dtype=torch.float64), generator)
     mask = torch.arange(9) < torch.tensor([[9], [4], [6]]) if len(dims) == 1 else None
@@ -59,14 +60,21 @@ def logits(network: nn.Module, x_t: torch.Tensor, conditioning: Conditioning) ->
 def record(kind: str) -> dict[str, Any]:
     """What must stay as it is, in a form that JSON keeps."""
     network = new(kind)
-    first = {name: float(value.double().abs().sum()) for name, value in network.state_dict().items()}
-    shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
+    state = network.state_dict()
+    first = {name: float(value.double().abs().sum()) for name, value in state.items()}
+    shapes = {name: list(value.shape) for name, value in state.items()}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         CASES[kind][0](5, **CASES[kind][1])
         after = torch.rand(3).tolist()
     outputs = logits(awake(network), *noised(kind)).flatten()[:20].tolist()
-    return {"spec": network.spec(), "shapes": shapes, "first": first, "after": after, "outputs": outputs}
+    return {
+        "spec": network.spec(),
+        "shapes": shapes,
+        "first": first,
+        "after": after,
+        "outputs": outputs,
+    }
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -75,7 +83,8 @@ def test_nothing_has_changed_since_the_first_version(kind: str) -> None:
     recorded: Mapping[str, Any] = json.loads(RECORDED.read_text())[kind]
     ours = record(kind)
     assert ours["spec"] == recorded["spec"]
-    assert list(ours["shapes"].items()) == list(recorded["shapes"].items()), "names, their order, shapes"
+    assert list(ours["shapes"]) == list(recorded["shapes"]), "names, in their order"
+    assert ours["shapes"] == recorded["shapes"]
     assert ours["after"] == recorded["after"]
     assert ours["first"] == pytest.approx(recorded["first"], rel=1e-6)
     assert ours["outputs"] == pytest.approx(recorded["outputs"], rel=1e-4, abs=1e-5)
@@ -86,7 +95,8 @@ def test_labels_come_last_and_change_no_other_weight(kind: str) -> None:
     plain, labelled = new(kind), new(kind, num_labels=3)
     names = list(plain.state_dict())
     assert list(labelled.state_dict()) == [*names, "labels.weight", "labels.null"]
-    assert all(labelled.state_dict()[name].equal(value) for name, value in plain.state_dict().items())
+    for name, value in plain.state_dict().items():
+        assert labelled.state_dict()[name].equal(value), name
     assert (plain.num_labels, labelled.num_labels) == (0, 3)
     assert "num_labels" not in plain.spec()
     assert labelled.spec()["num_labels"] == 3

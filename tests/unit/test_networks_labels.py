@@ -37,9 +37,11 @@ def embedding(num_labels: int = 4, width: int = 6) -> LabelEmbedding:
 def test_labels_are_summed_and_none_has_its_own_embedding() -> None:
     embed = embedding()
     weight, null = embed.weight, embed.null
-    torch.testing.assert_close(embed(torch.tensor([2, -1, 0]), 3), torch.stack([weight[2], null, weight[0]]))
+    one, expected = torch.tensor([2, -1, 0]), torch.stack([weight[2], null, weight[0]])
+    torch.testing.assert_close(embed(one, 3), expected)
     several = torch.tensor([[1, 3, -1], [-1, -1, -1], [-1, 0, -1]])
-    torch.testing.assert_close(embed(several, 3), torch.stack([weight[1] + weight[3], null, weight[0]]))
+    expected = torch.stack([weight[1] + weight[3], null, weight[0]])
+    torch.testing.assert_close(embed(several, 3), expected)
     torch.testing.assert_close(embed(None, 3), null.expand(3, -1))
 
 
@@ -57,7 +59,10 @@ def test_gradients_reach_the_embeddings_that_are_read_and_no_others() -> None:
     [
         (torch.tensor([0, 1, 4]), r"label must lie in 0\.\.3, or be -1 for no label, got 4"),
         (torch.tensor([0, -2, 1]), "got -2"),
-        (torch.tensor([0, 1]), r"label must hold whole numbers of shape \[3\] or \[3, most\], got torch.int64 \[2\]"),
+        (
+            torch.tensor([0, 1]),
+            r"label must hold whole numbers of shape \[3\] or \[3, most\], got torch.int64 \[2\]",
+        ),
         (torch.zeros(3, 2, 2, dtype=torch.long), r"got torch.int64 \[3, 2, 2\]"),
         (torch.zeros(3), r"got torch.float32 \[3\]"),
     ],
@@ -74,14 +79,19 @@ def test_a_negative_number_of_labels() -> None:
 
 @pytest.mark.parametrize("kind", CASES)
 @torch.no_grad()
-def test_a_new_network_is_as_without_labels(kind: str) -> None:
-    """Its own layers are filled here, so that what it is fed shows; its embeddings are as they start."""
-    plain = awake(new(kind))
-    network = new(kind, num_labels=3).eval()
-    network.load_state_dict(plain.state_dict(), strict=False)
-    reference = logits(plain, *labelled(kind, None))
+def test_a_new_network_predicts_the_same_for_every_label(kind: str) -> None:
+    """As without labels; and so does one that has learnt, where no label is given."""
+    plain, network = new(kind).eval(), new(kind, num_labels=3).eval()
     for label in (None, NONE, torch.tensor([0, 1, 2])):
-        assert logits(network, *labelled(kind, label)).equal(reference)
+        expected = logits(plain, *labelled(kind, None))
+        assert logits(network, *labelled(kind, label)).equal(expected)
+    awake(plain)
+    network.load_state_dict(plain.state_dict(), strict=False)
+    for label in (None, NONE):
+        expected = logits(plain, *labelled(kind, None))
+        assert logits(network, *labelled(kind, label)).equal(expected)
+    told = logits(network, *labelled(kind, torch.tensor([0, 1, 2])))
+    assert not told.isclose(expected).all()
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -90,7 +100,8 @@ def test_a_label_changes_its_own_example_at_every_position(kind: str) -> None:
     network = awake(new(kind, num_labels=3))
     reference = logits(network, *labelled(kind, NONE))
     assert logits(network, *labelled(kind, None)).equal(reference)
-    changed = (logits(network, *labelled(kind, torch.tensor([2, -1, -1]))) - reference).abs().amax(-1)
+    first = logits(network, *labelled(kind, torch.tensor([2, -1, -1])))
+    changed = (first - reference).abs().amax(-1)
     assert not changed[1:].any()
     assert float(changed[0].min()) > 1e-5
     two = logits(network, *labelled(kind, torch.tensor([[2, 0], [-1, 2], [-1, -1]])))

@@ -1,4 +1,4 @@
-"""Options of networks: checked as they are made, with the constructor's defaults, built for data."""
+"""Options of networks: checked as they are made, with the constructor's defaults, and built."""
 
 import inspect
 from collections.abc import Sequence
@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from scud.errors import UserError
-from scud.networks import NETWORKS, ByteNetOptions, DiT, DiTOptions, NetworkOptions, UNetOptions, dit
+from scud.networks import (
+    NETWORKS,
+    ByteNetOptions,
+    DiT,
+    DiTOptions,
+    NetworkOptions,
+    UNetOptions,
+    dit,
+)
 from scud.networks.options import SizedOptions
 from scud.typing import ExampleSet, Shape
 
@@ -34,7 +42,11 @@ class View:
         raise NotImplementedError(name)
 
 
-FITTING = {"unet": View((1, 4, 4), ("cat", "dog")), "bytenet": View(None, ("cat", "dog")), "dit": View((9,), ("cat",))}
+FITTING = {
+    "unet": View((1, 4, 4), ("cat", "dog")),
+    "bytenet": View(None, ("cat", "dog")),
+    "dit": View((9,), ("cat",)),
+}
 
 
 def test_the_union_and_the_registry_hold_the_same() -> None:
@@ -52,7 +64,8 @@ def test_defaults_are_the_constructors(kind: str) -> None:
         if field.name not in ("kind", "labels"):
             assert field.default == signature[field.name].default, field.name
     sizes = set(signature) - {"num_states", "dims", "num_labels"}
-    assert sizes == {field.name for field in fields(options)} - {"kind", "labels"}, "all have an option"
+    names = {field.name for field in fields(options)} - {"kind", "labels"}
+    assert sizes == names, "all have an option"
     assert signature["num_labels"].default == 0
 
 
@@ -72,7 +85,8 @@ def test_presets_are_sizes_and_what_is_given_wins(kind: str) -> None:
         assert {field: getattr(made, field) for field in sizes} == sizes
         assert made.dropout == 0.3
         assert options.preset(name, width=48).width == 48
-    with pytest.raises(UserError, match=f"preset must be one of {next(iter(options.presets))}, .*got huge"):
+    names = ", ".join(options.presets)
+    with pytest.raises(UserError, match=f"preset must be one of {names}, got huge"):
         options.preset("huge")
     with pytest.raises(UserError, match="dropout must lie in"):
         options.preset(name, dropout=1.0)
@@ -117,7 +131,10 @@ def test_they_build_their_network(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_labels_that_data_do_not_have(kind: str) -> None:
     data = View(FITTING[kind].dims)
-    with pytest.raises(UserError, match=r"network\.labels must be left out: .*got True for toys; give the data labels"):
+    with pytest.raises(
+        UserError,
+        match=r"network\.labels must be left out: .*got True for toys; use data with labels",
+    ):
         NETWORKS[kind](labels=True).build(data)
 
 

