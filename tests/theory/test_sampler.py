@@ -37,7 +37,7 @@ DRAWS = 100_000
 FALSE_ALARM = 1e-7
 NUM_STATES = 3
 KNOWN = 1
-STEPS = 8
+STEPS = 5
 FINE = 160
 MOST = 18
 """Counts above this are left out of chains: 4 are expected, and more than these have probability 1e-8."""
@@ -100,7 +100,7 @@ def unlikeness(law: Tensor, other: Tensor) -> float:
     return float((DRAWS * (law - other) ** 2 / other)[possible].sum() + DRAWS * law[~possible].abs().sum())
 
 
-def check_limit(law_of: Callable[[int], Tensor], law: Tensor, known: int | None, steps: int = 24) -> None:
+def check_limit(law_of: Callable[[int], Tensor], law: Tensor, known: int | None, steps: int = 16) -> None:
     """The law of a number of steps tends to `law`, and is it where one position is known.
 
     The error halves as steps double; what is left when it is extrapolated could not be seen in DRAWS draws.
