@@ -2,8 +2,9 @@
 
 Two positions, each in one of a few states of its own ((s, x) for SCUD, x for the others). A step moves both, each by the law
 predicted from where the other one was: so the joint law goes from one time to the next by two stacks of transitions, one for
-each position, [where the other was, from, to]. What the library draws is compared with the end of this chain, and the end of
-this chain, as the grid refines, with the exact reversal.
+each position, [where the other was, from, to]. What the library draws is compared with this chain, and the end of this chain, as
+the grid refines, with the exact reversal. Laws are given at every time of the grid, [A, A] over classes of what is seen at each
+position, of which the first B are the clean states.
 """
 
 import itertools
@@ -16,6 +17,8 @@ from scud import SCUD, Classical, Masking
 from tests.theory.oracle import poisson
 
 Transitions = tuple[Tensor, Tensor]
+COUNTED = 2
+"""Counts from this on are one class."""
 
 
 def predictions(joint: Tensor, likelihood: Tensor) -> Transitions:
@@ -24,12 +27,14 @@ def predictions(joint: Tensor, likelihood: Tensor) -> Transitions:
     return normalised(first), normalised(second)
 
 
-def walk(law: Tensor, steps: Iterator[Transitions]) -> Tensor:
-    """The joint law [A, A] after all steps."""
+def walk(law: Tensor, steps: Iterator[Transitions]) -> list[Tensor]:
+    """The joint law [A, A] before the first step and after every step."""
+    laws = [law]
     for first, second in steps:
         moved = law.unsqueeze(1) * first.permute(1, 2, 0)  # [from, to, other], `other` being where the second was
         law = torch.bmm(moved, second).sum(0)
-    return law
+        laws.append(law)
+    return laws
 
 
 def normalised(weights: Tensor) -> Tensor:
@@ -37,8 +42,11 @@ def normalised(weights: Tensor) -> Tensor:
     return weights / weights.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
-def of_events(model: SCUD, joint: Tensor, table: Tensor, grid: Tensor, known: int | None) -> Tensor:
-    """The law [B^2] of what SCUD draws, with the powers of its jump kernel [S, B, B]; `known` is kept at the first position."""
+def of_events(model: SCUD, joint: Tensor, table: Tensor, grid: Tensor, known: int | None) -> list[Tensor]:
+    """Laws of what SCUD draws, with the powers of its jump kernel [S, B, B]; `known` is kept at the first position.
+
+    The class of a position is min(s, COUNTED) * B + x.
+    """
     most, size = table.shape[0], table.shape[1]
     tau = model.schedule.tau(grid)
     start = (poisson(model.rate * tau[0], most - 1).unsqueeze(1) * (model.p0 @ table)).flatten()
@@ -58,12 +66,13 @@ def of_events(model: SCUD, joint: Tensor, table: Tensor, grid: Tensor, known: in
             chance = (chance.exp() * (s >= after))[:, None, :, None]
             yield tuple((moves * chance).reshape(len(start), len(start), -1) for moves in fixed)
 
-    law = walk(torch.outer(first, start), steps()).reshape(most, size, most, size)
-    return law[0, :, 0].flatten()
+    place = after.clamp_max(COUNTED).unsqueeze(1) * size + torch.arange(size)
+    member = torch.eye((COUNTED + 1) * size, dtype=torch.float64)[place.flatten()]
+    return [member.T @ law @ member for law in walk(torch.outer(first, start), steps())]
 
 
-def of_time(model: Classical, joint: Tensor, generator: Tensor, grid: Tensor, known: int | None) -> Tensor:
-    """The law [B^2] of what the classical model draws; `known` is kept at the first position."""
+def of_time(model: Classical, joint: Tensor, generator: Tensor, grid: Tensor, known: int | None) -> list[Tensor]:
+    """Laws of what the classical model draws, by states; `known` is kept at the first position."""
     identity = torch.eye(len(generator), dtype=torch.float64)
     tau = model.schedule.tau(grid)
     start = model.p0 @ torch.linalg.matrix_exp(tau[0] * generator)
@@ -81,11 +90,11 @@ def of_time(model: Classical, joint: Tensor, generator: Tensor, grid: Tensor, kn
                 ]
             yield moves[0], moves[1]
 
-    return walk(torch.outer(first, start), steps()).flatten()
+    return walk(torch.outer(first, start), steps())
 
 
-def of_masking(model: Masking, joint: Tensor, grid: Tensor, known: int | None) -> Tensor:
-    """The law [B^2] of what masking draws; the last of B + 1 states is the mask, `known` is kept at the first position."""
+def of_masking(model: Masking, joint: Tensor, grid: Tensor, known: int | None) -> list[Tensor]:
+    """Laws of what masking draws, by states; the last of B + 1 states is the mask, `known` is kept at the first position."""
     size = len(joint)
     identity = torch.eye(size + 1, dtype=torch.float64)
     masked = -(-model.schedule.tau(grid)).expm1()
@@ -100,4 +109,4 @@ def of_masking(model: Masking, joint: Tensor, grid: Tensor, known: int | None) -
                 move[:, size] = torch.cat([(1 - end / now) * p, (end / now).expand(size + 1, 1)], 1)
             yield moves[0], moves[1]
 
-    return walk(torch.outer(first, start), steps())[:size, :size].flatten()
+    return walk(torch.outer(first, start), steps())

@@ -1,9 +1,10 @@
 """Samples follow the exact reversal from the factorised prior, for every process, gamma, schedule and model.
 
-In two parts. What is drawn with STEPS steps follows the law that those steps have, enumerated by `tests.theory.chain`: 100,000
-draws are compared with it by chi-squared at a false-alarm rate of 1e-7; where an even half of the probability is 4 % too high, it
-is found with probability 0.9999. And that law tends to Σ_x Π_d prior(x_d) p(x0 | x, s), averaged over s and enumerated: no chance
-in it. With one position left to draw any grid is exact. `make theory` draws with a grid as fine as 100,000 draws can see, too.
+In two parts. What is drawn with STEPS steps follows the laws that those steps have, at every time between them and at the end:
+`tests.theory.chain` enumerates them, and 100,000 draws are compared by chi-squared at a false-alarm rate of 1e-7 in all. The
+times between matter: a last step makes good what others did wrong. And the last law tends to Σ_x Π_d prior(x_d) p(x0 | x, s),
+averaged over s and enumerated: no chance in it. With one position left to draw any grid is exact. `make theory` also draws on a
+grid that is as fine as 100,000 draws can see.
 """
 
 import itertools
@@ -37,7 +38,7 @@ DRAWS = 100_000
 FALSE_ALARM = 1e-7
 NUM_STATES = 3
 KNOWN = 1
-STEPS = 8
+STEPS = 5
 FINE = 160
 MOST = 18
 """Counts above this are left out of chains: 4 are expected, and more than these have probability 1e-8."""
@@ -94,18 +95,49 @@ def check_law(samples: Tensor, law: Tensor, num_states: int = NUM_STATES) -> Non
     assert statistic < limit, f"chi-squared {statistic:.1f} beyond {limit:.1f}: {seen / len(samples)} for {law}"
 
 
+@dataclass
+class Watched:
+    """A denoiser that keeps what it is told: classes of `tests.theory.chain`, [N, 2] at every call."""
+
+    denoiser: Denoiser
+    counted: bool
+    seen: list[Tensor]
+
+    def __call__(self, x_t: Tensor, conditioning: Conditioning) -> Tensor:
+        s = conditioning.s if self.counted else None
+        self.seen.append(x_t if s is None else s.clamp_max(chain.COUNTED) * NUM_STATES + x_t)
+        return self.denoiser(x_t, conditioning)
+
+
+def check_draws(model: Diffusion, denoiser: Denoiser, laws: list[Tensor], known: int | None) -> None:
+    """Chi-squared of what is drawn at every time against the law there; cells where fewer than 5 are expected are one."""
+    watched = Watched(denoiser, isinstance(model, SCUD), [])
+    last = sample(model, watched, known)
+    assert len(watched.seen) == len(laws) - 1
+    for drawn, law in zip([*watched.seen, last], laws, strict=True):
+        count = torch.bincount(drawn[:, 0] * len(law) + drawn[:, 1], minlength=law.numel()).double()
+        expected = DRAWS * law.flatten()
+        assert float(count[expected < 1e-6].sum()) == 0
+        many = expected >= 5
+        rest, expected_rest = count[~many].sum(), expected[~many].sum()
+        statistic = float(((count - expected) ** 2 / expected)[many].sum())
+        statistic += float((rest - expected_rest) ** 2 / expected_rest.clamp_min(5))
+        limit = float(chi2.isf(FALSE_ALARM / len(laws), int(many.sum())))
+        assert statistic < limit, f"chi-squared {statistic:.1f} beyond {limit:.1f}: {count / DRAWS} for {law}"
+
+
 def unlikeness(law: Tensor, other: Tensor) -> float:
     """By how much chi-squared of DRAWS draws from one law exceeds its expectation for the other."""
     possible = other > 1e-12
     return float((DRAWS * (law - other) ** 2 / other)[possible].sum() + DRAWS * law[~possible].abs().sum())
 
 
-def check_limit(law_of: Callable[[int], Tensor], law: Tensor, known: int | None, steps: int = 24) -> None:
-    """The law of a number of steps tends to `law`, and is it where one position is known.
+def check_limit(laws_of: Callable[[int], list[Tensor]], law: Tensor, known: int | None, steps: int = 16) -> None:
+    """The last law of a number of steps tends to `law`, and is it where one position is known.
 
     The error halves as steps double; what is left when it is extrapolated could not be seen in DRAWS draws.
     """
-    few, many = law_of(steps), law_of(2 * steps)
+    few, many = (laws_of(n)[-1][:NUM_STATES, :NUM_STATES].flatten() for n in (steps, 2 * steps))
     if known is not None:
         assert unlikeness(few, law) < 1e-6
     assert unlikeness(many, law) <= unlikeness(few, law) / 3 + 1e-6
@@ -168,11 +200,11 @@ def events(process_name: str, schedule_name: str, gamma_name: str) -> tuple[SCUD
 def test_scud(process_name: str, schedule_name: str, gamma_name: str, known: int | None) -> None:
     model, ideal = events(process_name, schedule_name, gamma_name)
 
-    def law_of(steps: int) -> Tensor:
+    def laws_of(steps: int) -> list[Tensor]:
         return chain.of_events(model, ideal.joint, ideal.table[: MOST + 1], model.grid(steps), known)
 
-    check_limit(law_of, event_law(model, ideal, known), known)
-    check_law(sample(model, tabled(ideal), known), law_of(STEPS))
+    check_limit(laws_of, event_law(model, ideal, known), known)
+    check_draws(model, tabled(ideal), laws_of(STEPS), known)
 
 
 @pytest.mark.long
@@ -205,11 +237,11 @@ def times(process_name: str, schedule_name: str, known: int | None) -> tuple[Cla
 def test_classical(process_name: str, schedule_name: str, known: int | None) -> None:
     model, ideal, law = times(process_name, schedule_name, known)
 
-    def law_of(steps: int) -> Tensor:
+    def laws_of(steps: int) -> list[Tensor]:
         return chain.of_time(model, ideal.joint, ideal.generator, model.grid(steps), known)
 
-    check_limit(law_of, law, known, steps=64)
-    check_law(sample(model, OncePerStep(ideal, NUM_STATES), known), law_of(STEPS))
+    check_limit(laws_of, law, known, steps=64)
+    check_draws(model, OncePerStep(ideal, NUM_STATES), laws_of(STEPS), known)
 
 
 @pytest.mark.long
@@ -233,11 +265,11 @@ def masked_law(model: Masking, joint: Tensor, known: int | None) -> Tensor:
 def check_masking(model: Masking, joint: Tensor, law: Tensor, known: int | None) -> None:
     """Against the exact law of samples, as above."""
 
-    def law_of(steps: int) -> Tensor:
+    def laws_of(steps: int) -> list[Tensor]:
         return chain.of_masking(model, joint, model.grid(steps), known)
 
-    check_limit(law_of, law, known)
-    check_law(sample(model, OncePerStep(IdealMasking(joint), NUM_STATES + 1), known), law_of(STEPS))
+    check_limit(laws_of, law, known)
+    check_draws(model, OncePerStep(IdealMasking(joint), NUM_STATES + 1), laws_of(STEPS), known)
 
 
 @pytest.mark.parametrize("known", [None, KNOWN], ids=["free", "infill"])
