@@ -5,11 +5,11 @@ kind is refused by name, and a value that breaks a rule is refused by the check 
 `config.yaml` reproduces the run.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -33,7 +33,7 @@ LARGEST_SEED = 2**63 - 1
 
 Section = TypeVar("Section", bound=Options)
 
-KINDS: dict[str, dict[str, type[Options]]] = {
+KINDS: dict[str, dict[str, Any]] = {
     "data": DATA,
     "process": by_kind(ProcessOptions),
     "schedule": by_kind(ScheduleOptions),
@@ -109,7 +109,8 @@ def options_class(section: str, kind: str, named: Collection[str] | None = None)
     if kind not in KINDS[section]:
         remedy = "choose one of these, or name a class of your own as package.module:Class"
         raise fail(f"{section}.kind", f"be one of {', '.join(KINDS[section])}", repr(kind), remedy)
-    return KINDS[section][kind]
+    options: type[Options] = KINDS[section][kind]
+    return options
 
 
 def default_config(data: Options) -> Config:
@@ -236,14 +237,14 @@ def unknown_option(section: str, options: type[Options], name: str) -> UserError
 
 
 @cache
-def _adapter(options: type[Options]) -> TypeAdapter[Any]:
+def _adapter(options: Any) -> TypeAdapter[Any]:
     return TypeAdapter(options)
 
 
 def _validated(section: str, options: type[Section], values: Mapping[str, Any]) -> Section:
     """Options of these values, types checked; raises `UserError` with one sentence per broken rule."""
     try:
-        made: Section = _adapter(options).validate_python(dict(values))
+        made: Section = _adapter(cast(Hashable, options)).validate_python(dict(values))
     except ValidationError as error:
         raise UserError("; ".join(_sentence(section, dict(problem)) for problem in error.errors())) from None
     return made

@@ -28,7 +28,7 @@ from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.options import TrainingOptions, options_for
 from scud.training.stream import order
-from scud.typing import Batch, BatchSize, ExampleSet, Given, Shape
+from scud.typing import Batch, ExampleSet, Given, Shape
 
 Trained = Run | tuple[Diffusion, nn.Module]
 """A run, or a model and its network."""
@@ -233,9 +233,10 @@ def evaluate(
         network,
         examples,
         repeats=repeats,
-        size=BatchSize(batch_size, batch_tokens),
+        batch_size=batch_size,
+        batch_tokens=batch_tokens,
         known=known,
-        labels=labels and reads_labels(network),
+        labels=labels,
         seed=seed,
         progress=progress,
     )

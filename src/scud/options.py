@@ -60,7 +60,8 @@ def _own_texts(options: type) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef), "the source of a class is its definition"
     meanings = {}
     for field, text in zip(body.body, body.body[1:], strict=False):
-        named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if named and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            meanings[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[union-attr]
+        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+            continue
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            meanings[field.target.id] = " ".join(str(text.value.value).split())
     return meanings

@@ -93,7 +93,7 @@ def options_of(section: str, name: str) -> type[Options]:
         chosen = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "kind"}
         return thing(**chosen, **_said(thing, data))
 
-    namespace = {"build": build, "__doc__": inspect.getdoc(thing), "__texts__": {}}
+    namespace: dict[str, Any] = {"build": build, "__doc__": inspect.getdoc(thing), "__texts__": {}}
     made = make_dataclass(
         f"{thing.__name__}Options", declared, bases=(Options,), namespace=namespace, frozen=True, kw_only=True
     )

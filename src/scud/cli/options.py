@@ -49,8 +49,7 @@ class OfRun:
 
 def parse(form: type[Form], command: str, arguments: Sequence[str]) -> Form:
     """Read a command's options into a dataclass; exits with status 2 and a message when they make no sense."""
-    (values,) = parse_together([form], command, arguments)
-    parsed: Form = values
+    parsed: Form = parse_together([form], command, arguments)[0]
     return parsed
 
 
@@ -60,7 +59,7 @@ def parse_together(forms: Sequence[type], command: str, arguments: Sequence[str]
     together = make_dataclass(forms[0].__name__, entries, namespace={"__doc__": forms[0].__doc__}, kw_only=True)
     switches = {name for form in forms for name, hint in get_type_hints(form).items() if hint is bool}
     plain = plain_switches(arguments, switches)
-    values = tyro.cli(together, args=plain, prog=f"scud {command}", config=(tyro.conf.FlagConversionOff,))
+    values: Any = tyro.cli(together, args=plain, prog=f"scud {command}", config=(tyro.conf.FlagConversionOff,))
     parsed = [form(**{part.name: getattr(values, part.name) for part in fields(form)}) for form in forms]
     for options in parsed:
         if isinstance(options, OfRun):

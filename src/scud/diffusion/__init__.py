@@ -1,8 +1,8 @@
 """The bound and the posterior: SCUD, masking and classical diffusion."""
 
 from scud.diffusion.base import Diffusion, Elbo, Losses
-from scud.diffusion.classical import Classical
-from scud.diffusion.masking import Masking
+from scud.diffusion.classical import Classical, ClassicalOptions
+from scud.diffusion.masking import Masking, MaskingOptions
 from scud.diffusion.objectives import (
     OBJECTIVES,
     Bound,
@@ -11,7 +11,7 @@ from scud.diffusion.objectives import (
     ObjectiveOptions,
     Reconstruction,
 )
-from scud.diffusion.scud import SCUD
+from scud.diffusion.scud import SCUD, SCUDOptions
 from scud.typing import Noisy
 
 __all__ = [
@@ -19,13 +19,16 @@ __all__ = [
     "SCUD",
     "Bound",
     "Classical",
+    "ClassicalOptions",
     "Diffusion",
     "Draw",
     "Elbo",
     "Losses",
     "Masking",
+    "MaskingOptions",
     "Noisy",
     "Objective",
     "ObjectiveOptions",
     "Reconstruction",
+    "SCUDOptions",
 ]

@@ -19,7 +19,6 @@ from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.module import DiffusionTraining
 from scud.training.stream import Portion
-from scud.typing import BatchSize
 
 AfterStep = Callable[[metrics.Metrics], None]
 """Called with the row of metrics after a step."""
@@ -90,10 +89,8 @@ class Journal(pl.Callback):
             module.ema.network,
             self.job.valid,
             repeats=settings.validation_repeats,
-            size=BatchSize(
-                max(settings.size.examples // settings.accumulate, 1),
-                max(settings.size.positions // settings.accumulate, 1),
-            ),
+            batch_size=max(settings.size.examples // settings.accumulate, 1),
+            batch_tokens=max(settings.size.positions // settings.accumulate, 1),
             seed=derive(self.job.seed, Use.VALIDATION),
         )
         return result.nats_per_position

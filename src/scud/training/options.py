@@ -5,7 +5,7 @@ keep a part clean, as infilling has it.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from scud.errors import check_at_least, check_choice, check_in_interval, check_positive
 from scud.options import Options
@@ -15,8 +15,8 @@ from scud.typing import BatchSize
 class Batches(Protocol):
     """What of a kind of data decides how batches are measured (see `scud.data.Modality`)."""
 
-    by_positions: bool
-    rows: bool
+    by_positions: ClassVar[bool]
+    rows: ClassVar[bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class ByPositions(TrainingOptions):
         check_in_interval("infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well")
 
 
-def options_for(modality: Batches) -> type[TrainingOptions]:
+def options_for(modality: Batches | type[Batches]) -> type[TrainingOptions]:
     """The options that suit a kind of data."""
     if modality.by_positions:
         return ByPositions

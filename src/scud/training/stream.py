@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from scud.numerics import stratified_uniform
-from scud.seeds import Use, derive, seeded
+from scud.seeds import Use, seeded
 from scud.training.infilling import draw_known
 from scud.training.job import Job
 from scud.typing import Batch, Order
@@ -46,7 +46,7 @@ def order(job: Job, ranks: int = 1) -> Order:
     Raises:
         UserError: the batch cannot be divided among accumulation steps and devices.
     """
-    return job.train.order(job.settings.size, derive(job.seed, Use.ORDER), job.settings.accumulate * ranks)
+    return job.train.order(job.settings.size, job.seed, job.settings.accumulate * ranks)
 
 
 class Stream:

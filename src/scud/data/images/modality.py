@@ -33,10 +33,7 @@ SECONDS = 3
 
 def check_levels(num_states: int) -> None:
     """Raise `UserError` for a number of levels that pixels cannot have."""
-    remedy = (
-        "choose the number of grey or colour levels, such as 16 or 256; "
-        "pixels are bytes, so there are no more"
-    )
+    remedy = "choose the number of grey or colour levels, such as 16 or 256; pixels are bytes, so there are no more"
     check_in_interval("num_states", num_states, 2, 256, remedy)
 
 
