@@ -91,7 +91,7 @@ def data_of(run: "Run", folder: Path) -> "Data":
     if not config.is_file():
         remedy = "give a file to evaluate by --data FILE"
         raise fail("run", "have a config.yaml, which says what its data were", folder, remedy)
-    data = read_data_options(config).read()
+    data: Data = read_data_options(config).read()
     ours, theirs = run.modality, data.modality
     if ours.describe() != theirs.describe() or ours.dims != theirs.dims:
         shapes = "" if ours.dims == theirs.dims else f" of shape {list(theirs.dims or ())}"

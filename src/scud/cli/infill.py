@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scud.cli.options import OfRun, check_counts, load_run, parse, parse_together, progress_bar
 from scud.errors import fail
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def first_look(arguments: Sequence[str]) -> OfRun:
     """The run that a command is about, read before it is known which options the run's kind of data adds."""
-    given: dict[str, str] = {}
+    given: dict[str, Any] = {}
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name in ("--network", "--process", "--modality"):

@@ -52,7 +52,7 @@ def parse_config(command: type, config: Config, arguments: Sequence[str], prog: 
     for name in given:
         _check_belongs(sections, name, chosen)
     form = _form(command, base, sections)
-    values = tyro.cli(
+    values: Any = tyro.cli(
         form,
         args=plain_switches(arguments, _switches(command, sections)),
         prog=prog,
@@ -99,7 +99,8 @@ def _form(command: type, config: Config, sections: Mapping[str, Options | None])
         entries.append((name, described(hint, config_texts[name]), field(default=getattr(config, name))))
     for name, options in sections.items():
         if options is not None:
-            entries.append((name, _section_form(name, options), field(default_factory=_section_form(name, options))))
+            section = _section_form(name, options)
+            entries.append((name, section, field(default_factory=section)))
     return make_dataclass(command.__name__, entries, namespace={"__doc__": command.__doc__}, kw_only=True)
 
 

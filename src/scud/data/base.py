@@ -136,6 +136,11 @@ class Modality(ABC):
         """How samples compare with a split and with training data."""
 
     @property
+    def at_once(self) -> int:
+        """Positions drawn at once, padding included."""
+        return 16_384
+
+    @property
     def infilling(self) -> "Infilling":
         """How `scud infill` reads gaps, and writes what was drawn for them.
 

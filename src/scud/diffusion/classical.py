@@ -77,8 +77,8 @@ class Classical(KernelDiffusion):
 
     def draw_counts(
         self,
-        noisy: Noisy,
-        u: float,
+        noisy: Noisy,  # noqa: ARG002
+        u: float,  # noqa: ARG002
         generator: torch.Generator | None = None,  # noqa: ARG002
     ) -> None:
         return None

@@ -1,5 +1,6 @@
 """Images, to commands: pixels instead of levels, pictures and animations."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -66,6 +67,10 @@ class Images(Modality):
     @property
     def dims(self) -> tuple[int, int, int]:
         return self._dims
+
+    @property
+    def at_once(self) -> int:
+        return 256 * math.prod(self.dims)
 
     def spec(self) -> Spec:
         return {"num_states": self.num_states, "dims": list(self.dims)}
