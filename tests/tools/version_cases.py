@@ -134,19 +134,25 @@ CASES: dict[str, Case] = {
 }
 
 
-RENAMED: dict[str, str] = {}
-"""Present names by old ones, such as "training.batch-tokens": "training.batch-positions"."""
+RENAMED: dict[str, str] = {"training.flips": "data.flips"}
+"""Present names by old ones."""
+
+SEQUENCES: tuple[str, ...] = ("training.batch-tokens",)
+"""Options of training by which data whose examples differ in length are known."""
 
 
 def translate(options: Options) -> Options:
     """Options of version 0.1.0 in the words of the present one.
 
-    Of `scud train`, and of the other commands, one after the other. All options are called as they
-    were so far. One with another name goes into RENAMED; one that means something else by now is
-    changed here, as in
-
-        if options.get("process.kind") == "gaussian":
-            present.setdefault("process.bandwidth", 0.1)
+    Of `scud train`, and of the other commands, one after the other. Options that had no effect in version 0.1.0 are refused by
+    now: no preset, and a batch size beside a number of positions. The share of the cross-entropy is an objective by now.
     """
     present = {RENAMED.get(name, name): value for name, value in options.items()}
+    if present.get("network.preset", "") is None:
+        del present["network.preset"]
+    if any(name in present for name in SEQUENCES):
+        present.pop("training.batch-size", None)
+    share = present.pop("training.reconstruction", None)
+    if share is not None:
+        present |= {"objective.kind": "reconstruction", "objective.share": share}
     return present
