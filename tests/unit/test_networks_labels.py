@@ -72,6 +72,14 @@ def test_wrong_labels(label: torch.Tensor, message: str) -> None:
         embedding()(label, 3)
 
 
+@pytest.mark.parametrize("wrong", [4, -2])
+def test_wrong_labels_fail_where_nothing_looks_at_them(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator, where the lookup itself has to refuse them."""
+    monkeypatch.setattr(LabelEmbedding, "check", lambda *_: None)
+    with pytest.raises(IndexError):
+        embedding()(torch.tensor([0, wrong, 1]), 3)
+
+
 def test_a_negative_number_of_labels() -> None:
     with pytest.raises(UserError, match="num_labels must be at least 0, got -1"):
         ByteNet(5, num_labels=-1)
