@@ -80,7 +80,7 @@ class Arrays(Modality):
         self,
         num: int,
         length: tuple[int, int] | None,
-        generator: Generator | None,  # noqa: ARG002
+        generator: Generator | None,
     ) -> list[Shape]:
         check_at_least("num", num, 1, "say how many arrays to draw")
         if length is not None:
@@ -117,7 +117,7 @@ class Arrays(Modality):
             raise fail(f"x in {path}", rule, f"{x.min()}..{x.max()}", "give samples of this model")
         return list(torch.from_numpy(x.astype(np.int64)))
 
-    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:  # noqa: ARG002
+    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         reach = 1.96 * result.bits_per_dim_error
         bits = result.bits_per_dim
         return [Normal("bits/dim", bits, bits - reach, bits + reach)]

@@ -232,7 +232,7 @@ def _data(
     table: LabelTable | None,
     flips: bool,
 ) -> Data:
-    """Quantise images, which are taken out of the dictionary, and hold out what validation needs."""
+    """Quantise images, which are taken out of the dictionary; hold out what validation needs."""
     present = [split for split in SPLITS if split in images]
     parts = [images[split] for split in present]
     if table is None:

@@ -86,7 +86,7 @@ class Images(Modality):
         self,
         num: int,
         length: tuple[int, int] | None,
-        generator: Generator | None,  # noqa: ARG002
+        generator: Generator | None,
     ) -> list[Shape]:
         check_at_least("num", num, 1, "say how many images to draw")
         if length is not None:
@@ -96,7 +96,7 @@ class Images(Modality):
         return [self.dims] * num
 
     def decode(self, states: Sequence[Tensor]) -> Sequence[NDArray[np.uint8]]:
-        """Pixels [height, width, channels], or [height, width] where there is one channel."""
+        """Pixels [height, width, channels]."""
         return list(self._pixels(torch.stack(list(states))))
 
     def write(self, samples: "Samples", folder: Path) -> list[Path]:
@@ -126,7 +126,7 @@ class Images(Modality):
         levels = quantise(read_samples(path, self.dims), self.num_states)
         return list(torch.from_numpy(levels))
 
-    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:  # noqa: ARG002
+    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         reach = 1.96 * result.bits_per_dim_error
         bits = result.bits_per_dim
         return [Normal("bits/dim", bits, bits - reach, bits + reach)]
