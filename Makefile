@@ -3,7 +3,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 BIN := .venv/bin
-.PHONY: demo demo-short test lint bench numbers clean
+.PHONY: demo demo-short test theory lint bench numbers clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -24,6 +24,10 @@ demo-short: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2
+
+# The statements of the theory with their long forms, which say the same with finer grids.
+theory: .venv/installed
+	$(BIN)/python -m pytest -n 2 -m "long or not long" tests/theory
 
 lint: .venv/installed
 	$(BIN)/ruff check src tests benchmarks

@@ -117,7 +117,7 @@ def model(name: str, num_states: int, p0: Tensor | None = None) -> Diffusion:
 
 def network(size: str, num_states: int, dims: tuple[int, int, int]) -> UNet:
     """The U-Net of a size, for images of these dimensions."""
-    return UNet(num_states, dims, **SIZES[size], head="logistic")
+    return UNet(num_states, dims, **SIZES[size], dropout=0.0, head="logistic")
 
 
 def images(p0: Tensor, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:

@@ -17,7 +17,6 @@ from benchmarks.report import machine_line
 from benchmarks.runs import Model, in_parallel, train_once
 from scud.config import Config
 from scud.evaluation import evaluate
-from scud.experiment import load_data
 from scud.recipes import RECIPES
 
 ROWS = {
@@ -55,7 +54,7 @@ def one(options: argparse.Namespace, work: tuple[Model, int]) -> tuple[float, fl
     model, seed = work
     config = configuration(model, seed, options.train_steps)
     run = train_once(config, options.folder / model.folder(seed))
-    result = evaluate(run.model, run.network, load_data(config.data).split("test"), repeats=options.repeats)
+    result = evaluate(run.model, run.network, config.data.read().split("test"), repeats=options.repeats)
     print(f"{model.folder(seed)}: {result.bits_per_dim:.4f} ± {result.bits_per_dim_error:.4f} bits/dim", flush=True)
     return result.bits_per_dim, result.bits_per_dim_error
 

@@ -17,7 +17,6 @@ import torch
 from benchmarks.report import machine_line
 from scud.config import read_config
 from scud.evaluation import bound, evaluate
-from scud.experiment import load_data
 from scud.runs import load
 
 
@@ -29,7 +28,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=12, help="evaluations")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    run, valid = load(options.run), load_data(read_config(options.run / "config.yaml").data).split("valid")
+    run, valid = load(options.run), read_config(options.run / "config.yaml").data.read().split("valid")
     valid = valid.part(options.examples)
     print(f"{machine_line()}; {len(valid)} examples, {options.repeats} draws of each, {options.seeds} seeds")
     print("| control variate | mean, nats per position | standard deviation between seeds |\n|---|---|---|", flush=True)

@@ -37,7 +37,7 @@ from benchmarks.report import Row, Table, machine, machine_line, write
 from scud.diffusion import SCUD, Classical, Diffusion, Masking, Noisy
 from scud.diffusion.base import per_example
 from scud.evaluation import evaluate
-from scud.samplers import sample
+from scud.samplers import Ancestral
 from scud.typing import Batch
 
 TOLERANCES = {
@@ -299,7 +299,8 @@ def training_tables(plan: Plan, images: tuple[Images, Images], out: Path, device
         "±": found.bits_per_dim_error,
         "prior, bits/dim": found.term_bits_per_dim(found.prior),
     }
-    drawn = sample(model, steps.Bfloat16(average), (plan.samples, *dims), plan.scale.steps)
+    sampler = Ancestral(steps=plan.scale.steps)
+    drawn = sampler(model, steps.Bfloat16(average), (plan.samples, *dims))
     np.save(out / "samples.npy", drawn.cpu().numpy().astype(np.uint8))
     told = f"On {found.examples} held-out images, {found.repeats} draws of each; weights averaged. Samples are in samples.npy."
     return [Table("training", text, rows), Table("evaluation", told, [score])]

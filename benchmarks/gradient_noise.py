@@ -21,7 +21,6 @@ from benchmarks.report import machine_line
 from scud.config import read_config
 from scud.diffusion import Diffusion
 from scud.diffusion.times import MIXTURE, density
-from scud.experiment import load_data
 from scud.runs import load
 
 CELLS = 32
@@ -51,7 +50,7 @@ def main() -> None:
     model, network = run.model, run.network.eval()
     for parameter in network.parameters():
         parameter.requires_grad_()
-    examples = load_data(read_config(options.run / "config.yaml").data).split("train")
+    examples = read_config(options.run / "config.yaml").data.read().split("train")
     generator = torch.Generator().manual_seed(options.seed)
     chosen = torch.randperm(len(examples), generator=generator)[: options.examples]
     x0 = examples.batch(chosen).x0

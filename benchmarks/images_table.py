@@ -22,7 +22,6 @@ from benchmarks.runs import Model, add_row, in_parallel, read_rows, start_rows, 
 from scud import plots
 from scud.config import Config
 from scud.evaluation import evaluate
-from scud.experiment import load_data
 from scud.recipes import RECIPES
 
 ROWS = {
@@ -66,11 +65,9 @@ def one(table: Table, work: tuple[str, int]) -> None:
         seconds = float(list(csv.DictReader(file))[-1]["seconds"])
     picture = folder.with_suffix(".png")
     if seed == table.drawn and not picture.exists():
-        drawn = run.sample(table.samples, 128, generator=torch.Generator().manual_seed(seed))
-        plots.save_image(plots.sample_grid(drawn.numpy(), table.levels), picture)
-    result = evaluate(
-        run.model, run.network, load_data(config.data).split("valid"), repeats=table.repeats, batch_size=64
-    )
+        drawn = run.draw(table.samples, generator=torch.Generator().manual_seed(seed)).states
+        plots.save_image(plots.sample_grid(torch.stack(drawn).numpy(), table.levels), picture)
+    result = evaluate(run.model, run.network, config.data.read().split("valid"), repeats=table.repeats, batch_size=64)
     figures = (result.bits_per_dim, result.bits_per_dim_error, result.term_bits_per_dim(result.prior), seconds)
     values = [row, seed, *(f"{figure:.5f}" for figure in figures)]
     add_row(table.out / "rows.csv", values)

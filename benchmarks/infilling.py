@@ -21,7 +21,6 @@ from benchmarks.proteins_table import ROWS, Table, configuration
 from benchmarks.report import machine_line
 from benchmarks.runs import train_once
 from scud.evaluation import evaluate
-from scud.experiment import load_data
 from scud.runs import Run
 from scud.training.infilling import draw_span
 from scud.typing import Batch
@@ -39,7 +38,7 @@ def span(batch: Batch, generator: torch.Generator) -> Tensor:
 
 def nats(run: Run, table: Table, *, spans: bool, repeats: int) -> list[float]:
     """Nats per residue of several evaluations, each with a seed of its own."""
-    valid = load_data(configuration(table, ROW, 0).data).split("valid")
+    valid = configuration(table, ROW, 0).data.read().split("valid")
     known = span if spans else None
     return [
         evaluate(run.model, run.network, valid, repeats=repeats, seed=seed, known=known).nats_per_position

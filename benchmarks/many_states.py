@@ -103,7 +103,7 @@ def step(name: str, scale: Scale) -> TrainingStep:
     """The training step of one of MODELS."""
     noise, reconstruction = MODELS[name]
     torch.manual_seed(0)
-    network = DiT(scale.num_states, **PRESETS[scale.network]).train()
+    network = DiT(scale.num_states, **PRESETS[scale.network], dropout=0.0).train()
     made = model(noise, scale)
     network.start_at(made.p0)
     x0 = images(made.p0, (scale.batch, scale.length), torch.Generator().manual_seed(1))

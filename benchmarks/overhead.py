@@ -20,7 +20,7 @@ from benchmarks.timing import Work, fresh_process, held_bytes, median_seconds, p
 from scud.data import Examples, load_images
 from scud.diffusion import Diffusion
 from scud.processes import Gaussian, Kernel
-from scud.samplers import sample
+from scud.samplers import Ancestral
 from scud.schedules import MutualInformation
 
 CPU = torch.device("cpu")
@@ -122,7 +122,7 @@ def growth_table(ranges: Ranges) -> Table:
             add(f"step, {name}", "batch", batch, median_seconds(step, CPU, 3))
         denoiser = FreeDenoiser(ranges.shape, ranges.states, CPU)
         for steps in ranges.vary_steps:
-            taken = seconds(lambda m=model, d=denoiser, n=steps: sample(m, d, ranges.shape, n), CPU)
+            taken = seconds(lambda m=model, d=denoiser, n=steps: Ancestral(steps=n)(m, d, ranges.shape), CPU)
             add(f"sampling run, {name}", "steps", steps, taken)
     text = (
         f"Without a network, one thing varied at a time: batch {' x '.join(map(str, ranges.shape))}, B = {ranges.states} unless "

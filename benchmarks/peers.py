@@ -29,7 +29,7 @@ from benchmarks.report import Row, Table
 from benchmarks.timing import Work, compare
 from scud.diffusion import SCUD, Classical, Diffusion, Masking
 from scud.processes import Uniform
-from scud.samplers import sample
+from scud.samplers import Ancestral
 from scud.schedules import Linear
 
 CPU = torch.device("cpu")
@@ -71,7 +71,7 @@ def ours(noise: str, num_states: int) -> dict[str, Diffusion]:
 def our_sampling(model: Diffusion, x0: Tensor, steps: int) -> Work:
     """A whole sampling run of scud."""
     denoiser = FreeDenoiser(tuple(x0.shape), model.num_states, CPU)
-    return lambda: sample(model, denoiser, tuple(x0.shape), steps)
+    return lambda: Ancestral(steps=steps)(model, denoiser, tuple(x0.shape))
 
 
 def source(noise: str, x0: Tensor, num_states: int) -> Tensor:

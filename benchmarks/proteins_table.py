@@ -21,9 +21,8 @@ from pathlib import Path
 
 from benchmarks.report import machine_line
 from benchmarks.runs import Model, add_row, in_parallel, read_rows, start_rows, to_do, train_once
-from scud.config import Config
+from scud.config import Config, to_values
 from scud.evaluation import evaluate
-from scud.experiment import load_data
 from scud.recipes import RECIPES
 
 ROWS = {
@@ -63,7 +62,7 @@ def configuration(table: Table, row: str, seed: int) -> Config:
     """The proteins recipe with the data of the table, another model, noise and seed."""
     model, options = ROWS[row], dict(table.options)
     files = {"train": find(table.data, f"{table.name}_train"), "valid": find(table.data, f"{table.name}_valid")}
-    process = {"kind": model.process, **options.pop("process", {})}
+    process = options.pop("process", {})
     training = {"steps": table.steps, "validate_every": table.steps, **options.pop("training", {})}
     start = None if table.start is None else table.start / model.folder(seed)
     return model.of(
@@ -76,7 +75,7 @@ def one(table: Table, work: tuple[str, int]) -> None:
     row, seed = work
     config = configuration(table, row, seed)
     trained = train_once(config, table.out / ROWS[row].folder(seed))
-    valid = load_data(config.data).split("valid").part(table.sequences)
+    valid = config.data.read().split("valid").part(table.sequences)
     results = [
         evaluate(trained.model, trained.network, valid, repeats=table.repeats, seed=s) for s in range(EVALUATIONS)
     ]
@@ -129,7 +128,7 @@ def main() -> None:
     for text in options.set:
         section, _, rest = text.partition(".")
         option, _, value = rest.partition("=")
-        if not isinstance(RECIPES["proteins"]().model_dump().get(section), dict) or not option:
+        if section not in to_values(RECIPES["proteins"]()) or not option:
             parser.error(f"--set must be like training.steps=600, got {text}")
         chosen.setdefault(section, {})[option] = None if value == "none" else value
     out = options.out or Path("runs") / f"{options.name}-table"

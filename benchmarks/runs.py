@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from scud.config import Config, differences, read_config
+from scud.config import Config, changed, differences, read_config
 from scud.errors import fail
 from scud.experiment import train
 from scud.runs import Run, load
@@ -32,15 +32,17 @@ class Model:
 
     def of(self, recipe: Config, seed: int, **options: Any) -> Config:
         """A recipe with this model, a seed and other options: values, or mappings of a section's options to values."""
-        chosen = {
-            "process": {"kind": self.process},
-            "diffusion": {"kind": self.kind, "gamma": self.gamma},
-            "seed": seed,
-        }
-        values = recipe.model_dump()
-        for name, value in [*chosen.items(), *options.items()]:
-            values[name] = {**values[name], **value} if isinstance(value, Mapping) else value
-        return Config(**values)
+        chosen: dict[str, Any] = {"seed": seed, "diffusion.kind": self.kind}
+        if self.kind == "scud":
+            chosen["diffusion.gamma"] = self.gamma
+        noise = options.pop("process", {})
+        if self.kind != "masking":
+            chosen |= {"process.kind": self.process}
+            chosen |= {f"process.{name}": value for name, value in noise.items()}
+        for section, value in options.items():
+            named = value if isinstance(value, Mapping) else None
+            chosen |= {section: value} if named is None else {f"{section}.{name}": part for name, part in named.items()}
+        return changed(recipe, chosen)
 
 
 def in_parallel(function: Callable[[Work], Result], work: Sequence[Work], workers: int) -> list[Result]:

@@ -24,18 +24,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from scud.cli.quality import labelled, stored_images
 from torch import Tensor
 
 from benchmarks.digits_table import ROWS, configuration
 from benchmarks.report import machine_line
 from benchmarks.runs import add_row, in_parallel, read_rows, start_rows, train_once
 from scud import plots
-from scud.cli.quality import labelled, stored_images
 from scud.config import DataConfig, read_config
 from scud.data.images.quality import Trained, frechet_distance, frechet_error, train_classifier
 from scud.diffusion import Diffusion
-from scud.experiment import load_data
 from scud.runs import Run, load
+from scud.samplers import Ancestral
 from scud.training.files import RunFolder
 
 MODELS = [ROWS[name] for name in ("SCUD, Gaussian", "masking", "classical, Gaussian")]
@@ -134,7 +134,8 @@ def one(amount: tuple[int, int], out: Path, work: tuple[Path, str, int]) -> None
     generator = torch.Generator().manual_seed(seed)
     steps = times(run.model, grid, calls)
     sizes = [len(part) for part in torch.arange(num).split(BATCH)]
-    drawn = torch.cat([run.sample(size, grid=steps, generator=generator) for size in sizes])
+    sampler = Ancestral(grid=steps)
+    drawn = torch.cat([run.sample(size, sampler=sampler, generator=generator) for size in sizes])
     distance, error = measure.distance(drawn)
     values = [folder.name, grid, calls, num, seed, f"{distance:.6f}", f"{error:.6f}"]
     add_row(out / "rows.csv", values)

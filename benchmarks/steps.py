@@ -20,7 +20,8 @@ from benchmarks import cases
 from benchmarks.cases import FreeDenoiser, Scale, Tokenizer
 from benchmarks.report import Row
 from benchmarks.timing import compare, fresh_process, held_bytes, median_seconds, peak_bytes
-from scud.diffusion import Diffusion
+from scud.diffusion import Bound, Diffusion, Reconstruction
+from scud.samplers import Ancestral
 from scud.typing import Batch, Conditioning, Denoiser
 
 DRAWS = 3
@@ -57,7 +58,8 @@ class TrainingStep:
     """
 
     def __init__(self, model: Diffusion, network: nn.Module, batch: Batch, reconstruction: float = 0.0) -> None:
-        self.model, self.network, self.batch, self.reconstruction = model, network, batch, reconstruction
+        self.model, self.network, self.batch = model, network, batch
+        self.objective = Reconstruction(share=reconstruction) if reconstruction else Bound()
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
         self.fixed = bare(model, batch.x0, batch.mask)
         self.count = batch.x0.numel() if batch.mask is None else int(batch.mask.sum())
@@ -73,7 +75,7 @@ class TrainingStep:
 
     def full(self) -> None:
         """The diffusion's step."""
-        terms = self.model.objective(self.network, self.batch.x0, self.batch.mask, reconstruction=self.reconstruction)
+        terms = self.model.objective(self.network, self.batch, self.objective)
         self._update(terms.loss.sum() / self.count)
 
     def _update(self, loss: Tensor) -> None:
@@ -96,7 +98,7 @@ class SamplingStep:
 
     def __init__(self, model: Diffusion, denoiser: Denoiser, x0: Tensor, steps: int, places: int) -> None:
         self.model, self.denoiser, self.x0, self.fixed = model, denoiser, x0, bare(model, x0)
-        grid = model.grid(steps)
+        grid = Ancestral(steps=steps).times(model)
         chosen = [int((place + 0.5) * steps / places) for place in range(places)]
         states = [(model.corrupt(x0, grid[i].expand(len(x0))), float(grid[i + 1])) for i in chosen]
         self.states = itertools.cycle(states)

@@ -30,7 +30,6 @@ from benchmarks.runs import Model, add_row, in_parallel, read_rows, start_rows, 
 from scud.config import Config
 from scud.data.text.figures import text_figures
 from scud.evaluation import evaluate
-from scud.experiment import load_data
 from scud.recipes import RECIPES
 
 ROWS = {
@@ -86,7 +85,7 @@ def configuration(table: Table, row: str, seed: int) -> Config:
             {"neighbours": vocabulary, "nearest": 10},
             training | {"batch_size": 16, "validation_examples": 100},
         )
-    process = {"kind": ROWS[table.name][row].process, **noise}
+    process = noise if ROWS[table.name][row].process == "neighbour_graph" else {}
     return ROWS[table.name][row].of(RECIPES["text"](), seed, data=data, training=training, process=process)
 
 
@@ -100,9 +99,9 @@ def one(table: Table, work: tuple[str, int]) -> None:
         seconds = float(list(csv.DictReader(file))[-1]["seconds"])
     texts = folder.with_suffix(".txt")
     if seed == table.drawn and not texts.exists():
-        drawn = run.sample_text(SHOWN, 128, generator=torch.Generator().manual_seed(seed))
+        drawn = run.sample(SHOWN, generator=torch.Generator().manual_seed(seed))
         texts.write_text("\n----------\n".join(drawn) + "\n", encoding="utf-8")
-    split = load_data(config.data).split("valid")
+    split = config.data.read().split("valid")
     result = evaluate(run.model, run.network, split, repeats=table.repeats, batch_size=64)
     figures = text_figures(result, split.text)
     chosen = getattr(figures, FIGURES[table.name])

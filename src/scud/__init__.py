@@ -1,5 +1,12 @@
 """scud: discrete diffusion models of categorical data, conditioned on the jump schedule.
 
+    data = scud.Data.of(train=x, valid=y, num_states=32)
+    model = scud.SCUD(scud.processes.Uniform(32), p0=data.p0())
+    network = scud.networks.DiT(32, dims=data.dims)
+    run = scud.fit(model, network, data, "runs/mine", steps=1000)
+    print(scud.evaluate(run, data.split("valid")))
+    samples = scud.sample(run, 16)
+
 The public names are loaded when first used, so that `import scud`, and `scud --help`, do not wait for PyTorch.
 """
 
@@ -7,33 +14,61 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scud.diffusion import SCUD, Classical, Diffusion, Elbo, Masking, Noisy
+    from scud.data import Data
+    from scud.diffusion import SCUD, Classical, Diffusion, Elbo, Masking
+    from scud.evaluation import Evaluation
+    from scud.front import evaluate, fit, sample
     from scud.runs import Run, load, save
-    from scud.typing import Conditioning, Denoiser
+    from scud.training.ema import Ema
+    from scud.typing import Batch, Conditioning, Denoiser, Given, Noisy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "SCUD",
+    "Batch",
     "Classical",
     "Conditioning",
+    "Data",
     "Denoiser",
     "Diffusion",
     "Elbo",
+    "Ema",
+    "Evaluation",
+    "Given",
     "Masking",
     "Noisy",
     "Run",
+    "evaluate",
+    "fit",
     "load",
+    "sample",
     "save",
 ]
 
 _HOMES = {
-    "scud.diffusion": ("SCUD", "Classical", "Diffusion", "Elbo", "Masking", "Noisy"),
+    "scud.data": ("Data",),
+    "scud.diffusion": ("SCUD", "Classical", "Diffusion", "Elbo", "Masking"),
+    "scud.evaluation": ("Evaluation",),
+    "scud.front": ("evaluate", "fit", "sample"),
     "scud.runs": ("Run", "load", "save"),
-    "scud.typing": ("Conditioning", "Denoiser"),
+    "scud.training.ema": ("Ema",),
+    "scud.typing": ("Batch", "Conditioning", "Denoiser", "Given", "Noisy"),
 }
 
-_MODULES = ("data", "diffusion", "evaluation", "networks", "plots", "processes", "samplers", "schedules")
+_MODULES = (
+    "config",
+    "data",
+    "diffusion",
+    "evaluation",
+    "networks",
+    "plots",
+    "processes",
+    "recipes",
+    "samplers",
+    "schedules",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

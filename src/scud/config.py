@@ -1,219 +1,320 @@
-"""Typed configuration: every option of a run, with its rule and its meaning.
+"""The configuration of a run: one group of options per section, each with a `kind` that says which group.
 
-A saved `config.yaml` reproduces the run. Options that the chosen kind does not have are kept and ignored, so that
-`--process.kind uniform` is all it takes to change the noise of a recipe.
+Whatever names options (the command line, a YAML file, a dictionary in Python) goes through `changed`: an option of another
+kind is refused by name, and a value that breaks a rule is refused by the check that the thing itself makes. A saved
+`config.yaml` reproduces the run.
 """
 
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar, cast
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import TypeAdapter, ValidationError
 
-from scud.errors import UserError, fail
+from scud import format_1, own
+from scud.data import DATA
+from scud.diffusion import ClassicalOptions, MaskingOptions, SCUDOptions
+from scud.diffusion.objectives import Bound, ObjectiveOptions
+from scud.errors import UserError, check_in_interval, fail
 from scud.files import replacing
-from scud.training.settings import Section, TrainingConfig
+from scud.networks import DiTOptions, NetworkOptions
+from scud.options import Options, by_kind, kind_of
+from scud.processes import ProcessOptions, UniformOptions
+from scud.schedules import MutualInformationOptions, ScheduleOptions
+from scud.training.options import ByExamples, TrainingOptions, options_for
+
+FORMAT = 2
+"""Of `config.yaml`; raised when an older version would misread a file."""
+
+LARGEST_SEED = 2**63 - 1
+
+Section = TypeVar("Section", bound=Options)
+
+KINDS: dict[str, dict[str, Any]] = {
+    "data": DATA,
+    "process": by_kind(ProcessOptions),
+    "schedule": by_kind(ScheduleOptions),
+    "diffusion": by_kind(SCUDOptions | MaskingOptions | ClassicalOptions),
+    "network": by_kind(NetworkOptions),
+    "objective": by_kind(ObjectiveOptions),
+}
+"""The options of every section by kind. `training` has no kind: its options are those that suit the data."""
 
 
-def _absolute(path: Path | None) -> Path | None:
-    """Paths are kept in full, so that a saved configuration means the same in every working directory."""
-    return None if path is None else path.expanduser().resolve()
-
-
-class DataConfig(Section):
-    """What is modelled."""
-
-    kind: Literal["digits", "images", "sequences", "text"] = Field(
-        default="digits",
-        description="digits: the 8x8 digits that ship with scikit-learn; images: from files, a folder or the Hugging Face hub; "
-        "sequences: FASTA; text: from files or the hub.",
-    )
-    train: Path | None = Field(
-        default=None,
-        description="images: an .npz file with x_train and perhaps x_valid, x_test: uint8, [N, H, W] or [N, H, W, C]; a folder "
-        "of pictures, perhaps one per class, perhaps below train, valid and test; CIFAR-10's binary version; a folder of MNIST's "
-        "or downsampled ImageNet's files; a .parquet file or a folder of them. "
-        "sequences: a FASTA file, plain or gzipped, or a UniRef50 folder as published for CARP and EvoDiff. "
-        "text: a .txt or .txt.gz file of UTF-8, or a .parquet file or a folder of them with a column text.",
-    )
-    hub: str | None = Field(
-        default=None,
-        description="images, text: a data set of the Hugging Face hub to download instead, such as uoft-cs/cifar10, or with a "
-        "configuration owner/name:configuration; of text also lm1b, text8 and wikitext. Needs the extra `hub`.",
-    )
-    valid: Path | None = Field(default=None, description="sequences, text: a file for validation.")
-    test: Path | None = Field(default=None, description="sequences, text: a file for the final test.")
-    valid_share: float = Field(
-        default=0.05,
-        gt=0,
-        lt=1,
-        description="Share of the training data held out where none are given for validation: of images by a fixed shuffle, of "
-        "sequences by hash, of text in some ten long stretches.",
-    )
-    alphabet: str | None = Field(
-        default=None,
-        description="sequences: protein (by default), dna, rna, or the letters themselves, such as HP; text: the characters, "
-        "by default a space and a to z.",
-    )
-    tokens: str = Field(
-        default="characters",
-        description="text: what a state is: characters, bytes, or a part of a word: a tokenizer.json, or a WordPiece vocabulary "
-        "in a .txt file or under `vocab` in an .npz file, for which the extra `text` is needed.",
-    )
-    length: int = Field(
-        default=256, ge=1, description="text: states per example; chunks of so many are cut from the text."
-    )
-    min_length: int = Field(default=1, ge=1, description="sequences: shorter ones are left out.")
-    max_length: int = Field(default=1024, ge=1, description="sequences: what to do with longer ones is up to `long`.")
-    long: Literal["cut", "drop"] = Field(
-        default="cut", description="sequences longer than max_length are cut into the fewest equal parts, or left out."
-    )
-    num_states: int = Field(
-        default=256,
-        ge=2,
-        le=256,
-        description="images: levels that the values of a pixel are evenly quantised to; a pixel is a byte, so 256 keep every "
-        "value and there are no more.",
-    )
-
-    _resolve = field_validator("train", "valid", "test")(_absolute)
-
-    @field_validator("tokens")
-    @classmethod
-    def _resolve_tokens(cls, tokens: str) -> str:
-        return tokens if tokens in ("characters", "bytes") else str(_absolute(Path(tokens)))
-
-
-class ProcessConfig(Section):
-    """What noise; masking has its own."""
-
-    kind: Literal["gaussian", "uniform", "blosum62", "neighbour_graph", "dense"] = Field(
-        default="gaussian",
-        description="gaussian: near states are likelier; uniform: all are alike; blosum62: amino acids change as in "
-        "evolution; neighbour_graph: tokens of text become near ones; dense: rates from a file.",
-    )
-    bandwidth: float | None = Field(
-        default=None,
-        gt=0,
-        description="gaussian: standard deviation of a jump as a fraction of the number of states, 0.1 by default; "
-        "neighbour_graph: rates are exp((cosine - 1) / bandwidth), 0.3 by default.",
-    )
-    normalized: bool = Field(
-        default=False,
-        description="gaussian, blosum62: let all states jump equally often, those at the ends or conserved ones too.",
-    )
-    matrix: str = Field(default="BLOSUM62", description="blosum62: another of Biopython's log-odds matrices, by name.")
-    frequencies: Literal["swissprot", "training"] = Field(
-        default="swissprot", description="blosum62: background frequencies, of Swiss-Prot or of the training data."
-    )
-    sharpness: float = Field(
-        default=1.0, gt=0, description="blosum62: power of the substitution law; below 1 letters become more alike."
-    )
-    neighbours: Path | None = Field(
-        default=None,
-        description="neighbour_graph: a .npy, .npz or .safetensors file of an embedding of the states, [B, d], or an .npz file "
-        "of their nearest neighbours, knn_idx and knn_cos [B, k]; by default characters are near whose contexts are alike.",
-    )
-    nearest: int = Field(default=10, ge=1, description="neighbour_graph: neighbours that a state jumps to.")
-    marginal_rate: float = Field(
-        default=0.2, ge=0, description="neighbour_graph: rate of jumps to any state by its share of the training data."
-    )
-    generator: Path | None = Field(
-        default=None, description="dense: a .npy file of rates [B, B], off-diagonal >= 0, rows that sum to 0."
-    )
-
-    _resolve = field_validator("neighbours", "generator")(_absolute)
-
-
-class ScheduleConfig(Section):
-    """When the noise happens."""
-
-    kind: Literal["mutual_information", "linear", "cosine"] = Field(
-        default="mutual_information",
-        description="mutual_information: information about the data falls linearly (for masking, the linear schedule).",
-    )
-
-
-class DiffusionConfig(Section):
-    """Which model."""
-
-    kind: Literal["scud", "masking", "classical"] = Field(
-        default="scud",
-        description="scud: told the number of events; masking: what is masked; classical: the time alone.",
-    )
-    gamma: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="scud: 1 conditions on the most schedule information, towards 0 it is classical.",
-    )
-    t_max: float = Field(
-        default=0.999, gt=0, lt=1, description="Largest time; the prior term of the bound covers the rest."
-    )
-
-
-class NetworkConfig(Section):
-    """The denoiser."""
-
-    kind: Literal["unet", "bytenet", "dit"] = Field(
-        default="unet",
-        description="unet: a U-Net for images; bytenet: dilated convolutions, for sequences and text; dit: a transformer, for "
-        "these too.",
-    )
-    preset: (
-        Literal["0.6M", "1M", "3M", "4M", "10M", "12M", "40M", "80M", "600M", "tiny", "small", "medium", "paper"] | None
-    ) = Field(
-        default=None,
-        description="A size by name or approximate number of parameters, instead of the options that make it up. unet: 0.6M, 4M, "
-        "12M and paper; bytenet: 1M, 3M, 10M, 40M, 80M and 600M; dit: tiny, small, medium and paper.",
-    )
-    width: int = Field(default=64, ge=8, multiple_of=8, description="Channels of the features.")
-    layers: int = Field(default=16, ge=1, description="bytenet, dit: blocks.")
-    heads: int = Field(
-        default=4, ge=1, description="dit: heads of attention; width is a multiple of twice their number."
-    )
-    checkpointing: bool = Field(
-        default=False, description="dit: save memory by computing every block again in the backward pass."
-    )
-    hidden: int | None = Field(
-        default=None, ge=1, description="bytenet: channels inside a block; half the width by default."
-    )
-    blocks: int = Field(default=2, ge=1, description="unet: residual blocks per resolution on the way down.")
-    levels: int = Field(default=2, ge=1, description="unet: resolutions, each half the one before.")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout in every block, in training only.")
-    head: Literal["categorical", "logistic", "mixed"] = Field(
-        default="categorical",
-        description="unet: categorical: a logit per state; for ordered states, logistic: location and scale; mixed: both.",
-    )
-
-
-class Config(Section):
+@dataclass(frozen=True, kw_only=True)
+class Config(Options):
     """All options of a run."""
 
-    seed: int = Field(default=0, ge=0, lt=2**63, description="What all randomness of training derives from.")
-    init_from: Path | None = Field(default=None, description="Folder of a run whose weights to start from.")
-    data: DataConfig = Field(default_factory=DataConfig, description="What is modelled.")
-    process: ProcessConfig = Field(default_factory=ProcessConfig, description="What noise; masking has its own.")
-    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig, description="When the noise happens.")
-    diffusion: DiffusionConfig = Field(default_factory=DiffusionConfig, description="Which model.")
-    network: NetworkConfig = Field(default_factory=NetworkConfig, description="The denoiser.")
-    training: TrainingConfig = Field(default_factory=TrainingConfig, description="How the network is trained.")
+    seed: int = 0
+    """What all randomness of training derives from."""
 
-    _resolve = field_validator("init_from")(_absolute)
+    init_from: Path | None = None
+    """Folder of a run whose weights to start from."""
+
+    data: Any
+    """What is modelled."""
+
+    process: Any = field(default_factory=UniformOptions)
+    """What noise; None for masking, which has its own."""
+
+    schedule: Any = field(default_factory=MutualInformationOptions)
+    """When the noise happens."""
+
+    diffusion: Any = field(default_factory=SCUDOptions)
+    """Which model."""
+
+    network: Any = field(default_factory=DiTOptions)
+    """The denoiser."""
+
+    objective: Any = field(default_factory=Bound)
+    """What training minimises."""
+
+    training: TrainingOptions = field(default_factory=ByExamples)
+    """How the network is trained."""
+
+    def check(self) -> None:
+        check_in_interval("seed", self.seed, 0, LARGEST_SEED, "any smaller number will do")
+        if self.diffusion.takes_process != (self.process is not None):
+            rule = (
+                "have options of a process"
+                if self.diffusion.takes_process
+                else "be None, since masking has its own noise"
+            )
+            raise fail("process", rule, self.process, "use scud.config.changed(config, {'diffusion.kind': …})")
+        suited = options_for(self.data.modality)
+        if type(self.training) is not suited:
+            rule = f"be {suited.__name__}, which suit {self.data.modality.noun}"
+            raise fail("training", rule, type(self.training).__name__, f"use scud.training.{suited.__name__}")
+
+
+def options_class(section: str, kind: str, named: Collection[str] | None = None) -> type[Options]:
+    """The options of a kind, or of a class of the user's own named package.module:Class.
+
+    Args:
+        section: of the configuration.
+        kind: what is named.
+        named: the classes that the user has named, where `kind` comes from a file; None where the user has just named it.
+
+    Raises:
+        UserError: no such kind, or the class is not as it should be, or only a file names it.
+    """
+    if own.is_own(kind):
+        if named is not None and kind not in named:
+            rule = "be named by you, since a file may not name code"
+            raise fail(f"{section}.kind", rule, f"{kind} in a file alone", f"add --{section}.kind {kind}")
+        return own.options_of(section, kind)
+    if kind not in KINDS[section]:
+        remedy = "choose one of these, or name a class of your own as package.module:Class"
+        raise fail(f"{section}.kind", f"be one of {', '.join(KINDS[section])}", repr(kind), remedy)
+    options: type[Options] = KINDS[section][kind]
+    return options
+
+
+def default_config(data: Options) -> Config:
+    """The configuration of data for which there is no recipe: SCUD with uniform noise and a transformer."""
+    modality = data.modality  # type: ignore[attr-defined]
+    return Config(data=data, training=options_for(modality)())
+
+
+def changed(config: Config, values: Mapping[str, Any], named: Collection[str] | None = None) -> Config:
+    """A configuration with other values of some options.
+
+    A section of another kind starts from the defaults of that kind. `network.preset` names a size, in place of the options that
+    make it up; those that are given beside it win.
+
+    Args:
+        config: what to change.
+        values: by name, such as {"process.kind": "gaussian", "process.bandwidth": 0.1, "seed": 3}.
+        named: the classes of the user's own that may be imported, where the values come from a file; any where it is None.
+
+    Raises:
+        UserError: an option that does not exist or belongs to another kind, or a value that breaks its rule.
+    """
+    given = nested(values)
+    sections: dict[str, Any] = {}
+    for name in KINDS:
+        if name != "process":
+            sections[name] = _changed_section(name, getattr(config, name), given.pop(name, {}), named)
+    takes_process = sections["diffusion"].takes_process
+    sections["process"] = _changed_process(takes_process, config.process, given.pop("process", {}), named)
+    suited = options_for(sections["data"].modality)
+    training = _with_values("training", _carried(config.training, suited), given.pop("training", {}))
+    single = {name: given.pop(name, getattr(config, name)) for name in ("seed", "init_from")}
+    if given:
+        choices = ", ".join(part.name for part in fields(Config))
+        raise UserError(f"{', '.join(given)} is no option; choose from {choices}")
+    return _validated("", Config, {**single, **sections, "training": training})
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by section of options by name: {"process.kind": "uniform"} -> {"process": {"kind": "uniform"}}."""
+    sections: dict[str, Any] = {}
+    for name, value in values.items():
+        section, dot, option = str(name).partition(".")
+        if dot:
+            sections.setdefault(section, {})[option] = value
+        else:
+            sections[section] = {**sections.get(section, {}), **value} if isinstance(value, Mapping) else value
+    return sections
+
+
+def _changed_section(name: str, base: Options, given: Any, named: Collection[str] | None) -> Options:
+    """Options of a section with some values given, perhaps of another kind."""
+    if not isinstance(given, Mapping):
+        raise fail(name, "be a group of options", repr(given), f"write them below {name}:")
+    given = dict(given)
+    kind = str(given.pop("kind", base.kind))  # type: ignore[attr-defined]
+    start = base if kind == base.kind else options_class(name, kind, named)()  # type: ignore[attr-defined]
+    preset = given.pop("preset", None)
+    if preset is not None:
+        if not hasattr(start, "presets"):
+            raise unknown_option(name, type(start), "preset")
+        start = replace(start, **dict(find_preset(type(start), str(preset))))
+    return _with_values(name, start, given)
+
+
+def find_preset(options: type[Options], name: str) -> Mapping[str, Any]:
+    """The sizes of a network by name.
+
+    Raises:
+        UserError: no such preset of this kind.
+    """
+    presets: Mapping[str, Mapping[str, Any]] = options.presets  # type: ignore[attr-defined]
+    if name not in presets:
+        rule = f"be one of {', '.join(presets)} for {kind_of(options)}"
+        raise fail("network.preset", rule, name, "choose one of these, or leave it out and give a width")
+    return presets[name]
+
+
+def _changed_process(
+    takes_process: bool, base: Options | None, given: Any, named: Collection[str] | None
+) -> Options | None:
+    """The options of the process; None for a model that has noise of its own."""
+    if not takes_process:
+        if given:
+            names = ", ".join(f"process.{name}" for name in given)
+            raise fail(names, "be left out for masking", "given", "masking has its own noise")
+        return None
+    return _changed_section("process", UniformOptions() if base is None else base, given or {}, named)
+
+
+def _carried(training: TrainingOptions, suited: type[TrainingOptions]) -> TrainingOptions:
+    """Options of training that suit other data, with the values of all that both have."""
+    if type(training) is suited:
+        return training
+    names = {part.name for part in fields(suited)}
+    return suited(**{name: value for name, value in vars(training).items() if name in names})
+
+
+def _with_values(section: str, start: Section, given: Any) -> Section:
+    """Options with some values given; raises `UserError` for a name that is none of theirs, or a value that breaks a rule."""
+    if not isinstance(given, Mapping):
+        raise fail(section, "be a group of options", repr(given), f"write them below {section}:")
+    if not given:
+        return start
+    names = [part.name for part in fields(start)]
+    for name in given:
+        if name not in names:
+            raise unknown_option(section, type(start), str(name))
+    return _validated(section, type(start), {part: getattr(start, part) for part in names} | dict(given))
+
+
+def unknown_option(section: str, options: type[Options], name: str) -> UserError:
+    """The error for an option that this kind does not have, naming the kinds that have it."""
+    own_names = ", ".join(part.name for part in fields(options) if part.name != "kind") or "no others"
+    kinds = KINDS.get(section, {"": options})
+    owners = [kind for kind, other in kinds.items() if name in {part.name for part in fields(other)}]
+    owners += [kind for kind, other in kinds.items() if name == "preset" and hasattr(other, "presets")]
+    if not owners:
+        return UserError(f"{section}.{name} is no option; choose from {own_names}")
+    chosen = kind_of(options)
+    rule = f"be left out for {section}.kind {chosen}"
+    remedy = f"it is an option of {' and '.join(owners)}; {chosen} has {own_names}"
+    return fail(f"{section}.{name}", rule, "given", remedy)
+
+
+@cache
+def _adapter(options: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(options)
+
+
+def _validated(section: str, options: type[Section], values: Mapping[str, Any]) -> Section:
+    """Options of these values, types checked; raises `UserError` with one sentence per broken rule."""
+    try:
+        made: Section = _adapter(cast(Hashable, options)).validate_python(dict(values))
+    except ValidationError as error:
+        raise UserError("; ".join(_sentence(section, dict(problem)) for problem in error.errors())) from None
+    return made
+
+
+def _sentence(section: str, problem: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in (section, *problem["loc"]) if part != "")
+    if problem["type"] == "value_error":
+        message = str(problem["ctx"]["error"])
+        return f"{section}.{message}" if section else message
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{name}: {message}, got {problem['input']!r}"
+
+
+def to_values(config: Config) -> dict[str, Any]:
+    """The options as a file holds them: sections of names and plain values, the kind first."""
+    values: dict[str, Any] = {}
+    for part in fields(config):
+        value = getattr(config, part.name)
+        values[part.name] = _plain_section(value) if isinstance(value, Options) else _plain(value)
+    return values
+
+
+def _plain_section(options: Options) -> dict[str, Any]:
+    plain = {name: _plain(value) for name, value in asdict(options).items()}
+    return {"kind": plain.pop("kind"), **plain} if "kind" in plain else plain
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
 
 
 def write_config(path: Path, config: Config) -> None:
     """Write a configuration as YAML."""
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        values = {"format": FORMAT, **to_values(config)}
+        temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
-def read_config(path: Path) -> Config:
-    """Read a configuration that `write_config` or a user wrote; options left out have their defaults.
+def read_config(path: Path, named: Collection[str] = ()) -> Config:
+    """Read a configuration that `write_config`, version 0.1.0 or a user wrote; options left out have their defaults.
+
+    Args:
+        path: the file.
+        named: the classes of the user's own, package.module:Class, that the user has named beside the file.
 
     Raises:
-        UserError: no such file, not YAML, or an option that is unknown or breaks its rule.
+        UserError: no such file, not YAML, a later format, an option that is unknown or breaks its rule, or a class of a user's
+            own that only the file names.
     """
+    values = _read_values(path)
+    try:
+        return _from_values(values, named)
+    except UserError as error:
+        raise UserError(f"in {path}: {error}") from None
+
+
+def read_data_options(path: Path) -> Any:
+    """The options of data in a configuration; arguments and errors as in `read_config`."""
+    values = _current(_read_values(path))
+    section = dict(values.get("data") or {})
+    try:
+        options = options_class("data", str(section.pop("kind", "digits")), ())
+        return _with_values("data", options(), section)
+    except UserError as error:
+        raise UserError(f"in {path}: {error}") from None
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """What a file of a configuration holds, whatever it is."""
     if not path.is_file():
         raise fail("config", "name a file that exists", path, "give the config.yaml of a run")
     try:
@@ -222,20 +323,47 @@ def read_config(path: Path) -> Config:
         raise fail("config", "be YAML", f"{path} ({error})", "compare it with the config.yaml of a run") from error
     if not isinstance(values, dict):
         raise fail("config", "hold sections of options", path, "compare it with the config.yaml of a run")
-    try:
-        return Config(**{str(name): value for name, value in values.items()})
-    except UserError as error:
-        raise UserError(f"in {path}: {error}") from None
+    return values
+
+
+def _current(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a file in today's format."""
+    number = values.pop("format", None)
+    if number is None and format_1.is_config(values):
+        return format_1.upgraded_config(values)
+    if number not in (None, FORMAT):
+        remedy = "use the version that wrote it"
+        raise fail("format", f"be {FORMAT}, the newest that this version reads", number, remedy)
+    return values
+
+
+def _from_values(values: dict[str, Any], named: Collection[str]) -> Config:
+    values = _current(values)
+    section = values.get("data", {})
+    kind = section.get("kind", "digits") if isinstance(section, Mapping) else "digits"
+    start = default_config(options_class("data", str(kind), named)())
+    if values.get("process", {}) is None:
+        del values["process"]
+    return changed(start, values, named)
+
+
+def kinds_of(config: Config) -> list[str]:
+    """The kinds of a configuration's sections, by which classes of the user's own are named."""
+    sections = [getattr(config, name) for name in KINDS]
+    return [section.kind for section in sections if section is not None]
 
 
 def differences(config: Config, other: Config) -> list[str]:
     """Names of the options in which two configurations differ, such as training.steps."""
-    ours, theirs = _flat(config.model_dump()), _flat(other.model_dump())
-    return [name for name in ours if ours[name] != theirs[name]]
+    ours, theirs = _flat(to_values(config)), _flat(to_values(other))
+    return [name for name in {**ours, **theirs} if ours.get(name, _ABSENT) != theirs.get(name, _ABSENT)]
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+_ABSENT = object()
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return flat

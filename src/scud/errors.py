@@ -95,3 +95,13 @@ def check_distribution(argument: str, probs: Tensor, num_states: int) -> None:
         )
     if abs(float(probs.double().sum()) - 1) > 1e-6:
         raise fail(argument, "sum to 1", f"{float(probs.double().sum()):.8g}", "divide it by its sum")
+
+
+def check_flags(argument: str, flags: Tensor, shape: Iterable[int]) -> None:
+    """Raise `UserError` unless `flags` is a bool tensor of this shape."""
+    import torch
+
+    expected = list(shape)
+    if flags.dtype != torch.bool or list(flags.shape) != expected:
+        given = f"{flags.dtype} of shape {list(flags.shape)}"
+        raise fail(argument, f"be bool of shape {expected}", given, "give True or False for every position")

@@ -17,6 +17,7 @@ class Use(IntEnum):
     VALIDATION = 5
     KNOWN = 6
     FLIPS = 7
+    LABELS = 8
 
 
 def derive(seed: int, use: Use, *path: int) -> int:

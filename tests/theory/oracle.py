@@ -3,7 +3,9 @@
 import itertools
 import string
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,10 +126,9 @@ class IdealMasking:
         return others(self.joint, self.likelihood(x_t))
 
 
+@lru_cache
 def gauss_legendre(low: float, high: float, count: int) -> tuple[Tensor, Tensor]:
     """Nodes and weights on [low, high]."""
-    import numpy as np
-
     x, w = np.polynomial.legendre.leggauss(count)
     return torch.as_tensor((high - low) * (x + 1) / 2 + low), torch.as_tensor((high - low) * w / 2)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking, Noisy
 from scud.processes import Blosum62
-from scud.typing import Conditioning
+from scud.typing import Batch, Conditioning
 from tests.theory.cases import GAMMAS, PROCESSES, SCHEDULES, make_gamma, make_process, make_schedule, time_at
 from tests.theory.oracle import poisson, powers, random_joint
 from tests.theory.test_ideal_denoiser import TOLERANCE, quadrature
@@ -91,9 +91,8 @@ def test_of_estimates_where_positions_are_padded_or_known(kind: str) -> None:
     x0 = torch.tensor([[0, 5, 19, 3], [4, 4, 4, 17], [18, 7, 1, 2], [9, 12, 6, 6]]).repeat_interleave(draws, 0)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 1]]).bool().repeat_interleave(draws, 0)
     known = torch.tensor([False, True, False, False]).expand(len(x0), 4)
-    elbo = models[kind].elbo(
-        denoiser, x0, mask, known=known, generator=generator, u=torch.rand(len(x0), generator=generator)
-    )
+    batch, u = Batch(x0, mask, known=known), torch.rand(len(x0), generator=generator)
+    elbo = models[kind].elbo(denoiser, batch, generator=generator, u=u)
     control, diffusion = (part.double().reshape(4, draws) for part in (elbo.control, elbo.diffusion))
     error = control.std(1) / draws**0.5
     assert float((control.mean(1) / error).abs().max()) < 5.6

@@ -5,6 +5,7 @@ Both sides by enumeration of every clean state, noised state and count, and Gaus
 """
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -49,10 +50,34 @@ def prior_terms(joint: Tensor, prior_nats: Tensor) -> float:
     return float(joint.flatten() @ prior_nats[clean].sum(1))
 
 
-def quadrature(t_max: float) -> tuple[Tensor, Tensor]:
+def quadrature(t_max: float, nodes: int = 240) -> tuple[Tensor, Tensor]:
     """Nodes in t, dense at both ends: t = t_max v² (3 - 2v)."""
-    v, weight = gauss_legendre(0.0, 1.0, 240)
+    v, weight = gauss_legendre(0.0, 1.0, nodes)
     return t_max * v**2 * (3 - 2 * v), t_max * 6 * v * (1 - v) * weight
+
+
+def expectation(
+    joint: Tensor, law: Tensor, values: Callable[..., Tensor], logits: Tensor, *noise: Noisy | Tensor
+) -> Tensor:
+    """E Σ_d values(logits, x0, *noise)_d given what is seen, for law [n, B^D] over x0 and values [n, D]: -> [n].
+
+    A value is of its own position's clean state alone, so B sets of clean states do, in each of which positions differ: what
+    should look at another position's would be seen.
+    """
+    num_states, positions = joint.shape[0], joint.ndim
+    law = law.reshape(-1, *joint.shape)
+    axes = range(1, positions + 1)
+    marginal = torch.stack([law.sum([a for a in axes if a != d]) for d in axes], 1)  # [n, D, B]
+    total = torch.zeros(len(law), dtype=torch.float64)
+    for shift in range(num_states):
+        clean = ((torch.arange(positions) + shift) % num_states).expand(len(law), positions)
+        chance = marginal.gather(2, clean.unsqueeze(2)).squeeze(2)
+        total += torch.where(chance > 1e-14, chance * values(logits, clean, *noise), 0.0).sum(1)
+    return total
+
+
+def counted_divergence(model: SCUD) -> Callable[..., Tensor]:
+    return lambda logits, x0, x_t, s: s * model.divergence(logits, x0, x_t, s)
 
 
 def event_table(model: SCUD, ideal: IdealEvents, most: int) -> tuple[Tensor, Tensor]:
@@ -67,10 +92,7 @@ def event_table(model: SCUD, ideal: IdealEvents, most: int) -> tuple[Tensor, Ten
         seen = x.repeat(part.shape[0], 1)
         law = forward_law(joint, ideal.likelihood(seen, s))  # [n, B^D] over x0
         logits = ideal(seen, model.condition(Noisy(seen, torch.ones(len(s)), s)))
-        row, clean = (law > 1e-14).nonzero(as_tuple=True)
-        divergence = model.divergence(logits[row], x[clean], seen[row], s[row])
-        gain = torch.zeros(len(s), dtype=torch.float64)
-        gain.index_add_(0, row, law[row, clean] * (s[row] * divergence).sum(1))
+        gain = expectation(joint, law, counted_divergence(model), logits, seen, s)
         gains.append(gain.reshape(-1, size).sum(1))
         marginal = law.sum(1).reshape(-1, size)
         prior = (p0 @ ideal.table)[s, seen].prod(1).reshape(-1, size)
@@ -131,9 +153,8 @@ def test_classical(process_name: str, schedule_name: str, num_states: int, posit
         law = forward_law(joint, ideal.likelihood(seen, when))
         # The oracle's own float64 times: a `Conditioning` holds them in float32, as networks want them.
         logits = others(joint, ideal.likelihood(seen, when))
-        row, clean = (law > 1e-15).nonzero(as_tuple=True)
-        values = model.integrand(logits[row], x[clean], Noisy(seen[row], when[row])).sum(1)
-        total += float(weights.repeat_interleave(size)[row] * law[row, clean] @ values)
+        values = expectation(joint, law, model.integrand, logits, Noisy(seen, when))
+        total += float(weights.repeat_interleave(size) @ values)
     end = torch.full((size,), model.t_max, dtype=torch.float64)
     marginal = forward_law(joint, ideal.likelihood(x, end)).sum(1)
     last = torch.linalg.matrix_exp(schedule.tau(end[:1])[0] * process.generator())

@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import SCUD, Classical, Masking, Noisy
+from scud.diffusion import Bound, Reconstruction
 from scud.processes import Uniform
 from scud.schedules import Linear, MutualInformation
+from scud.typing import Batch
 from tests.theory.cases import EVENT_PROCESSES, PROCESSES, SCHEDULES, make_process, make_schedule
 from tests.theory.oracle import (
     IdealEvents,
@@ -113,12 +115,12 @@ def test_the_objective_has_the_elbos_diffusion_term_and_leaves_out_what_does_not
     mask, known = torch.arange(6).expand(4, 6) < 5, torch.arange(6).expand(4, 6) == 1
 
     def draw(x: Tensor) -> tuple[Tensor, ...]:
-        same = {"known": known, "u": u}
+        batch = Batch(x, mask, known=known)
         terms = [
-            model.objective(denoiser, x, mask, reconstruction=c, **same, generator=torch.Generator().manual_seed(3))
-            for c in (0.0, 0.25, 1.0)
+            model.objective(denoiser, batch, objective, u=u, generator=torch.Generator().manual_seed(3))
+            for objective in (Bound(), Reconstruction(share=0.25), Reconstruction())
         ]
-        elbo = model.elbo(denoiser, x, mask, **same, generator=torch.Generator().manual_seed(3))
+        elbo = model.elbo(denoiser, batch, u=u, generator=torch.Generator().manual_seed(3))
         return elbo.diffusion, *(term.diffusion for term in terms), *(term.loss for term in terms)
 
     first = draw(x0)

@@ -1,10 +1,14 @@
 """Samples follow the exact reversal from the factorised prior, for every process, gamma, schedule and model.
 
-The law Σ_x Π_d prior(x_d) p(x0 | x, s), averaged over s, is enumerated; 100,000 draws are compared with it by chi-squared
-at a false-alarm rate of 1e-7. The step grid is fine enough that its own error stays below what this can see.
+In two parts. What is drawn with STEPS steps follows the laws that those steps have, at every time between them and at the end:
+`tests.theory.chain` enumerates them, and 100,000 draws are compared by chi-squared at a false-alarm rate of 1e-7 in all. The
+times between matter: a last step makes good what others did wrong. And the last law tends to Σ_x Π_d prior(x_d) p(x0 | x, s),
+averaged over s and enumerated: no chance in it. With one position left to draw any grid is exact. `make theory` also draws on a
+grid that is as fine as 100,000 draws can see.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -14,7 +18,8 @@ from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
 from scud.schedules import Linear, Schedule
-from scud.typing import Conditioning, Denoiser
+from scud.typing import Conditioning, Denoiser, Given
+from tests.theory import chain
 from tests.theory.cases import GAMMAS, PROCESSES, SCHEDULES, make_gamma, make_process, make_schedule, time_at
 from tests.theory.oracle import (
     IdealEvents,
@@ -33,6 +38,10 @@ DRAWS = 100_000
 FALSE_ALARM = 1e-7
 NUM_STATES = 3
 KNOWN = 1
+STEPS = 5
+FINE = 160
+MOST = 18
+"""Counts above this are left out of chains: 4 are expected, and more than these have probability 1e-8."""
 
 
 @dataclass
@@ -86,61 +95,127 @@ def check_law(samples: Tensor, law: Tensor, num_states: int = NUM_STATES) -> Non
     assert statistic < limit, f"chi-squared {statistic:.1f} beyond {limit:.1f}: {seen / len(samples)} for {law}"
 
 
-def sample(model: Diffusion, denoiser: Denoiser, known: Tensor | None, steps: int = 160) -> Tensor:
+@dataclass
+class Watched:
+    """A denoiser that keeps what it is told: classes of `tests.theory.chain`, [N, 2] at every call."""
+
+    denoiser: Denoiser
+    counted: bool
+    seen: list[Tensor]
+
+    def __call__(self, x_t: Tensor, conditioning: Conditioning) -> Tensor:
+        s = conditioning.s if self.counted else None
+        self.seen.append(x_t if s is None else s.clamp_max(chain.COUNTED) * NUM_STATES + x_t)
+        return self.denoiser(x_t, conditioning)
+
+
+def check_draws(model: Diffusion, denoiser: Denoiser, laws: list[Tensor], known: int | None) -> None:
+    """Chi-squared of what is drawn at every time against the law there; cells where fewer than 5 are expected are one."""
+    watched = Watched(denoiser, isinstance(model, SCUD), [])
+    last = sample(model, watched, known)
+    assert len(watched.seen) == len(laws) - 1
+    for drawn, law in zip([*watched.seen, last], laws, strict=True):
+        count = torch.bincount(drawn[:, 0] * len(law) + drawn[:, 1], minlength=law.numel()).double()
+        expected = DRAWS * law.flatten()
+        assert float(count[expected < 1e-6].sum()) == 0
+        many = expected >= 5
+        rest, expected_rest = count[~many].sum(), expected[~many].sum()
+        statistic = float(((count - expected) ** 2 / expected)[many].sum())
+        statistic += float((rest - expected_rest) ** 2 / expected_rest.clamp_min(5))
+        limit = float(chi2.isf(FALSE_ALARM / len(laws), int(many.sum())))
+        assert statistic < limit, f"chi-squared {statistic:.1f} beyond {limit:.1f}: {count / DRAWS} for {law}"
+
+
+def unlikeness(law: Tensor, other: Tensor) -> float:
+    """By how much chi-squared of DRAWS draws from one law exceeds its expectation for the other."""
+    possible = other > 1e-12
+    return float((DRAWS * (law - other) ** 2 / other)[possible].sum() + DRAWS * law[~possible].abs().sum())
+
+
+def check_limit(laws_of: Callable[[int], list[Tensor]], law: Tensor, known: int | None, steps: int = 16) -> None:
+    """The last law of a number of steps tends to `law`, and is it where one position is known.
+
+    The error halves as steps double; what is left when it is extrapolated could not be seen in DRAWS draws.
+    """
+    few, many = (laws_of(n)[-1][:NUM_STATES, :NUM_STATES].flatten() for n in (steps, 2 * steps))
+    if known is not None:
+        assert unlikeness(few, law) < 1e-6
+    assert unlikeness(many, law) <= unlikeness(few, law) / 3 + 1e-6
+    assert unlikeness(2 * many - few, law) < 1
+
+
+def sample(model: Diffusion, denoiser: Denoiser, known: int | None, steps: int = STEPS) -> Tensor:
     generator = torch.Generator().manual_seed(31)
     shape = (DRAWS, 2)
     if known is None:
         return model.sample(denoiser, shape, steps, generator=generator)
     mask = torch.tensor([True, False]).expand(shape)
-    return model.sample(denoiser, shape, steps, known=known.expand(shape), known_mask=mask, generator=generator)
+    clean = torch.tensor([known, 0]).expand(shape)
+    return model.sample(denoiser, shape, steps, given=Given(clean, mask), generator=generator)
 
 
-def event_law(model: SCUD, ideal: IdealEvents, known: bool) -> Tensor:
-    """The exact law of samples; with `known`, of the second position given that the first is KNOWN."""
+def event_law(model: SCUD, ideal: IdealEvents, known: int | None) -> Tensor:
+    """The exact law of samples; with `known`, of the second position given the first."""
     joint, most = ideal.joint, ideal.table.shape[0] - 1
     mean = model.rate * model.schedule.tau(torch.tensor(model.t_max, dtype=torch.float64))
     chance = poisson(mean, most)
     x, law = states(NUM_STATES, 2), torch.zeros(NUM_STATES**2, dtype=torch.float64)
     prior = model.p0 @ ideal.table
-    firsts = [0] if known else range(most + 1)
-    if known:
-        x = x[x[:, 0] == KNOWN]
+    firsts = range(most + 1) if known is None else [0]
+    if known is not None:
+        x = x[x[:, 0] == known]
     for first in firsts:
         for second in range(most + 1):
             s = torch.tensor([first, second]).expand(x.shape)
-            mass = prior[second, x[:, 1]] if known else prior[first, x[:, 0]] * prior[second, x[:, 1]]
+            mass = prior[second, x[:, 1]] * (prior[first, x[:, 0]] if known is None else 1.0)
             held = mass > 1e-13
-            weight = chance[second] * (1.0 if known else chance[first])
+            weight = chance[second] * (chance[first] if known is None else 1.0)
             law += weight * reversal(joint, ideal.likelihood(x, s)[held], mass[held])
     return law / law.sum()
 
 
 # Every pair of process, schedule and gamma occurs; the bound itself is tested on every triple.
 EVENTS = [
-    (process, SCHEDULES[(i + j) % 3], gamma, False)
+    (process, SCHEDULES[(i + j) % 3], gamma, None)
     for i, process in enumerate(PROCESSES)
     for j, gamma in enumerate(GAMMAS)
 ]
 INFILLED = [(process, SCHEDULES[turn % 3]) for turn, process in enumerate(PROCESSES)]
-EVENTS += [(*case, gamma, True) for case, gamma in zip(INFILLED, GAMMAS, strict=True)]
-EVENTS += [("graph", "mutual_information", "1", False)]
-TIMES = [(*case, False) for case in itertools.product(PROCESSES, SCHEDULES)] + [(*case, True) for case in INFILLED]
+EVENTS += [(*case, gamma, KNOWN) for case, gamma in zip(INFILLED, GAMMAS, strict=True)]
+EVENTS += [("graph", "mutual_information", "1", None)]
+TIMES = [(*case, None) for case in itertools.product(PROCESSES, SCHEDULES)] + [(*case, KNOWN) for case in INFILLED]
 
 
-@pytest.mark.parametrize(("process_name", "schedule_name", "gamma_name", "known"), EVENTS)
-def test_scud(process_name: str, schedule_name: str, gamma_name: str, known: bool) -> None:
+def events(process_name: str, schedule_name: str, gamma_name: str) -> tuple[SCUD, IdealEvents]:
     process, gamma = make_process(process_name, NUM_STATES), make_gamma(gamma_name, NUM_STATES)
     joint = random_joint(NUM_STATES, 2, seed=21)
     p0 = average_marginal(joint)
     schedule = make_schedule(schedule_name, process, p0, gamma)
     model = SCUD(process, schedule, gamma, p0=p0, t_max=time_at(schedule, 4.0 / process.rate(gamma)))
-    ideal = IdealEvents(joint, powers(torch.eye(NUM_STATES) + process.generator() / process.rate(gamma), 24))
-    law = event_law(model, ideal, known)
-    check_law(sample(model, tabled(ideal), torch.tensor([KNOWN, 0]) if known else None), law)
+    jump = torch.eye(NUM_STATES) + process.generator() / process.rate(gamma)
+    return model, IdealEvents(joint, powers(jump, 24))
 
 
-@pytest.mark.parametrize(("process_name", "schedule_name", "known"), TIMES)
-def test_classical(process_name: str, schedule_name: str, known: bool) -> None:
+@pytest.mark.parametrize(("process_name", "schedule_name", "gamma_name", "known"), EVENTS)
+def test_scud(process_name: str, schedule_name: str, gamma_name: str, known: int | None) -> None:
+    model, ideal = events(process_name, schedule_name, gamma_name)
+
+    def laws_of(steps: int) -> list[Tensor]:
+        return chain.of_events(model, ideal.joint, ideal.table[: MOST + 1], model.grid(steps), known)
+
+    check_limit(laws_of, event_law(model, ideal, known), known)
+    check_draws(model, tabled(ideal), laws_of(STEPS), known)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("process_name", "schedule_name", "gamma_name", "known"), EVENTS)
+def test_scud_on_a_fine_grid(process_name: str, schedule_name: str, gamma_name: str, known: int | None) -> None:
+    model, ideal = events(process_name, schedule_name, gamma_name)
+    check_law(sample(model, tabled(ideal), known, FINE), event_law(model, ideal, known))
+
+
+def times(process_name: str, schedule_name: str, known: int | None) -> tuple[Classical, IdealTime, Tensor]:
+    """The model, its ideal denoiser, and the exact law of samples."""
     process = make_process(process_name, NUM_STATES)
     joint = random_joint(NUM_STATES, 2, seed=21)
     p0 = average_marginal(joint)
@@ -148,46 +223,82 @@ def test_classical(process_name: str, schedule_name: str, known: bool) -> None:
     model = Classical(process, schedule, p0=p0, t_max=time_at(schedule, 1.5 / process.max_rate))
     ideal = IdealTime(joint, process.generator(), schedule)
     x = states(NUM_STATES, 2)
-    if known:
-        x = x[x[:, 0] == KNOWN]
+    if known is not None:
+        x = x[x[:, 0] == known]
     t = torch.full(x.shape, model.t_max, dtype=torch.float64)
-    if known:
+    if known is not None:
         t[:, 0] = 0.0
     prior = p0 @ torch.linalg.matrix_exp(schedule.tau(t[:1, 1])[0] * process.generator())
-    mass = prior[x[:, 1]] if known else prior[x].prod(1)
-    law = reversal(joint, ideal.likelihood(x, t), mass / mass.sum())
-    check_law(sample(model, OncePerStep(ideal, NUM_STATES), torch.tensor([KNOWN, 0]) if known else None, steps=64), law)
+    mass = prior[x].prod(1) if known is None else prior[x[:, 1]]
+    return model, ideal, reversal(joint, ideal.likelihood(x, t), mass / mass.sum())
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["free", "infill"])
+@pytest.mark.parametrize(("process_name", "schedule_name", "known"), TIMES)
+def test_classical(process_name: str, schedule_name: str, known: int | None) -> None:
+    model, ideal, law = times(process_name, schedule_name, known)
+
+    def laws_of(steps: int) -> list[Tensor]:
+        return chain.of_time(model, ideal.joint, ideal.generator, model.grid(steps), known)
+
+    check_limit(laws_of, law, known, steps=64)
+    check_draws(model, OncePerStep(ideal, NUM_STATES), laws_of(STEPS), known)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("process_name", "schedule_name", "known"), TIMES)
+def test_classical_on_a_fine_grid(process_name: str, schedule_name: str, known: int | None) -> None:
+    model, ideal, law = times(process_name, schedule_name, known)
+    check_law(sample(model, OncePerStep(ideal, NUM_STATES), known, 64), law)
+
+
+def masked_law(model: Masking, joint: Tensor, known: int | None) -> Tensor:
+    """The exact law of samples."""
+    alpha = float((-model.schedule.tau(torch.tensor(model.t_max, dtype=torch.float64))).exp())
+    mass_of = torch.cat([alpha * model.p0, torch.tensor([1 - alpha], dtype=torch.float64)])
+    x = states(NUM_STATES + 1, 2)
+    if known is not None:
+        x = x[x[:, 0] == known]
+    mass = mass_of[x].prod(1) if known is None else mass_of[x[:, 1]]
+    return reversal(joint, IdealMasking(joint).likelihood(x), mass)
+
+
+def check_masking(model: Masking, joint: Tensor, law: Tensor, known: int | None) -> None:
+    """Against the exact law of samples, as above."""
+
+    def laws_of(steps: int) -> list[Tensor]:
+        return chain.of_masking(model, joint, model.grid(steps), known)
+
+    check_limit(laws_of, law, known)
+    check_draws(model, OncePerStep(IdealMasking(joint), NUM_STATES + 1), laws_of(STEPS), known)
+
+
+@pytest.mark.parametrize("known", [None, KNOWN], ids=["free", "infill"])
 @pytest.mark.parametrize(
     "schedule", [Linear(), make_schedule("cosine", make_process("uniform", 3), torch.ones(3), 1.0)]
 )
-def test_masking(schedule: Schedule, known: bool) -> None:
+def test_masking(schedule: Schedule, known: int | None) -> None:
     joint = random_joint(NUM_STATES, 2, seed=21)
-    p0 = average_marginal(joint)
-    model = Masking(NUM_STATES, schedule, p0=p0, t_max=0.9)
-    ideal = IdealMasking(joint)
-    alpha = float((-schedule.tau(torch.tensor(0.9, dtype=torch.float64))).exp())
-    mass_of = torch.cat([alpha * p0, torch.tensor([1 - alpha], dtype=torch.float64)])
-    x = states(NUM_STATES + 1, 2)
-    if known:
-        x = x[x[:, 0] == KNOWN]
-    mass = mass_of[x[:, 1]] if known else mass_of[x].prod(1)
-    law = reversal(joint, ideal.likelihood(x), mass)
-    check_law(sample(model, OncePerStep(ideal, NUM_STATES + 1), torch.tensor([KNOWN, 0]) if known else None), law)
+    model = Masking(NUM_STATES, schedule, p0=average_marginal(joint), t_max=0.9)
+    check_masking(model, joint, masked_law(model, joint, known), known)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("known", [None, KNOWN], ids=["free", "infill"])
+def test_masking_on_a_fine_grid(known: int | None) -> None:
+    joint = random_joint(NUM_STATES, 2, seed=21)
+    model = Masking(NUM_STATES, Linear(), p0=average_marginal(joint), t_max=0.9)
+    ideal = OncePerStep(IdealMasking(joint), NUM_STATES + 1)
+    check_law(sample(model, ideal, known, FINE), masked_law(model, joint, known))
 
 
 def test_data_law_where_all_is_forgotten() -> None:
     """With t_max where nothing is left, the exact reversal is the data's own law, and the conditional one when infilling."""
     joint = random_joint(NUM_STATES, 2, seed=21)
-    p0 = average_marginal(joint)
-    model = Masking(NUM_STATES, Linear(), p0=p0, t_max=1 - 1e-9)
-    ideal = OncePerStep(IdealMasking(joint), NUM_STATES + 1)
-    check_law(sample(model, ideal, None), joint.flatten())
+    model = Masking(NUM_STATES, Linear(), p0=average_marginal(joint), t_max=1 - 1e-9)
+    check_masking(model, joint, joint.flatten(), None)
     conditional = torch.zeros_like(joint)
     conditional[KNOWN] = joint[KNOWN] / joint[KNOWN].sum()
-    check_law(sample(model, ideal, torch.tensor([KNOWN, 0])), conditional.flatten())
+    check_masking(model, joint, conditional.flatten(), KNOWN)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])

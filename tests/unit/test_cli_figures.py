@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scud.cli.quality import text_rows
 from torch import Tensor, nn
 
 from scud import Masking
 from scud.cli.evaluate import Evaluate, bound, describe
 from scud.cli.figures import Report
 from scud.cli.infill import Infill, infill_text
-from scud.cli.quality import text_rows
 from scud.cli.sample import Sample, draw_texts
 from scud.data.text.figures import text_figures
 from scud.errors import UserError

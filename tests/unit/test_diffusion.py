@@ -14,9 +14,9 @@ from scud.diffusion.evidence import EvidenceTable
 from scud.diffusion.times import draw_times
 from scud.errors import UserError
 from scud.processes import Dense, Gaussian, Uniform
-from scud.samplers import trajectory
+from scud.samplers import Ancestral
 from scud.schedules import Cosine, Linear, MutualInformation
-from scud.typing import Conditioning
+from scud.typing import Batch, Conditioning, Given
 from tests.theory.oracle import poisson, powers, random_generator
 
 B = 6
@@ -120,9 +120,9 @@ def test_padding_never_counts(kind: str) -> None:
     assert float(values[:, 4:].abs().max()) == 0
     whole = model.integrand(logits, x0, noisy)
     torch.testing.assert_close(values[:, :4], whole[:, :4])
-    bound = model.elbo(constant(P0.log()), x0, mask.expand(300, 7), generator=generator)
+    bound = model.elbo(constant(P0.log()), Batch(x0, mask.expand(300, 7)), generator=generator)
     torch.testing.assert_close(bound.prior.double(), model.prior_nats[x0[:, :4]].sum(1), rtol=1e-5, atol=1e-9)
-    loss = model.loss(constant(P0.log()), x0, mask.expand(300, 7), generator=generator)
+    loss = model.loss(constant(P0.log()), Batch(x0, mask.expand(300, 7)), generator=generator)
     assert 0 < float(loss) < 10
 
 
@@ -183,7 +183,7 @@ def test_times_are_weighted_without_bias(schedule: Linear) -> None:
 @given(steps=st.integers(1, 300), kind=st.sampled_from(KINDS))
 def test_grid(steps: int, kind: str) -> None:
     model = make(kind)
-    grid = model.grid(steps)
+    grid = Ancestral(steps=steps).times(model)
     assert grid.shape == (steps + 1,)
     assert float(grid[0]) == model.t_max
     assert float(grid[-1]) == 0
@@ -207,7 +207,7 @@ def information_left(model: Diffusion, t: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_share_of_information_lost_on_the_grid_is_a_cosine(kind: str) -> None:
     model = make(kind)
-    lost = 1 - information_left(model, model.grid(8))
+    lost = 1 - information_left(model, Ancestral(steps=8).times(model))
     expected = (torch.pi / 2 * torch.arange(9, dtype=torch.float64) / 8).cos()
     torch.testing.assert_close(lost / lost[0], expected, rtol=2e-4, atol=1e-9)
 
@@ -225,7 +225,8 @@ def test_any_grid_is_walked_as_given(inner: list[float], kind: str, seed: int) -
         return P0.log().expand(*x_t.shape, B)
 
     grid = torch.tensor([model.t_max, *sorted(inner, reverse=True), 0.0], dtype=torch.float64)
-    x = model.sample(denoiser, (3, 4), grid=grid, generator=torch.Generator().manual_seed(seed))
+    sampler = Ancestral(grid=grid)
+    x = model.sample(denoiser, (3, 4), sampler=sampler, generator=torch.Generator().manual_seed(seed))
     assert asked == pytest.approx(grid[:-1].tolist())
     assert int(x.max()) < B
 
@@ -234,8 +235,8 @@ def test_any_grid_is_walked_as_given(inner: list[float], kind: str, seed: int) -
 def test_without_a_grid_steps_are_those_of_the_model(kind: str) -> None:
     model = make(kind)
     draws = [
-        model.sample(constant(P0.log()), (9, 5), 6, grid=grid, generator=torch.Generator().manual_seed(2))
-        for grid in (None, model.grid(6))
+        model.sample(constant(P0.log()), (9, 5), 6, sampler=sampler, generator=torch.Generator().manual_seed(2))
+        for sampler in (None, Ancestral(grid=Ancestral(steps=6).times(model)))
     ]
     assert torch.equal(*draws)
 
@@ -246,13 +247,13 @@ def test_without_a_grid_steps_are_those_of_the_model(kind: str) -> None:
 )
 def test_a_grid_must_fall(grid: list[float]) -> None:
     with pytest.raises(UserError, match=r"grid must hold at least two times, each below.*sort it"):
-        make("scud").sample(constant(P0.log()), (2, 3), grid=torch.tensor(grid))
+        make("scud").sample(constant(P0.log()), (2, 3), sampler=Ancestral(grid=torch.tensor(grid)))
 
 
 @pytest.mark.parametrize("grid", [[0.5, 0.0], [0.999, 0.5, 0.001]])
 def test_a_grid_must_run_from_t_max_to_0(grid: list[float]) -> None:
     with pytest.raises(UserError, match=r"grid must run from the model's t_max, \d.\d+, to 0.*at its ends"):
-        make("masking").sample(constant(P0.log()), (2, 3), grid=torch.tensor(grid))
+        make("masking").sample(constant(P0.log()), (2, 3), sampler=Ancestral(grid=torch.tensor(grid)))
 
 
 @settings(max_examples=25, deadline=None)
@@ -261,9 +262,8 @@ def test_known_positions_never_change(seed: int, kind: str, steps: int) -> None:
     model = make(kind)
     generator = torch.Generator().manual_seed(seed)
     known, mask = torch.randint(B, (4, 5), generator=generator), torch.rand(4, 5, generator=generator) < 0.5
-    for noisy in trajectory(
-        model, constant(P0.log()), (4, 5), steps, known=known, known_mask=mask, generator=generator
-    ):
+    sampler, given = Ancestral(steps=steps), Given(known, mask)
+    for noisy in sampler.trajectory(model, constant(P0.log()), (4, 5), given, generator=generator):
         assert torch.equal(noisy.x_t[mask], known[mask])
 
 
@@ -277,6 +277,16 @@ def test_same_seed_same_sample() -> None:
 
 
 PROCESS = Gaussian(B, 0.2)
+
+
+def refuse_given(
+    x0: Tensor | None = None, known: Tensor | None = None, mask: Tensor | None = None, label: Tensor | None = None
+) -> None:
+    make("scud").sample(constant(P0), (2, 2), given=Given(x0, known, mask, label))
+
+
+def refuse_batch(**parts: Tensor) -> None:
+    make("scud").elbo(constant(P0), Batch(torch.tensor([[0, 1]]), **parts))
 
 
 @pytest.mark.parametrize(
@@ -307,13 +317,27 @@ PROCESS = Gaussian(B, 0.2)
         (lambda: make("scud").loss(constant(P0), torch.zeros(0, 3).long()), "at least one state"),
         (lambda: make("scud").loss(constant(P0[:3]), torch.tensor([[0, 1]])), "return logits of shape"),
         (lambda: make("scud").sample(constant(P0), (2, 2), 0), "steps must be at least 1"),
-        (lambda: make("scud").sample(constant(P0), (2, 2), known=torch.zeros(2, 2).long()), "be given together"),
+        (lambda: refuse_given(x0=torch.zeros(2, 2).long()), r"be given together, got no known; give both"),
+        (lambda: refuse_given(known=torch.ones(2, 2).bool()), "be given together, got no x0; give both"),
         (
-            lambda: make("scud").sample(
-                constant(P0), (2, 2), known=torch.full((2, 2), 9), known_mask=torch.ones(2, 2).bool()
-            ),
-            "known must hold states",
+            lambda: refuse_given(torch.full((2, 2), 9), torch.ones(2, 2).bool()),
+            "given.x0 must hold states in 0..5, got 9",
         ),
+        (
+            lambda: refuse_given(torch.zeros(2, 2).long(), torch.ones(2).bool()),
+            r"given.known must be bool of shape \[2, 2\]",
+        ),
+        (lambda: refuse_given(torch.zeros(2, 2).long(), torch.ones(2, 2)), r"given.known must be bool .*torch.float32"),
+        (
+            lambda: refuse_given(torch.zeros(2).long(), torch.ones(2, 2).bool()),
+            r"given.x0 must have the shape \[2, 2\]",
+        ),
+        (lambda: refuse_given(mask=torch.ones(2, 3).bool()), r"given.mask must be bool of shape \[2, 2\]"),
+        (lambda: refuse_given(label=torch.zeros(3).long()), "given.label must have one row for each of 2 examples"),
+        (lambda: refuse_batch(known=torch.ones(1, 2)), r"known must be bool of shape \[1, 2\], got torch.float32"),
+        (lambda: refuse_batch(known=torch.ones(2).bool()), r"known must be bool of shape \[1, 2\], got .* \[2\]"),
+        (lambda: refuse_batch(mask=torch.ones(2).bool()), r"mask must be bool of shape \[1, 2\], got .* \[2\]"),
+        (lambda: refuse_batch(label=torch.zeros(3).long()), "label must have one row for each of 1 examples"),
     ],
 )
 def test_what_is_refused(build: object, message: str) -> None:

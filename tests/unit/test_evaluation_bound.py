@@ -104,8 +104,8 @@ class ByTime:
 
     p0 = P0
 
-    def elbo(self, _: nn.Module, x0: Tensor, mask: None, *, u: Tensor, **__: object) -> Elbo:  # noqa: ARG002
-        nats = x0.shape[1] * torch.stack([(2 * u).exp(), torch.zeros_like(u), u - 0.5])
+    def elbo(self, _: nn.Module, batch: Batch, *, u: Tensor, **__: object) -> Elbo:
+        nats = batch.x0.shape[1] * torch.stack([(2 * u).exp(), torch.zeros_like(u), u - 0.5])
         return Elbo(*nats)
 
 

@@ -14,7 +14,7 @@ from scud.data.sequences.fasta import Record
 from scud.errors import UserError
 from scud.networks.bytenet import ByteNet
 from scud.processes import Blosum62, Gaussian
-from scud.samplers import infill_sequences
+from scud.samplers import Ancestral, draw
 from scud.schedules import Linear, MutualInformation
 from scud.typing import Conditioning, Denoiser
 from tests.theory.oracle import IdealMasking, IdealTime, average_marginal, powers, random_joint
@@ -58,8 +58,9 @@ def test_known_residues_never_change(
     random = np.random.default_rng(seed)
     sequences = [np.where(place, 20, random.integers(0, 20, len(place))).astype(np.uint8) for place in free]
     before = [codes.copy() for codes in sequences]
-    states, gaps = [torch.from_numpy(codes) for codes in sequences], [torch.from_numpy(place) for place in free]
-    designs = infill_sequences(model, NETWORK, states, gaps, steps, tokens=tokens, generator=source(seed))
+    states, known = [torch.from_numpy(codes) for codes in sequences], [torch.from_numpy(~place) for place in free]
+    sampler = Ancestral(steps=steps)
+    designs = draw(sampler, model, NETWORK, states, known, positions=tokens, generator=source(seed)).states
     for codes, was, place, drawn in zip(sequences, before, free, designs, strict=True):
         np.testing.assert_array_equal(codes, was)
         assert drawn.shape == codes.shape
@@ -87,10 +88,15 @@ def ideal(kind: str) -> tuple[Diffusion, Denoiser]:
 
 @pytest.mark.parametrize("kind", ["masking", "scud", "classical"])
 def test_what_is_filled_in_follows_the_conditional_law(kind: str) -> None:
-    """100,000 designs of one position of two against the joint law, chi-squared at a false-alarm rate of 1e-7."""
+    """100,000 designs of one position of two against the joint law, chi-squared at a false-alarm rate of 1e-7.
+
+    With one position left to draw any number of steps is exact.
+    """
     model, denoiser = ideal(kind)
-    states, free = [torch.tensor([KNOWN, 3])] * 100_000, [torch.tensor([False, True])] * 100_000
-    drawn = torch.stack(infill_sequences(model, denoiser, states, free, 96, tokens=200_000, generator=source(5)))
+    states, known = [torch.tensor([KNOWN, 3])] * 100_000, [torch.tensor([True, False])] * 100_000
+    sampler = Ancestral(steps=8)
+    samples = draw(sampler, model, denoiser, states, known, positions=200_000, generator=source(5))
+    drawn = torch.stack(samples.states)
     law = torch.zeros_like(JOINT)
     law[KNOWN] = JOINT[KNOWN] / JOINT[KNOWN].sum()
     check_law(drawn, law.flatten())
@@ -106,8 +112,8 @@ def test_batches_keep_to_the_budget_and_padding_is_not_real() -> None:
         return torch.zeros(*x_t.shape, 20)
 
     sequences = [torch.zeros(length, dtype=torch.int64) for length in (4, 4, 10, 10, 7, 7)]
-    free, shares = [torch.ones(len(states), dtype=torch.bool) for states in sequences], list[float]()
-    infill_sequences(MODELS[0], denoiser, sequences, free, 1, tokens=30, generator=source(), progress=shares.append)
+    sampler, shares = Ancestral(steps=1), list[float]()
+    draw(sampler, MODELS[0], denoiser, sequences, positions=30, generator=source(), progress=shares.append)
     assert shapes == [(3, 10), (3, 7)]
     assert real == [27, 15]
     assert shares == sorted(shares)

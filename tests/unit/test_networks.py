@@ -180,7 +180,7 @@ def test_the_papers_network() -> None:
 def test_spec_builds_the_same_network() -> None:
     network = UNet(B, DIMS, width=16, blocks=1, levels=2, dropout=0.1, head="logistic")
     spec = network.spec()
-    again = NETWORKS[spec.pop("kind")](**spec)
+    again = NETWORKS[spec.pop("kind")].network(**spec)
     again.load_state_dict(network.state_dict())
 
 

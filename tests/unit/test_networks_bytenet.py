@@ -11,7 +11,7 @@ from scud.networks import NETWORKS, ByteNet
 from scud.networks.bytenet import PRESETS
 from scud.processes import Blosum62
 from scud.schedules import Linear
-from scud.typing import Conditioning
+from scud.typing import Batch, Conditioning, Given
 from tests.unit.test_networks import awake
 
 B = 20
@@ -44,7 +44,7 @@ def sequences(*lengths: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]
 def test_every_parameter_learns(kind: str) -> None:
     net = network()
     x0, mask = sequences(9, 30, 17)
-    models()[kind].loss(net, x0, mask, generator=torch.Generator().manual_seed(2)).backward()
+    models()[kind].loss(net, Batch(x0, mask), generator=torch.Generator().manual_seed(2)).backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert bool(torch.isfinite(parameter.grad).all()), name
@@ -65,11 +65,13 @@ def test_padding_and_neighbours_in_the_batch_change_nothing(
     for model in models().values():
         t = torch.full((len(lengths),), 0.4, dtype=torch.float64)
         noisy = model.noise(x0, t, generator)
-        batched = net(noisy.x_t, model.condition(noisy, mask))[0, :length]
+        batched = net(noisy.x_t, model.condition(noisy, Given(mask=mask)))[0, :length]
         s = None if noisy.s is None else noisy.s[:1, :length]
         alone = Noisy(noisy.x_t[:1, :length], noisy.t[:1], s)
         for real in (None, mask[:1, :length]):
-            torch.testing.assert_close(net(alone.x_t, model.condition(alone, real))[0], batched, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                net(alone.x_t, model.condition(alone, Given(mask=real)))[0], batched, rtol=1e-4, atol=1e-4
+            )
 
 
 @torch.no_grad()
@@ -101,7 +103,7 @@ def test_presets_have_the_size_they_say() -> None:
 def test_spec_and_errors() -> None:
     net = ByteNet(7, width=24, layers=3, dropout=0.1)
     kind = net.spec().pop("kind")
-    again = NETWORKS[kind](**{name: value for name, value in net.spec().items() if name != "kind"})
+    again = NETWORKS[kind].network(**{name: value for name, value in net.spec().items() if name != "kind"})
     assert {n: p.shape for n, p in again.named_parameters()} == {n: p.shape for n, p in net.named_parameters()}
     for wrong in ({"width": 0}, {"layers": 0}, {"hidden": 0}):
         with pytest.raises(UserError, match=f"{next(iter(wrong))} must be at least 1, got 0"):

@@ -11,7 +11,7 @@ from scud.errors import UserError
 from scud.networks import NETWORKS, DiT
 from scud.networks.dit import LARGE_OUTPUT, PRESETS, Block, places, rotate, rotations
 from scud.numerics.logits import LinearLogits
-from scud.typing import Conditioning
+from scud.typing import Batch, Conditioning, Given
 from tests.unit.test_networks import awake
 from tests.unit.test_networks_bytenet import B, models, sequences
 
@@ -22,7 +22,7 @@ MANY = LARGE_OUTPUT + 1
 def network(num_states: int = B, **options: object) -> DiT:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return awake(DiT(num_states, **{"width": 16, "layers": 2, "heads": 2, **options}))
+        return awake(DiT(num_states, **{"width": 16, "layers": 2, "heads": 2, "dropout": 0.0, **options}))
 
 
 def masking(num_states: int) -> Masking:
@@ -42,7 +42,7 @@ def half_masked(num_states: int) -> tuple[torch.Tensor, Conditioning]:
 def test_every_parameter_learns(kind: str) -> None:
     net = network()
     x0, mask = sequences(9, 30, 17)
-    models()[kind].loss(net, x0, mask, generator=torch.Generator().manual_seed(2)).backward()
+    models()[kind].loss(net, Batch(x0, mask), generator=torch.Generator().manual_seed(2)).backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert bool(torch.isfinite(parameter.grad).all()), name
@@ -70,11 +70,11 @@ def test_padding_neighbours_in_the_batch_and_a_shift_change_nothing(
     here = slice(before, before + length)
     for model in models().values():
         noisy = model.noise(x0, torch.full((len(lengths),), 0.4, dtype=torch.float64), generator)
-        batched = net(noisy.x_t, model.condition(noisy, mask))
+        batched = net(noisy.x_t, model.condition(noisy, Given(mask=mask)))
         assert bool(batched.isfinite().all()), "also in the row that is padding alone"
         alone = Noisy(noisy.x_t[:1, here], noisy.t[:1], None if noisy.s is None else noisy.s[:1, here])
         for real in (None, mask[:1, here]):
-            logits = net(alone.x_t, model.condition(alone, real))
+            logits = net(alone.x_t, model.condition(alone, Given(mask=real)))
             torch.testing.assert_close(logits[0], batched[0, here], rtol=1e-5, atol=1e-5)
 
 
@@ -150,12 +150,12 @@ def test_checkpointing_changes_no_gradient() -> None:
         net.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            models()["scud"].loss(net, x0, mask, generator=torch.Generator().manual_seed(2)).backward()
+            models()["scud"].loss(net, Batch(x0, mask), generator=torch.Generator().manual_seed(2)).backward()
         gradients.append([parameter.grad for parameter in net.parameters()])
     assert len(calls) == 1 + 2
     for plain, again in zip(*gradients, strict=True):
         torch.testing.assert_close(again, plain, rtol=0, atol=0)
-    models()["scud"].loss(net.eval(), x0, mask).backward()
+    models()["scud"].loss(net.eval(), Batch(x0, mask)).backward()
     assert len(calls) == 1 + 2 + 1
 
 
@@ -171,7 +171,7 @@ def test_compiles_without_graph_breaks_in_bfloat16(kind: str, checkpointing: boo
     for denoiser in (net, compiled):
         net.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
-            loss = model.loss(denoiser, x0, mask, generator=torch.Generator().manual_seed(2))
+            loss = model.loss(denoiser, Batch(x0, mask), generator=torch.Generator().manual_seed(2))
         loss.backward()
         losses.append(loss.detach())
         gradients.append([parameter.grad for parameter in net.parameters()])
@@ -187,7 +187,7 @@ def test_bfloat16_hardly_changes_the_loss(kind: str) -> None:
     x0, mask = sequences(9, 30, 17)
 
     def loss(denoiser: torch.nn.Module) -> torch.Tensor:
-        return model.loss(denoiser, x0, mask, generator=torch.Generator().manual_seed(2)).detach()
+        return model.loss(denoiser, Batch(x0, mask), generator=torch.Generator().manual_seed(2)).detach()
 
     exact = loss(net)
     with torch.autocast("cpu", torch.bfloat16):
@@ -261,7 +261,7 @@ def test_it_learns() -> None:
     model = Masking(num_states, p0=torch.full((num_states,), 1 / num_states, dtype=torch.float64))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = DiT(num_states, width=32, layers=2, heads=2)
+        net = DiT(num_states, width=32, layers=2, heads=2, dropout=0.0)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
     losses = []
     for _ in range(80):
@@ -289,7 +289,7 @@ def test_presets_have_the_size_they_say() -> None:
 
 def test_spec_builds_the_same_network() -> None:
     spec = DiT(7, width=24, layers=3, heads=2, dropout=0.1, checkpointing=True).spec()
-    again = NETWORKS[spec["kind"]](**{name: value for name, value in spec.items() if name != "kind"})
+    again = NETWORKS[spec["kind"]].network(**{name: value for name, value in spec.items() if name != "kind"})
     assert again.spec() == spec
     again.load_state_dict(DiT(7, width=24, layers=3, heads=2).state_dict())
 

@@ -9,6 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from scud import SCUD, Classical, Masking, Noisy
+from scud.diffusion import Reconstruction
 from scud.errors import UserError
 from scud.numerics.logits import LinearLogits
 from scud.processes import NeighbourGraph, Uniform
@@ -299,8 +300,11 @@ def test_what_is_watched_of_many_states() -> None:
         terms = []
         for large in (0, 2048):
             with patch("scud.diffusion.base.LARGE", large):
-                options = {"reconstruction": 1.0, "generator": torch.Generator().manual_seed(4)}
-                terms.append(model.objective(lambda x, _: logits.expand(*x.shape, -1), x0, **options).diffusion)
+                generator = torch.Generator().manual_seed(4)
+                losses = model.objective(
+                    lambda x, _: logits.expand(*x.shape, -1), x0, Reconstruction(), generator=generator
+                )
+                terms.append(losses.diffusion)
         difference = terms[0] - terms[1]
         if isinstance(model, Masking):
             assert float(difference.abs().max()) == 0

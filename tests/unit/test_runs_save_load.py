@@ -13,6 +13,7 @@ from scud.networks import ByteNet, UNet
 from scud.processes import Blosum62, Dense, Gaussian, Uniform
 from scud.runs import build_model, build_network, build_process, load_weights, resolve_device
 from scud.schedules import Cosine, Linear, MutualInformation
+from scud.typing import Given
 
 P0 = torch.tensor([1.0, 2, 3, 4, 5], dtype=torch.float64) / 15
 RATES = torch.rand(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -76,7 +77,7 @@ def test_known_positions_are_kept(tmp_path: Path) -> None:
     run = scud.load(tmp_path)
     known = torch.full((2, 1, 4, 4), 3)
     keep = torch.arange(16).reshape(1, 4, 4).expand(2, 1, 4, 4) < 8
-    assert run.sample(2, 3, known=known, known_mask=keep)[keep].eq(3).all()
+    assert run.sample(2, 3, given=Given(known, keep))[keep].eq(3).all()
 
 
 def test_a_network_without_a_spec_is_refused(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from torch import Tensor
 from scud import SCUD, Classical, Conditioning, Diffusion, Masking
 from scud.errors import UserError
 from scud.processes import Uniform
-from scud.samplers import batched as module
-from scud.samplers import draw_lengths, sample_sequences
+from scud.samplers import Ancestral, draw, draw_lengths
 from scud.schedules import MutualInformation
 
 P0 = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
@@ -29,6 +28,11 @@ def models() -> dict[str, Diffusion]:
 def independent(x_t: Tensor, _: Conditioning) -> Tensor:
     """Positions are independent with law P0."""
     return P0.log().expand(*x_t.shape, 3)
+
+
+def rows(lengths: Tensor) -> list[Tensor]:
+    """Sequences of these lengths, of which nothing is known."""
+    return [torch.zeros(length, dtype=torch.int64) for length in lengths.tolist()]
 
 
 def test_lengths_follow_the_training_data() -> None:
@@ -65,13 +69,20 @@ def test_lengths_beyond_training_and_no_sequences() -> None:
 
 
 @pytest.mark.parametrize("kind", ["scud", "classical", "masking"])
-def test_every_sequence_has_its_length_and_law(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_sequence_has_its_length_and_law(kind: str) -> None:
     """Chi-squared at 1e-7 over about 20,000 letters; batches are small, so that padding and grouping occur."""
-    monkeypatch.setattr(module, "BATCH_TOKENS", 900)
     lengths = torch.randint(1, 40, (1000,), generator=torch.Generator().manual_seed(1))
     shares: list[float] = []
     generator = torch.Generator().manual_seed(2)
-    drawn = sample_sequences(models()[kind], independent, lengths, 6, generator=generator, progress=shares.append)
+    drawn = draw(
+        Ancestral(steps=6),
+        models()[kind],
+        independent,
+        rows(lengths),
+        positions=900,
+        generator=generator,
+        progress=shares.append,
+    ).states
     assert [len(states) for states in drawn] == lengths.tolist()
     observed = torch.cat(drawn).bincount(minlength=3).double()
     expected = P0 * observed.sum()
@@ -88,5 +99,6 @@ def test_networks_are_told_what_is_padding() -> None:
         seen.append(conditioning.mask)
         return independent(x_t, conditioning)
 
-    sample_sequences(models()["scud"], denoiser, torch.tensor([3, 1, 2]), 2, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    draw(Ancestral(steps=2), models()["scud"], denoiser, rows(torch.tensor([3, 1, 2])), generator=generator)
     assert all(mask.sum(1).tolist() == [3, 2, 1] for mask in seen)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
 from scud.processes import Gaussian
-from scud.samplers.ancestral import check_grid
+from scud.samplers import Ancestral
+from scud.samplers.base import check_grid
 from scud.schedules import Cosine, MutualInformation
 
 P0 = torch.linspace(1, 3, 17, dtype=torch.float64) / 34
@@ -35,7 +36,8 @@ def even(values: Tensor) -> bool:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_grids_are_even_in_what_they_say(model: Diffusion) -> None:
-    assert torch.equal(times(model, "cosine", 32), model.grid(32))
+    assert torch.equal(times(model, "cosine", 32), Ancestral(steps=32).times(model))
+    torch.testing.assert_close(times(model, "information", 32), Ancestral(grid="information", steps=32).times(model))
     assert even(times(model, "t", 32))
     assert even(times(model, "root-t", 32).sqrt())
     assert even(model.schedule.tau(times(model, "events", 32)))

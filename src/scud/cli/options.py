@@ -1,31 +1,130 @@
-"""What commands share: reading options."""
+"""What commands share: reading options, loading the run that they are about, and showing how far they are."""
 
-from collections.abc import Sequence
-from typing import Literal, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import tyro
 
 from scud.errors import check_in_interval, fail
+from scud.options import texts
 
-Options = TypeVar("Options")
+if TYPE_CHECKING:
+    from scud.runs import Run
+
+Form = TypeVar("Form")
 
 Split = Literal["train", "valid", "test"]
 
-
 LARGEST_SEED = 2**63 - 1
 
-
-def check_seed(seed: int) -> None:
-    """Raise `UserError` unless `seed` is one."""
-    check_in_interval("seed", seed, 0, LARGEST_SEED, "any smaller number will do")
+TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+"""What a switch may be set to."""
 
 
-def parse(options: type[Options], command: str, arguments: Sequence[str], default: Options | None = None) -> Options:
+@dataclass(frozen=True, kw_only=True)
+class OfRun:
+    """Options of every command about a run."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+
+    seed: int = 0
+    """Of all noise."""
+
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda or cuda:N."""
+
+    network: str | None = None
+    """package.module:Class of the network, of a run that was trained with a class of your own."""
+
+    process: str | None = None
+    """package.module:Class of the process, of a run that was trained with a class of your own."""
+
+    modality: str | None = None
+    """package.module:Class of the modality, of a run on a kind of data of your own."""
+
+
+def parse(form: type[Form], command: str, arguments: Sequence[str]) -> Form:
     """Read a command's options into a dataclass; exits with status 2 and a message when they make no sense."""
-    settings = (tyro.conf.FlagCreatePairsOff,)
-    if default is None:
-        return tyro.cli(options, args=arguments, prog=f"scud {command}", config=settings)
-    return tyro.cli(options, args=arguments, prog=f"scud {command}", config=settings, default=default)
+    parsed: Form = parse_together([form], command, arguments)[0]
+    return parsed
+
+
+def parse_together(forms: Sequence[type], command: str, arguments: Sequence[str]) -> list[Any]:
+    """Read options that stand in several dataclasses, the first of which is the command's own."""
+    entries = [entry for form in forms for entry in described_fields(form)]
+    together = make_dataclass(forms[0].__name__, entries, namespace={"__doc__": forms[0].__doc__}, kw_only=True)
+    switches = {name for form in forms for name, hint in get_type_hints(form).items() if hint is bool}
+    plain = plain_switches(arguments, switches)
+    values: Any = tyro.cli(together, args=plain, prog=f"scud {command}", config=(tyro.conf.FlagConversionOff,))
+    parsed = [form(**{part.name: getattr(values, part.name) for part in fields(form)}) for form in forms]
+    for options in parsed:
+        if isinstance(options, OfRun):
+            check_in_interval("seed", options.seed, 0, LARGEST_SEED, "any smaller number will do")
+    return parsed
+
+
+def described_fields(form: type) -> list[Any]:
+    """The fields of a dataclass as `make_dataclass` takes them, each with the text below it as its help."""
+    hints, meanings = get_type_hints(form, include_extras=True), texts(form)
+    return [(part.name, described(hints[part.name], meanings.get(part.name)), part) for part in fields(form)]
+
+
+def described(hint: Any, text: str | None) -> Any:
+    """A type with what an option of it means."""
+    if text is None or get_origin(hint) is Annotated:
+        return hint
+    return Annotated[hint, tyro.conf.arg(help=text)]
+
+
+def plain_switches(arguments: Sequence[str], switches: set[str]) -> list[str]:
+    """The arguments with every switch set to True or False: `--network.labels`, `--network.labels true` and `=true` are one."""
+    plain: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=")
+        option = name.removeprefix("--").replace("-", "_")
+        if not name.startswith("--") or option not in switches:
+            plain.append(argument)
+            continue
+        if not equals:
+            value = rest.pop(0) if rest and rest[0].lower() in TRUTH else "true"
+        if value.lower() not in TRUTH:
+            raise fail(name, "be true or false", repr(value), "leave the value out for true")
+        plain += [name, str(TRUTH[value.lower()])]
+    return plain
+
+
+def load_run(options: OfRun) -> "Run":
+    """The run that a command is about, with the classes of the user's own that were named."""
+    from scud import own, runs
+
+    named = {name: getattr(options, name) for name in ("network", "process", "modality")}
+    classes: dict[str, Any] = {
+        name: own.import_class(f"--{name}", text) for name, text in named.items() if text is not None
+    }
+    return runs.load(options.run, options.device, **classes)
+
+
+def check_counts(options: Any, *names: str) -> None:
+    """Raise `UserError` unless these options are at least 1."""
+    for name in names:
+        if getattr(options, name) < 1:
+            raise fail(name, "be at least 1", getattr(options, name), "leave it out for the default")
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar on the screen; within the context, what is called with the share done."""
+    from rich.progress import Progress
+
+    with Progress() as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
 
 
 def parse_range(argument: str, text: str) -> tuple[int, int]:

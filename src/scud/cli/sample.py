@@ -1,180 +1,101 @@
-"""scud sample: new examples, as pictures, FASTA or text."""
+"""scud sample: new examples, in the form that people would rather look at."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import tyro
-
-from scud.cli.options import check_seed, parse, parse_range
-from scud.errors import fail
+from scud.cli.options import OfRun, check_counts, load_run, parse, parse_range, progress_bar
+from scud.errors import check_choice, fail
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-
-    from scud.runs import Run
+    from scud.samplers import Sampler
 
 FRAMES = 30
-"""Moments shown in the animation."""
-
-ANIMATED = 16
-"""Images shown in the animation: the first ones."""
-
-SHOWN = 256
-"""Most images in the grid: the first ones; the file holds all."""
-
-AT_ONCE = 256
-"""Images drawn at once."""
+"""Moments of the first examples that are kept, for an animation."""
 
 
-@dataclass(frozen=True)
-class Sample:
+@dataclass(frozen=True, kw_only=True)
+class Sample(OfRun):
     """Draw new examples: sequences to samples.fasta; texts to samples.txt, with a line of ten dashes between two of them, and
-    their states to samples.npz (array x); or images, their pixels (samples.npz, array x), a grid of them (samples.png) and an
-    animation of how they came to be (denoising.gif)."""
-
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
+    their states to samples.npz (array x); images as pixels (samples.npz, array x), a grid of them (samples.png) and an
+    animation of how they came to be (denoising.gif); arrays to samples.npz.
+    """
 
     num: int = 64
     """How many examples."""
-
-    steps: int = 128
-    """Calls of the network; more are closer to the model's own law."""
 
     length: str | None = None
     """Sequences: a length or a range of them, such as 80-120; the lengths of the training data by default. Text: a number of
     positions, up to and by default that of a training example."""
 
+    label: str | None = None
+    """Name of a class, of a model that reads labels."""
+
+    sampler: str = "ancestral"
+    """How: ancestral, or package.module:Class of your own."""
+
+    steps: int | None = None
+    """Calls of the network, 128 by default; more are closer to the model's own law."""
+
+    temperature: float | None = None
+    """What logits are divided by, 1 by default: below 1, likely states gain."""
+
+    grid: str | None = None
+    """Where steps end: cosine (by default) or information."""
+
     out: Path | None = None
     """Folder for what is drawn; RUN/samples by default."""
-
-    seed: int = 0
-    """Of all noise."""
-
-    device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda or cuda:N."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = parse(Sample, "sample", arguments)
-    check_seed(options.seed)
-    for name, value in (("num", options.num), ("steps", options.steps)):
-        if value < 1:
-            raise fail(name, "be at least 1", value, "leave it out for the default")
-    lengths = None if options.length is None else parse_range("length", options.length)
+    check_counts(options, "num")
+    length = None if options.length is None else parse_range("length", options.length)
 
     import torch
 
-    from scud import runs
     from scud.training.files import RunFolder
 
-    run = runs.load(options.run, options.device)
-    if lengths is not None and run.kind == "images":
-        remedy = "images have the size of those in training"
-        raise fail("length", "be given for sequences and text only", options.length, remedy)
-    generator = torch.Generator(run.model.p0.device).manual_seed(options.seed)
-    folder = options.out or RunFolder(options.run).samples
-    if run.kind == "sequences":
-        write_sequences(run, options, lengths, folder, generator)
-    elif run.kind == "text":
-        draw_texts(run, options, lengths, folder, generator)
-    else:
-        draw_pictures(run, options, folder, generator)
-
-
-def write_sequences(
-    run: "Run", options: Sample, lengths: tuple[int, int] | None, folder: Path, generator: "torch.Generator"
-) -> None:
-    """Draw sequences and write samples.fasta."""
-    from rich.progress import Progress
-
-    from scud.data.sequences.fasta import write_fasta
-
-    with Progress() as bar:
-        task = bar.add_task("sampling", total=1.0)
-        drawn = run.sample_sequences(
+    sampler = find_sampler(options)
+    run = load_run(options)
+    with progress_bar("sampling") as progress:
+        samples = run.draw(
             options.num,
-            options.steps,
-            lengths=lengths,
-            generator=generator,
-            progress=lambda share: bar.update(task, completed=share),
+            length=length,
+            label=options.label,
+            sampler=sampler,
+            frames=FRAMES,
+            generator=torch.Generator(run.device).manual_seed(options.seed),
+            progress=progress,
         )
+    folder = options.out or RunFolder(options.run).samples
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / "samples.fasta"
-    write_fasta(target, ((f"sample_{number}", text) for number, text in enumerate(drawn, 1)))
-    sizes = sorted(map(len, drawn))
-    print(f"wrote {target}: {len(drawn)} sequences of length {sizes[0]} to {sizes[-1]} by {options.steps} steps")
+    files = run.modality.write(samples, folder)
+    names = " and ".join([", ".join(file.name for file in files[:-1]), files[-1].name]) if files[1:] else files[0].name
+    print(f"wrote {folder}: {names}, {run.modality.summary(samples.states)} by {sampler.num_steps} steps")
 
 
-def draw_texts(
-    run: "Run", options: Sample, lengths: tuple[int, int] | None, folder: Path, generator: "torch.Generator"
-) -> None:
-    """Draw texts and write samples.npz and samples.txt."""
-    import torch
-    from rich.progress import Progress
+def find_sampler(options: Sample) -> "Sampler":
+    """The sampler that is named, with the options that were given.
 
-    from scud.data.text.samples import POSITIONS, write_states, write_texts
-    from scud.samplers import sample_sequences
+    Raises:
+        UserError: no such sampler, an option that it does not have, or a value that breaks its rule.
+    """
+    from scud import own
+    from scud.samplers import SAMPLERS
 
-    first, last = lengths or (run.length, run.length)
-    if not 1 <= first == last <= run.length:
-        remedy = "leave it out for the length of training examples"
-        raise fail("length", f"be one number in 1..{run.length} for text", options.length, remedy)
-    with Progress() as bar:
-        task = bar.add_task("sampling", total=1.0)
-        drawn = sample_sequences(
-            run.model,
-            run.network,
-            torch.full((options.num,), last),
-            options.steps,
-            generator=generator,
-            progress=lambda share: bar.update(task, completed=share),
-        )
-    x = torch.stack(drawn).numpy()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_states(folder / "samples.npz", x, run.model.num_states)
-    write_texts(folder / "samples.txt", [run.tokens.decode(states) for states in x])
-    size = f"{last} {POSITIONS[run.tokens.unit]}s each"
-    print(f"wrote {folder}: samples.npz and samples.txt, {len(x)} texts of {size} by {options.steps} steps")
-
-
-def draw_pictures(run: "Run", options: Sample, folder: Path, generator: "torch.Generator") -> None:
-    """Draw images and write samples.npz, samples.png and denoising.gif."""
-    import numpy as np
-    from rich.progress import Progress
-
-    from scud import plots
-    from scud.files import replacing
-    from scud.samplers import trajectory
-
-    sizes = [min(AT_ONCE, options.num - start) for start in range(0, options.num, AT_ONCE)]
-    shown = set(np.linspace(0, options.steps, FRAMES).round().astype(int).tolist())
-    num_states, drawn, frames = run.model.num_states, [], []
-    with Progress() as bar:
-        task = bar.add_task("sampling", total=len(sizes) * (options.steps + 1))
-        for part, size in enumerate(sizes):
-            states = trajectory(run.model, run.network, (size, *run.dims), options.steps, generator=generator)
-            for moment, noisy in enumerate(states):
-                if part == 0 and moment in shown:
-                    frames.append(visible(noisy.x_t[:ANIMATED].cpu().numpy(), num_states))
-                bar.advance(task)
-            drawn.append(noisy.x_t.cpu().numpy().astype(np.uint8))
-    x = np.concatenate(drawn)
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "samples.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, x=plots.to_pixels(x, num_states))
-    plots.save_image(plots.sample_grid(x[:SHOWN], num_states), folder / "samples.png")
-    plots.save_animation(plots.denoising_animation(np.stack(frames), num_states), folder / "denoising.gif", seconds=3)
-    print(f"wrote {folder}: samples.npz, samples.png and denoising.gif, {options.num} images by {options.steps} steps")
-
-
-def visible(x_t: "NDArray[np.integer[Any]]", num_states: int) -> "NDArray[np.integer[Any]]":
-    """States that can be drawn: a masked position (state B) is shown as the middle level."""
-    shown = x_t.copy()
-    shown[shown == num_states] = num_states // 2
-    return shown
+    if own.is_own(options.sampler):
+        kind = own.import_class("--sampler", options.sampler)
+    else:
+        check_choice("sampler", options.sampler, SAMPLERS)
+        kind = SAMPLERS[options.sampler]
+    named = {name: getattr(options, name) for name in ("steps", "temperature", "grid")}
+    given = {name: value for name, value in named.items() if value is not None}
+    try:
+        sampler: Sampler = kind(**given)
+    except TypeError as error:
+        rule = f"suit the sampler {options.sampler}"
+        raise fail(" and ".join(f"--{name}" for name in given), rule, str(error), "leave out what it lacks") from error
+    return sampler

@@ -1,22 +1,18 @@
 """scud score: how likely a model finds sequences, or how much likelier variants than their wild type."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import tyro
-
-from scud.cli.options import check_seed, parse
+from scud.cli.options import OfRun, load_run, parse, progress_bar
 from scud.errors import fail
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from scud.data.sequences.alphabets import Alphabet
-    from scud.data.sequences.fasta import Record
     from scud.runs import Run
 
 STUDENT = 2.365
@@ -26,8 +22,8 @@ SHOWN = 10
 """Rows printed."""
 
 
-@dataclass(frozen=True)
-class Score:
+@dataclass(frozen=True, kw_only=True)
+class Score(OfRun):
     """Bound the log-likelihood of sequences, or compare variants with their wild type, into a CSV file.
 
     --input FILE: a lower bound on log p of every sequence in nats, its standard error, and the perplexity per residue with
@@ -38,9 +34,6 @@ class Score:
     get the same noise, so that it is known far better than either bound. Other columns of the CSV file are
     kept; one that has the name of a result is called given_NAME.
     """
-
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
 
     input: Path | None = None
     """FASTA file of sequences to score."""
@@ -60,32 +53,23 @@ class Score:
     out: Path | None = None
     """CSV file to write; RUN/scores.csv, or RUN/differences.csv of variants, by default."""
 
-    seed: int = 0
-    """Of all noise."""
-
-    device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda or cuda:N."""
-
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = parse(Score, "score", arguments)
-    check_seed(options.seed)
     check_form(options)
 
-    from scud import runs
     from scud.training.files import RunFolder
 
-    run = runs.load(options.run, options.device)
-    alphabet = run.alphabet
+    run = load_run(options)
     files = RunFolder(options.run)
     target = options.out or (files.differences if options.input is None else files.scores)
     if not target.parent.is_dir():
         raise fail("out", "lie in a folder that exists", target, f"create {target.parent} first")
     if options.input is not None:
-        score_sequences(run, alphabet, options, options.input, target)
+        score_examples(run, options, options.input, target)
     elif options.wild_type is not None and options.mutations is not None:
-        compare_variants(run, alphabet, options, options.wild_type, options.mutations, target)
+        compare_variants(run, options, options.wild_type, options.mutations, target)
 
 
 def check_form(options: Score) -> None:
@@ -95,23 +79,18 @@ def check_form(options: Score) -> None:
     if options.input is not None and any(pair):
         raise fail("options", "ask for one thing", "--input and variants", remedy)
     if options.input is None and not all(pair):
-        found = "neither" if not any(pair) else f"only --{'wild-type' if pair[0] else 'mutations'}"
-        raise fail("options", "say what to score", found, remedy)
+        what = "neither" if not any(pair) else f"only --{'wild-type' if pair[0] else 'mutations'}"
+        raise fail("options", "say what to score", what, remedy)
 
 
-def score_sequences(run: "Run", alphabet: "Alphabet", options: Score, path: Path, target: Path) -> None:
-    """Bounds for the sequences of a FASTA file."""
+def score_examples(run: "Run", options: Score, path: Path, target: Path) -> None:
+    """Bounds for the examples of a file."""
     import numpy as np
-    from rich.progress import Progress
 
-    from scud.data.sequences.fasta import read_fasta
     from scud.evaluation.scores import score
 
-    records = read_fasta(path, alphabet)
-    check_lengths(records, run.longest, path)
-    check_known(records, alphabet.num_states, path)
-    with Progress() as bar:
-        task = bar.add_task("scoring", total=1.0)
+    records = run.modality.scoring.records(path)
+    with progress_bar("scoring") as progress:
         result = score(
             run.model,
             run.network,
@@ -119,7 +98,7 @@ def score_sequences(run: "Run", alphabet: "Alphabet", options: Score, path: Path
             repeats=options.repeats,
             tokens=options.batch_tokens,
             seed=options.seed,
-            progress=lambda share: bar.update(task, completed=share),
+            progress=progress,
         )
     value, error, positions = result.log_likelihood, result.standard_error, result.positions
     perplexity = [np.exp(-(value + side * STUDENT * error) / positions) for side in (0, 1, -1)]
@@ -127,64 +106,37 @@ def score_sequences(run: "Run", alphabet: "Alphabet", options: Score, path: Path
     names, lengths = [record.name for record in records], [len(record.codes) for record in records]
     rows = [*zip(names, lengths, *numbers(value, error, *perplexity), strict=True)]
     write_table(target, header, rows)
-    print(f"wrote {target}: lower bounds on log p of {len(rows)} sequences, nats")
+    print(f"wrote {target}: lower bounds on log p of {len(rows)} {run.modality.noun}, nats")
 
 
-def compare_variants(
-    run: "Run", alphabet: "Alphabet", options: Score, wild_type: Path, mutations: Path, target: Path
-) -> None:
+def compare_variants(run: "Run", options: Score, wild_type: Path, mutations: Path, target: Path) -> None:
     """Differences of bounds for the variants in a CSV file."""
-    from rich.progress import Progress
-
-    from scud.data.sequences.edits import read_mutations
-    from scud.data.sequences.fasta import read_fasta
     from scud.evaluation.scores import score_variants
 
-    records = read_fasta(wild_type, alphabet)
-    if len(records) != 1:
-        remedy = "keep the one that the mutations refer to"
-        raise fail(str(wild_type), "hold one sequence, the wild type", f"{len(records)} sequences", remedy)
-    check_lengths(records, run.longest, wild_type)
-    (wild,) = records
-    table = read_mutations(mutations)
-    codes = table.apply(wild.codes, alphabet, wild.name)
-    with Progress() as bar:
-        task = bar.add_task("scoring variants", total=1.0)
+    variants = run.modality.scoring.variants(wild_type, mutations)
+    with progress_bar("scoring variants") as progress:
         result = score_variants(
             run.model,
             run.network,
-            wild.codes,
-            codes,
+            variants.wild.codes,
+            variants.codes,
             repeats=options.repeats,
             tokens=options.batch_tokens,
             seed=options.seed,
-            progress=lambda share: bar.update(task, completed=share),
+            progress=progress,
         )
     header = ["mutation", "difference", "standard_error"]
-    figures = zip(table.variants, *numbers(result.difference, result.standard_error), strict=True)
-    rows = [(*figure, *others) for figure, others in zip(figures, table.other_cells, strict=True)]
+    figures = zip(variants.texts, *numbers(result.difference, result.standard_error), strict=True)
+    rows = [(*figure, *others) for figure, others in zip(figures, variants.other_cells, strict=True)]
     own = len(header)
-    for name in table.other_names:
+    for name in variants.other_names:
         while name in header:
             name = f"given_{name}"
         header.append(name)
     write_table(target, header, rows, own)
-    print(f"wrote {target}: {len(rows)} variants of {wild.name}, nats above the wild type (estimates, not bounds)")
-
-
-def check_lengths(records: Iterable["Record"], longest: int, path: Path) -> None:
-    """Raise `UserError` for a sequence longer than any the model was trained on."""
-    for record in records:
-        if len(record.codes) > longest:
-            rule = f"be at most {longest} long, as the longest sequence that the model was trained on"
-            raise fail(f"{record.name} in {path}", rule, len(record.codes), "remove it, or cut it into domains")
-
-
-def check_known(records: Iterable["Record"], num_states: int, path: Path) -> None:
-    """Raise `UserError` for a sequence of unknown letters only."""
-    for record in records:
-        if record.codes.min() >= num_states:
-            raise fail(f"{record.name} in {path}", "have a letter that is known", "unknown letters only", "remove it")
+    print(
+        f"wrote {target}: {len(rows)} variants of {variants.wild.name}, nats above the wild type (estimates, not bounds)"
+    )
 
 
 def numbers(*columns: "NDArray[np.float64]") -> list[list[str]]:

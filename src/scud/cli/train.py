@@ -1,4 +1,4 @@
-"""scud train: a recipe or a saved config.yaml, with overrides, to a run folder."""
+"""scud train: a recipe, a saved config.yaml or a kind of data, with other options, to a run folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,25 +7,22 @@ from typing import Annotated
 
 import tyro
 
-from scud.cli.options import parse
-from scud.config import Config, read_config
+from scud.cli.sections import parse_config
+from scud.config import Config, default_config, options_class, read_config
 from scud.errors import fail
 from scud.recipes import RECIPES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """Train a model by a recipe or a saved config.yaml, into a run folder.
 
     The folder holds config.yaml (which reproduces the run), metrics.csv, curves.png, checkpoints/ (to resume) and
     model/ (to evaluate, sample and load). Ctrl-C stops after the step at hand; --resume continues bit for bit.
+    The defaults shown, and the options listed, are those of the recipe and the kinds that are chosen.
     """
 
-    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
-    """cifar10, digits, fashion_mnist, images, lm1b, proteins, text, text8, or a saved config.yaml.
-    The defaults shown are those of the recipe."""
-
-    config: Annotated[Config, tyro.conf.arg(name="")]
+    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")] = ""
 
     out: Path | None = None
     """Folder of the run; runs/RECIPE by default."""
@@ -43,30 +40,57 @@ class Train:
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     name = arguments[0] if arguments and not arguments[0].startswith("-") else None
-    default = Train(name or "digits", RECIPES["digits"]() if name is None else find_config(name))
-    options = parse(Train, "train", arguments, default)
-    if name is None:
+    parsed = parse_config(Train, starting_point(name, arguments), arguments, "scud train")
+    options: Train = parsed.options
+    if name is None and options.out is None and not has_kind(arguments):
         remedy = f"write `scud train RECIPE` first and options after it; choose from {', '.join(RECIPES)}"
         raise fail("the first argument", "name a recipe or a config.yaml", "none", remedy)
-    folder = options.out or default_folder(name)
+    folder = options.out or default_folder(name or parsed.config.data.kind)
 
-    from scud import experiment  # loads PyTorch, which `scud train --help` does not need
+    from scud import experiment
     from scud.training import metrics
 
     try:
-        final = experiment.train(
-            options.config, folder, resume=options.resume, overwrite=options.overwrite, device=options.device
+        final, unit = experiment.train(
+            parsed.config, folder, resume=options.resume, overwrite=options.overwrite, device=options.device
         )
     except KeyboardInterrupt:
         hint = f"; continue with: scud train {folder}/config.yaml --out {folder} --resume"
         raise KeyboardInterrupt(hint if (folder / "config.yaml").exists() else "") from None
     assert final.valid_bits_per_dim is not None, "training ends with a validation"
-    loss = metrics.describe(final.valid_bits_per_dim, experiment.unit(options.config))
+    loss = metrics.describe(final.valid_bits_per_dim, unit)
     print(f"wrote {folder}: {final.step} steps, validation {loss}; model/, curves.png")
 
 
-def find_config(name: str) -> Config:
-    """The configuration of a recipe, or in a file.
+def has_kind(arguments: Sequence[str]) -> bool:
+    """Whether a kind of data is named."""
+    return any(argument.partition("=")[0] == "--data.kind" for argument in arguments)
+
+
+def starting_point(name: str | None, arguments: Sequence[str]) -> Config:
+    """The configuration of a recipe or in a file; without either, that of a kind of data."""
+    if name is not None:
+        return find_config(name, named_kinds(arguments))
+    for place, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option == "--data.kind":
+            kind = value if equals else (arguments[place + 1] if place + 1 < len(arguments) else "")
+            return default_config(options_class("data", kind)())
+    return RECIPES["digits"]()
+
+
+def named_kinds(arguments: Sequence[str]) -> list[str]:
+    """What every --SECTION.kind names."""
+    named = []
+    for place, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option.startswith("--") and option.endswith(".kind"):
+            named.append(value if equals else "".join(arguments[place + 1 : place + 2]))
+    return named
+
+
+def find_config(name: str, named: Sequence[str]) -> Config:
+    """The configuration of a recipe, or in a file; `named` are the kinds that the user names beside it.
 
     Raises:
         UserError: neither a recipe nor a file.
@@ -76,7 +100,7 @@ def find_config(name: str) -> Config:
     if not Path(name).is_file():
         remedy = "choose one of these, or correct the path"
         raise fail("recipe", f"be one of {', '.join(RECIPES)} or a config.yaml", repr(name), remedy)
-    return read_config(Path(name))
+    return read_config(Path(name), named)
 
 
 def default_folder(name: str) -> Path:

@@ -5,38 +5,45 @@ The bound, in nats per example, on data x0 of any dimensions:
     -log p(x0) <= E_{t ~ U(0, t_max)} t_max Σ_d h_d(t)      [diffusion term]
                   + Σ_d prior(x0_d)                         [prior term, exact]
 
-`integrand` computes h_d for one draw of the noised state; a model says what it is. Nothing is left out: t runs from 0,
-where the noised state is x0 itself, and the prior term holds what is left at t_max. With the ideal denoiser the bound is
-H(x0) plus only what a factorised prior cannot know at t_max.
+`integrand` computes h_d for one draw of the noised state; a model says what it is. Nothing is left
+out: t runs from 0, where the noised state is x0 itself, and the prior term holds the information that
+remains at t_max. With the ideal denoiser the bound is H(x0) plus only what a factorised prior cannot
+know at t_max.
+
+Sampling goes back in time: a step from t to u draws the counts of events at u, where a model has
+counts (`draw_counts`), then the states (`draw_states`), every position from the one prediction of x0.
+`reverse_log_prob` is the logarithm of the law that such a step draws from.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from scud.diffusion.objectives import Bound, Draw, Objective
+from scud.diffusion.options import check_t_max
 from scud.diffusion.times import draw_times
-from scud.errors import check_distribution, check_in_interval, check_states, fail
+from scud.errors import check_distribution, check_flags, check_states, fail
 from scud.numerics import draw_from, draw_uniform, stratified_uniform
 from scud.numerics.logits import Logits
 from scud.processes.kernels.base import LARGE
-from scud.samplers import sample
+from scud.samplers import Ancestral, Sampler
 from scud.schedules import Schedule
-from scud.typing import Conditioning, Denoiser, Noisy
+from scud.typing import Batch, Conditioning, Denoiser, Given, Noisy
 
 WATCHED = 1 / 64
-"""Share of positions from which the diffusion term is estimated when it is not trained on, of more than LARGE states."""
+"""With more than LARGE states, and where the objective does not need the bound's diffusion term, the
+term is only monitored: on this share of the positions."""
 
 
 @dataclass(frozen=True)
-class Objective:
-    """What training minimises, in nats per example: each [batch].
+class Losses:
+    """What training minimises, and what it watches, in nats per example: each [batch].
 
     Attributes:
-        loss: the mixture of the bound's diffusion term and the reconstruction term that was asked for.
+        loss: what the objective makes of a draw, differentiable.
         diffusion: an estimate of the bound's diffusion term, without gradient.
     """
 
@@ -51,9 +58,9 @@ class Elbo:
     Attributes:
         diffusion: the estimate of the diffusion term.
         prior: the prior term, exact.
-        control: the diffusion term of a denoiser that knows p0 alone, on the same noise, less its expectation. Over
-            uniform u and all noise its mean is 0 for every x0, so that any multiple of it may be taken off `diffusion`,
-            which varies in a like way.
+        control: a control variate: the diffusion term of the denoiser that returns p0, on the same
+            noise, minus its known mean. Over uniform u and all noise its mean is 0 for every x0, so
+            that any multiple of it may be taken off `diffusion`, which varies in a like way.
     """
 
     diffusion: Tensor
@@ -64,26 +71,6 @@ class Elbo:
     def total(self) -> Tensor:
         """diffusion + prior [batch]."""
         return self.diffusion + self.prior
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """One draw of time and noise and the denoiser's answer; `weight` is one over the density of the times."""
-
-    x0: Tensor
-    noisy: Noisy
-    logits: Logits
-    weight: Tensor
-    counted: Tensor | None
-
-    def estimate(self, term: Callable[..., Tensor], logits: Logits) -> Tensor:
-        """Of the integral of a term (`integrand` or `reconstruction`) with these logits: nats per example, [batch]."""
-        values = per_example(term(logits, self.x0, self.noisy, self.counted))
-        return values * self.weight.to(values.dtype)
-
-    def sum(self, nats: Tensor) -> Tensor:
-        """Sum of nats [batch, *dims] over the positions that count: [batch]."""
-        return per_example(nats if self.counted is None else nats.masked_fill(~self.counted, 0))
 
 
 class Diffusion(nn.Module, ABC):
@@ -107,7 +94,7 @@ class Diffusion(nn.Module, ABC):
     def __init__(self, num_states: int, schedule: Schedule, p0: Tensor, t_max: float) -> None:
         super().__init__()
         check_distribution("p0", p0, num_states)
-        check_in_interval("t_max", t_max, 0, 1, "0.999 is the default", open_low=True, open_high=True)
+        check_t_max(t_max)
         self.num_states, self.schedule, self.t_max = num_states, schedule, t_max
         p0 = p0.detach().double().cpu()
         self.register_buffer("p0", p0 / p0.sum(), persistent=False)
@@ -117,14 +104,21 @@ class Diffusion(nn.Module, ABC):
         """`corrupt` without its checks: x0 int64, t float64."""
 
     @abstractmethod
-    def condition(self, noisy: Noisy, mask: Tensor | None = None, label: Tensor | None = None) -> Conditioning:
-        """What a denoiser is told about a noised batch."""
+    def condition(self, noisy: Noisy, given: Given = Given()) -> Conditioning:
+        """What a denoiser is told about a noised batch, of which some is given."""
 
     @abstractmethod
     def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
-        """h_d(t): nats per position and unit of t, [batch, *dims], differentiable in logits [batch, *dims, B].
+        """h_d(t): nats per position and unit of t, differentiable in the logits.
 
-        0 where `mask` is False.
+        Args:
+            logits: [batch, *dims, B].
+            x0: clean states [batch, *dims].
+            noisy: the noised batch.
+            mask: [batch, *dims] bool, True at positions that count; all do when None.
+
+        Returns:
+            [batch, *dims], 0 where `mask` is False.
         """
 
     def independent_integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
@@ -133,14 +127,42 @@ class Diffusion(nn.Module, ABC):
 
     @abstractmethod
     def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
-        """w(t) times the cross-entropy of x0 given x_t, where there is noise: nats, [batch, *dims], as `integrand` is.
+        """w(t) times the cross-entropy of x0 given x_t, where there is noise: nats, as `integrand`.
 
         The predicted law of x0 at a position is softmax(logits) times what x_t says there, normalised.
         """
 
     @abstractmethod
-    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
-        """Draw the state at an earlier time u given the one now and a prediction of x0. At u = 0 all noise is undone."""
+    def draw_counts(self, noisy: Noisy, u: float, generator: torch.Generator | None = None) -> Tensor | None:
+        """Draw the event counts at an earlier time u given those now: [batch, *dims] int64.
+
+        They depend on no state. None for a model that has no counts.
+        """
+
+    @abstractmethod
+    def draw_states(
+        self,
+        noisy: Noisy,
+        logits: Logits,
+        u: float,
+        s: Tensor | None,
+        generator: torch.Generator | None = None,
+    ) -> Noisy:
+        """Draw the states at an earlier time u given the counts s then, as `draw_counts` returns them."""
+
+    @abstractmethod
+    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: float, then: Noisy) -> Tensor:
+        """The log-probability with which `reverse` draws `then`, counts and states: nats, [batch] float64.
+
+        It is the sum over all positions, -inf where a step cannot lead to `then`; differentiable in
+        the logits. Padding should be known, as samplers have it: it then adds 0.
+
+        Args:
+            noisy: the batch now.
+            logits: the prediction of x0 made for it, [batch, *dims, B].
+            u: the earlier time.
+            then: states and counts at u.
+        """
 
     @abstractmethod
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
@@ -158,16 +180,6 @@ class Diffusion(nn.Module, ABC):
         """The bound's prior term at each position, or at those that are counted, nats, [batch, *dims] float64."""
         return self.prior_nats[x0]
 
-    def grid(self, steps: int) -> Tensor:
-        """Times t_max = t_0 > … > t_steps = 0 between which sampling steps, [steps + 1] float64.
-
-        At t_i noise has destroyed the share cos(pi i / (2 steps)) of the information it destroys by t_max: shorter steps where
-        there is most noise. With few calls images lose less by it than by steps even in information (docs/images.md).
-        """
-        done = torch.arange(1, steps, dtype=torch.float64, device=self.p0.device) / steps
-        ends = done.new_tensor([self.t_max, 0.0])
-        return torch.cat([ends[:1], self.informative_time((torch.pi / 2 * done).cos()), ends[1:]])
-
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
         """Draw the noised state of clean states x0 [batch, *dims], integers below B, at times t [batch] in [0, 1).
 
@@ -176,7 +188,8 @@ class Diffusion(nn.Module, ABC):
         """
         check_states("x0", x0, self.num_states)
         if not bool(((t >= 0) & (t < 1)).all()):
-            raise fail("t", "lie in [0, 1)", f"a range of {float(t.min()):g} to {float(t.max()):g}", "0 is data")
+            times = f"a range of {float(t.min()):g} to {float(t.max()):g}"
+            raise fail("t", "lie in [0, 1)", times, "0 is data")
         return self.noise(x0.long(), t.double(), generator)
 
     def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
@@ -184,132 +197,132 @@ class Diffusion(nn.Module, ABC):
         t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
         return self.noise(draw_from(self.p0, shape, generator), t, generator)
 
+    def draw(
+        self,
+        denoiser: Denoiser,
+        batch: Batch | Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        u: Tensor | None = None,
+    ) -> Draw:
+        """Draw times and noise for a batch and ask the denoiser: what the bound and objectives are made of.
+
+        Args:
+            denoiser: (x_t [batch, *dims], Conditioning) -> logits [batch, *dims, B].
+            batch: clean examples; a tensor x0 [batch, *dims] stands for `Batch(x0)`.
+            generator: source of all noise.
+            u: [batch] in [0, 1), which quantiles of t to use; a stratified sample of the batch by
+                default. Pass a slice of a larger sample to stratify over accumulation steps and
+                machines.
+
+        Raises:
+            UserError: x0 is empty or holds a state outside 0..B-1; a mask, or `known`, that is not
+                bool or has another shape than x0; logits of another shape.
+        """
+        batch = batch if isinstance(batch, Batch) else Batch(batch)
+        check_batch(batch, self.num_states)
+        x0 = batch.x0.long()
+        if u is None:
+            u = stratified_uniform(x0.shape[0], generator, x0.device)
+        t, weight = draw_times(u, self.schedule, self.t_max)
+        noisy = self.noise(x0, t, generator)
+        if batch.known is not None:
+            noisy = self.keep(noisy, x0, batch.known)
+        logits = denoiser(noisy.x_t, self.condition(noisy, batch.given))
+        self.check_logits(logits, x0)
+        return Draw(self, x0, noisy, logits, weight, batch.counted)
+
     def elbo(
         self,
         denoiser: Denoiser,
-        x0: Tensor,
-        mask: Tensor | None = None,
+        batch: Batch | Tensor,
         *,
-        known: Tensor | None = None,
-        label: Tensor | None = None,
         generator: torch.Generator | None = None,
         u: Tensor | None = None,
     ) -> Elbo:
         """One unbiased estimate of the bound for every example, from one draw of t and of the noised state.
 
-        With `known`, of the bound on -log p(x0 elsewhere | x0 at known positions): these have no noise, and do not count.
-
-        Args:
-            denoiser: (x_t [batch, *dims], Conditioning) -> logits [batch, *dims, B].
-            x0: clean states [batch, *dims], integers below B.
-            mask: [batch, *dims], True at real positions; all are when None.
-            known: [batch, *dims], True where x0 is given, as in infilling; nowhere when None.
-            label: [batch], passed on to the denoiser.
-            generator: source of all noise.
-            u: [batch] in [0, 1), which quantiles of t to use; a stratified sample of the batch by default. Pass a
-                slice of a larger sample to stratify over accumulation steps and machines.
+        Where a batch has known positions it is the bound on -log p(x0 elsewhere | x0 at these): they
+        have no noise, and do not count. Arguments and errors as in `draw`.
 
         Returns:
             Elbo with diffusion term, prior term and control variate [batch], nats per example.
-
-        Raises:
-            UserError: x0 is empty or holds a state outside 0..B-1.
         """
-        drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
-        diffusion = drawn.estimate(self.integrand, drawn.logits)
-        # Of independent positions p0 is the whole truth: their bound is tight, and holds for every x0 on its own.
-        independent = drawn.estimate(self.independent_integrand, self.p0.log().expand(drawn.logits.shape))
-        prior, nats = (
-            drawn.sum(values) for values in (self.prior_term(drawn.x0, drawn.counted), -self.p0.log()[drawn.x0])
-        )
+        draw = self.draw(denoiser, batch, generator=generator, u=u)
+        diffusion = draw.diffusion
+        # If positions were independent with law p0, the denoiser that returns p0 would be ideal. Its
+        # bound equals -log p0(x0): the mean of its diffusion term is that less the prior term.
+        alone = self.p0.log().expand(draw.logits.shape)
+        values = self.independent_integrand(alone, draw.x0, draw.noisy, draw.counted)
+        independent = draw.integral(values)
+        prior = draw.sum(self.prior_term(draw.x0, draw.counted))
+        nats = draw.sum(-self.p0.log()[draw.x0])
         control = independent - (nats - prior)
         return Elbo(diffusion, prior.to(diffusion.dtype), control.to(diffusion.dtype))
 
     def objective(
         self,
         denoiser: Denoiser,
-        x0: Tensor,
-        mask: Tensor | None = None,
+        batch: Batch | Tensor,
+        objective: Objective = Bound(),
         *,
-        reconstruction: float = 0.0,
-        known: Tensor | None = None,
-        label: Tensor | None = None,
         generator: torch.Generator | None = None,
         u: Tensor | None = None,
-    ) -> Objective:
-        """What training minimises, from one draw and one call of the denoiser: (1 - c) diffusion + c reconstruction.
-
-        Both terms have the ideal denoiser as their minimum. Other arguments and errors as in `elbo`.
+    ) -> Losses:
+        """What training minimises, from one draw and one call of the denoiser.
 
         Args:
-            reconstruction: c in [0, 1], the share of the cross-entropy of x0 itself (see the method of that name).
+            objective: makes the loss of a draw; the bound by default (see `scud.diffusion.objectives`).
+            denoiser, batch, generator, u: as in `draw`, errors too.
         """
-        drawn = self._draw(denoiser, x0, mask, known, label, generator, u)
-        if reconstruction == 1:
-            loss = drawn.estimate(self.reconstruction, drawn.logits)
-            return Objective(loss, loss.detach() if self.forgets_at_once else self._watched(drawn, generator))
-        loss = diffusion = drawn.estimate(self.integrand, drawn.logits)
-        if reconstruction > 0:
-            loss = torch.lerp(diffusion, drawn.estimate(self.reconstruction, drawn.logits), reconstruction)
-        return Objective(loss, diffusion.detach())
+        draw = self.draw(denoiser, batch, generator=generator, u=u)
+        loss = objective(self, draw)
+        diffusion = draw.computed("diffusion")
+        if diffusion is None and self.forgets_at_once:
+            diffusion = draw.computed("reconstruction")
+        if diffusion is None:
+            diffusion = self._watched(draw, generator)
+        return Losses(loss, diffusion)
 
     @torch.no_grad()
-    def _watched(self, drawn: _Drawn, generator: torch.Generator | None) -> Tensor:
-        """The diffusion term of a batch that is trained on another one, [batch]: of many states, from some positions alone."""
-        logits = drawn.logits.detach()
+    def _watched(self, draw: Draw, generator: torch.Generator | None) -> Tensor:
+        """The diffusion term of a draw that the loss did not need, [batch]: with many states, from some positions alone."""
+        logits = draw.logits.detach()
         if self.num_states <= LARGE:
-            return drawn.estimate(self.integrand, logits)
-        chosen = draw_uniform(drawn.x0, generator) < WATCHED
-        counted = chosen if drawn.counted is None else chosen & drawn.counted
-        return replace(drawn, counted=counted).estimate(self.integrand, logits) / WATCHED
-
-    def _draw(
-        self,
-        denoiser: Denoiser,
-        x0: Tensor,
-        mask: Tensor | None,
-        known: Tensor | None,
-        label: Tensor | None,
-        generator: torch.Generator | None,
-        u: Tensor | None,
-    ) -> _Drawn:
-        check_states("x0", x0, self.num_states)
-        x0 = x0.long()
-        if u is None:
-            u = stratified_uniform(x0.shape[0], generator, x0.device)
-        t, weight = draw_times(u, self.schedule, self.t_max)
-        noisy = self.noise(x0, t, generator)
-        if known is not None:
-            noisy = self.keep(noisy, x0, known)
-        logits = denoiser(noisy.x_t, self.condition(noisy, mask, label))
-        self.check_logits(logits, x0)
-        return _Drawn(x0, noisy, logits, weight, counted_positions(mask, known))
+            return draw.integral(self.integrand(logits, draw.x0, draw.noisy, draw.counted))
+        counted = draw_uniform(draw.x0, generator) < WATCHED
+        if draw.counted is not None:
+            counted = counted & draw.counted
+        return draw.integral(self.integrand(logits, draw.x0, draw.noisy, counted)) / WATCHED
 
     def loss(
         self,
         denoiser: Denoiser,
-        x0: Tensor,
-        mask: Tensor | None = None,
+        batch: Batch | Tensor,
         *,
-        known: Tensor | None = None,
-        label: Tensor | None = None,
         generator: torch.Generator | None = None,
         u: Tensor | None = None,
     ) -> Tensor:
-        """What training minimises: the bound's diffusion term in nats per position that counts, a scalar.
+        """The bound's diffusion term in nats per position that counts, a scalar to minimise.
 
-        Arguments as in `elbo`.
+        Arguments and errors as in `draw`.
         """
-        counted = counted_positions(mask, known)
-        positions = x0.numel() if counted is None else counted.sum().clamp_min(1)
-        terms = self.objective(denoiser, x0, mask, known=known, label=label, generator=generator, u=u)
-        return terms.loss.sum() / positions
+        draw = self.draw(denoiser, batch, generator=generator, u=u)
+        counted = draw.counted
+        positions = draw.x0.numel() if counted is None else counted.sum().clamp_min(1)
+        return draw.diffusion.sum() / positions
 
     def check_logits(self, logits: Logits, x: Tensor) -> None:
         """Raise `UserError` unless a denoiser's logits fit states x [batch, *dims]."""
         expected = [*x.shape, self.num_states]
         if list(logits.shape) != expected:
-            raise fail("denoiser", f"return logits of shape {expected}", list(logits.shape), "put states last")
+            rule = f"return logits of shape {expected}"
+            raise fail("denoiser", rule, list(logits.shape), "put states last")
+
+    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
+        """Draw the state at an earlier time u given the one now and a prediction of x0. At u = 0 all noise is undone."""
+        s = self.draw_counts(noisy, u, generator)
+        return self.draw_states(noisy, logits, u, s, generator)
 
     def sample(
         self,
@@ -317,30 +330,41 @@ class Diffusion(nn.Module, ABC):
         shape: tuple[int, ...],
         steps: int = 128,
         *,
-        known: Tensor | None = None,
-        known_mask: Tensor | None = None,
-        mask: Tensor | None = None,
-        label: Tensor | None = None,
-        grid: Tensor | None = None,
+        given: Given = Given(),
+        sampler: Sampler | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw clean states, `shape` = (batch, *dims), with `steps` calls of the denoiser: see `scud.samplers.sample`."""
-        options = {"known": known, "known_mask": known_mask, "mask": mask, "label": label, "grid": grid}
-        return sample(self, denoiser, shape, steps, **options, generator=generator)
+        """Draw clean states, `shape` = (batch, *dims), int64.
+
+        Args:
+            denoiser: (x_t, Conditioning) -> logits.
+            shape: (batch, *dims).
+            steps: calls of the denoiser; a `sampler` has its own number instead.
+            given: what of the examples is given, such as labels or known positions.
+            sampler: how to draw; `scud.samplers.Ancestral(steps=steps)` by default.
+            generator: source of all noise, on the model's device.
+
+        Raises:
+            UserError: as `scud.samplers.Sampler.trajectory` says.
+        """
+        sampler = Ancestral(steps=steps) if sampler is None else sampler
+        return sampler(self, denoiser, shape, given, generator=generator)
 
 
-def counted_positions(mask: Tensor | None, known: Tensor | None) -> Tensor | None:
-    """The positions that a bound counts: real and not known, [batch, *dims]; None where all are."""
-    if known is None:
-        return mask
-    return ~known if mask is None else mask & ~known
-
-
-def per_example(values: Tensor) -> Tensor:
-    """Sum over all but the first dimension: [batch, *dims] -> [batch]."""
-    return values.flatten(1).sum(1)
+def check_batch(batch: Batch, num_states: int) -> None:
+    """Raise `UserError` unless a batch holds states below B, and flags that fit them."""
+    check_states("x0", batch.x0, num_states)
+    if batch.mask is not None:
+        check_flags("mask", batch.mask, batch.x0.shape)
+    if batch.known is not None:
+        check_flags("known", batch.known, batch.x0.shape)
+    if batch.label is not None and (batch.label.ndim < 1 or len(batch.label) != len(batch)):
+        rule = f"have one row for each of {len(batch)} examples"
+        raise fail("label", rule, f"shape {list(batch.label.shape)}", "give [batch] or [batch, most]")
 
 
 def spread(per_batch: Tensor, like: Tensor) -> Tensor:
     """Shape [batch] (or already [batch, *dims]) so that it broadcasts against `like` [batch, *dims]."""
-    return per_batch if per_batch.ndim == like.ndim else per_batch.reshape(-1, *[1] * (like.ndim - 1))
+    if per_batch.ndim == like.ndim:
+        return per_batch
+    return per_batch.reshape(-1, *[1] * (like.ndim - 1))

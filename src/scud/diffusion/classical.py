@@ -8,7 +8,8 @@ y ≠ x_t is R(y) = Q[y, x_t] (p P)[y] / (p P)[x_t] per unit of tau, the true on
 The prior term is KL( P(t_max)[x0_d, :] || p0 P(t_max) ).
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,11 +18,13 @@ from scud import numerics
 from scud.diffusion.base import spread
 from scud.diffusion.evidence import evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
+from scud.diffusion.objectives import per_example
+from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.numerics.logits import Logits
-from scud.processes import Process
+from scud.processes import Process, ProcessOptions
 from scud.processes.kernels.base import check_small
-from scud.schedules import MutualInformation, Schedule
-from scud.typing import Noisy
+from scud.schedules import MutualInformation, Schedule, ScheduleOptions
+from scud.typing import DataView, Noisy
 
 
 class Classical(KernelDiffusion):
@@ -39,7 +42,7 @@ class Classical(KernelDiffusion):
 
     jump_rates: Tensor
 
-    def __init__(self, process: Process, schedule: Schedule, *, p0: Tensor, t_max: float = 0.999) -> None:
+    def __init__(self, process: Process, schedule: Schedule, *, p0: Tensor, t_max: float = T_MAX) -> None:
         check_small(process.num_states, "classical diffusion")
         super().__init__(process.num_states, schedule, p0, t_max)
         check_schedule(schedule, process, self.p0, 0.0)
@@ -72,12 +75,39 @@ class Classical(KernelDiffusion):
         values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
         return spread(self.schedule.beta(noisy.t.double()), values).to(values.dtype) * values
 
-    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
+    def draw_counts(
+        self,
+        noisy: Noisy,  # noqa: ARG002
+        u: float,  # noqa: ARG002
+        generator: torch.Generator | None = None,  # noqa: ARG002
+    ) -> None:
+        return None
+
+    def _past_and_recent(self, noisy: Noisy, u: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The time u where it is earlier than now, and effective time until and since then, [N] both."""
         now, end = self.amounts(noisy).reshape(-1), noisy.t.clamp_max(u)
         past = spread(self.schedule.tau(end), noisy.x_t).expand(noisy.x_t.shape).reshape(-1)
+        return end, past, now - past
+
+    def draw_states(
+        self,
+        noisy: Noisy,
+        logits: Logits,
+        u: float,
+        s: Tensor | None,  # noqa: ARG002
+        generator: torch.Generator | None = None,
+    ) -> Noisy:
+        end, past, recent = self._past_and_recent(noisy, u)
         predicted = logits.reshape(-1, self.num_states)
-        x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, now - past, generator, self.rate)
+        x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, recent, generator, self.rate)
         return Noisy(x.reshape(noisy.x_t.shape), end)
+
+    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: float, then: Noisy) -> Tensor:
+        _, past, recent = self._past_and_recent(noisy, u)
+        predicted = logits.reshape(-1, self.num_states)
+        before = then.x_t.reshape(-1)
+        logs = self.log_prob_before(noisy.x_t.reshape(-1), predicted, past, recent, before)
+        return per_example(logs.reshape(noisy.x_t.shape))
 
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
         t = spread(noisy.t, known).expand(known.shape).masked_fill(known, 0.0)
@@ -90,3 +120,16 @@ class Classical(KernelDiffusion):
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "classical", "t_max": self.t_max}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassicalOptions(DiffusionOptions):
+    """Told the time alone."""
+
+    kind: Literal["classical"] = "classical"
+
+    def build(self, data: DataView, process: ProcessOptions, schedule: ScheduleOptions) -> Classical:
+        """The model of data, with the noise of a process."""
+        noise = process.build(data)
+        p0 = data.p0()
+        return Classical(noise, schedule.build(noise, p0, 0.0), p0=p0, t_max=self.t_max)

@@ -28,7 +28,7 @@ from scud.numerics.logits import Logits
 from scud.processes import Process
 from scud.processes.kernels.base import LARGE, Kernel, floor_of
 from scud.schedules import MutualInformation, Schedule
-from scud.typing import Conditioning, Noisy
+from scud.typing import Conditioning, Given, Noisy
 
 SMALLEST = 1e-30
 """What is taken for 0 before a logarithm."""
@@ -51,9 +51,9 @@ class KernelDiffusion(Diffusion):
     def information_schedule(self) -> Schedule:
         """The schedule on which this model's information falls linearly."""
 
-    def condition(self, noisy: Noisy, mask: Tensor | None = None, label: Tensor | None = None) -> Conditioning:
+    def condition(self, noisy: Noisy, given: Given = Given()) -> Conditioning:
         evidence = self.evidence.at(noisy.x_t, self.amounts(noisy))
-        return Conditioning(t=noisy.t.float(), s=noisy.s, mask=mask, label=label, evidence=evidence)
+        return Conditioning(noisy.t.float(), noisy.s, given.mask, given.label, evidence)
 
     def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         clean, seen, amounts = x0.reshape(-1), noisy.x_t.reshape(-1), self.amounts(noisy).reshape(-1)
@@ -141,6 +141,44 @@ class KernelDiffusion(Diffusion):
             weights[last] = exact.softmax(-1)
             clean[block] = numerics.draw_categorical(weights, generator)
         return clean
+
+    def log_prob_before(self, x_t: Tensor, logits: Logits, past: Tensor, recent: Tensor, before: Tensor) -> Tensor:
+        """The log-probability with which `draw_before` draws `before` [N]: nats, [N] float64.
+
+        Summed over x0, the law of y is, up to normalisation by Σ_b p_b M(past + recent)[b, x_t],
+
+            M(recent)[y, x_t] (p M(past))[y],
+
+        with p the prediction, the kernel's `rounding` mixed in where past > 0. It does not depend on
+        whether events come at a rate in time: that only splits the draw.
+        """
+        states, logs = [], []
+        rows = (recent > 0).nonzero().squeeze(-1)
+        for block in self.kernel.blocks((past + recent)[rows]) if rows.numel() else []:
+            index = rows[block]
+            parts = (x_t[index], logits[index], past[index], recent[index], before[index])
+            states.append(index)
+            logs.append(self._log_prob_of_block(*parts))
+        same = torch.zeros_like(recent).masked_fill_(before != x_t, -torch.inf)
+        return same.index_copy(0, torch.cat(states), torch.cat(logs)) if states else same
+
+    def _log_prob_of_block(self, x_t: Tensor, logits: Tensor, past: Tensor, recent: Tensor, before: Tensor) -> Tensor:
+        """`log_prob_before` for a block of rows [n] with recent > 0: -> [n] float64."""
+        predicted = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        columns = self.kernel.operator(past + recent).columns(x_t)
+        floor = floor_of(self.kernel.floor, predicted)
+        rounding = self.kernel.rounding[predicted.dtype == torch.float64]
+        p = predicted.softmax(-1).double() + rounding * floor.double()
+        arrives = (p * self.kernel.operator(past).columns(before)).sum(-1)
+        mixed = arrives.log() - (p * columns).sum(-1).log()
+        mixed = mixed + self.kernel.operator(recent).entries(before, x_t).log()
+        # With nothing left to undo y is x0, whose law is exact however sharp the logits are.
+        weighted = numerics.weighted_logits(predicted, numerics.log_probability(columns).to(predicted))
+        exact = weighted.log_softmax(-1).gather(-1, before.unsqueeze(-1)).squeeze(-1)
+        # `weighted_logits` stands in for logits of -inf by very low ones.
+        ruled_out = exact < torch.finfo(exact.dtype).min / 8
+        exact = exact.masked_fill(ruled_out, -torch.inf).double()
+        return torch.where(past == 0, exact, mixed)
 
 
 def active_blocks(kernel: Kernel, amounts: Tensor, active: Tensor) -> list[Tensor]:

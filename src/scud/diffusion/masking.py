@@ -8,7 +8,8 @@ the weighted cross-entropy of Shi et al. (arXiv 2406.04329) and Sahoo et al. (ar
 position carries no information; that of a position never masked by t_max is p0, at a cost of -alpha(t_max) log p0[x0_d].
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,13 +18,15 @@ from torch.nn import functional as F
 from scud import numerics
 from scud.diffusion.base import Diffusion, spread
 from scud.diffusion.evidence import MaskEvidence
+from scud.diffusion.objectives import per_example
+from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.diffusion.scud import counts_of
 from scud.errors import fail
 from scud.numerics.logits import Logits
 from scud.processes.base import check_num_states
 from scud.processes.kernels.base import block_rows
-from scud.schedules import Linear, MutualInformation, Schedule
-from scud.typing import Conditioning, Noisy
+from scud.schedules import Linear, MutualInformation, Schedule, ScheduleOptions
+from scud.typing import Conditioning, DataView, Given, Noisy
 
 
 class Masking(Diffusion):
@@ -41,7 +44,7 @@ class Masking(Diffusion):
 
     forgets_at_once = True
 
-    def __init__(self, num_states: int, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = 0.999) -> None:
+    def __init__(self, num_states: int, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = T_MAX) -> None:
         check_num_states(num_states)
         if isinstance(schedule, MutualInformation):
             remedy = "use Linear(): on it, masking's information falls linearly"
@@ -55,9 +58,9 @@ class Masking(Diffusion):
         masked = numerics.draw_uniform(x0, generator) < spread(share, x0)
         return Noisy(x0.masked_fill(masked, self.num_states), t, masked.long())
 
-    def condition(self, noisy: Noisy, mask: Tensor | None = None, label: Tensor | None = None) -> Conditioning:
+    def condition(self, noisy: Noisy, given: Given = Given()) -> Conditioning:
         evidence = MaskEvidence(self.p0, noisy.x_t)
-        return Conditioning(t=noisy.t.float(), s=noisy.s, mask=mask, label=label, evidence=evidence)
+        return Conditioning(noisy.t.float(), noisy.s, given.mask, given.label, evidence)
 
     def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         active = counts_of(noisy) > 0 if mask is None else (counts_of(noisy) > 0) & mask
@@ -76,14 +79,44 @@ class Masking(Diffusion):
     def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
         return self.integrand(logits, x0, noisy, mask)
 
-    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
-        s, end = counts_of(noisy), torch.full_like(noisy.t, u)
-        # Masked at t, a position was masked after u with probability (alpha(u) - alpha(t)) / (1 - alpha(t)).
+    def draw_counts(self, noisy: Noisy, u: float, generator: torch.Generator | None = None) -> Tensor:
+        s = counts_of(noisy)
+        unmasked = (s > 0) & (numerics.draw_uniform(s, generator) < self._unmasked_share(noisy, u))
+        return s.masked_fill(unmasked, 0)
+
+    def _unmasked_share(self, noisy: Noisy, u: float) -> Tensor:
+        """(alpha(u) - alpha(t)) / (1 - alpha(t)): what is masked now was not at u, [batch, *dims]."""
+        end = torch.full_like(noisy.t, u)
         share = 1 - (-self.schedule.tau(end)).expm1() / (-self.schedule.tau(noisy.t)).expm1()
-        unmasked = (s > 0) & (numerics.draw_uniform(s, generator) < spread(share, s))
+        return spread(share, noisy.x_t)
+
+    def draw_states(
+        self,
+        noisy: Noisy,
+        logits: Logits,
+        u: float,
+        s: Tensor | None,
+        generator: torch.Generator | None = None,
+    ) -> Noisy:
+        assert s is not None, "masking has counts"
+        unmasked = s < counts_of(noisy)
         p = logits[unmasked].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
         x = noisy.x_t.masked_scatter(unmasked, numerics.draw_categorical(p, generator))
-        return Noisy(x, end, s.masked_fill(unmasked, 0))
+        return Noisy(x, torch.full_like(noisy.t, u), s)
+
+    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: float, then: Noisy) -> Tensor:
+        s, after = counts_of(noisy), counts_of(then)
+        unmasked, masked = after < s, (after == s) & (s > 0)
+        share = self._unmasked_share(noisy, u).expand(s.shape)
+        same = torch.zeros_like(share).masked_fill(then.x_t != noisy.x_t, -torch.inf)
+        total = same + (-share).log1p().masked_fill(~masked, 0)
+        rows = logits[unmasked]
+        log_p = rows.to(torch.promote_types(rows.dtype, torch.float32)).log_softmax(-1).double()
+        states = then.x_t[unmasked]
+        log_p = log_p.gather(-1, states.clamp_max(self.num_states - 1).unsqueeze(-1)).squeeze(-1)
+        log_p = log_p.masked_fill(states == self.num_states, -torch.inf)
+        total = total.masked_scatter(unmasked, log_p + share[unmasked].log())
+        return per_example(total.masked_fill((after < 0) | (after > s), -torch.inf))
 
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
         return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, counts_of(noisy).masked_fill(known, 0))
@@ -94,3 +127,17 @@ class Masking(Diffusion):
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "masking", "t_max": self.t_max}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskingOptions(DiffusionOptions):
+    """Told what is masked; masking is its noise."""
+
+    kind: Literal["masking"] = "masking"
+
+    takes_process: ClassVar[bool] = False
+
+    def build(self, data: DataView, process: None, schedule: ScheduleOptions) -> Masking:  # noqa: ARG002
+        """The model of data, which needs no process."""
+        p0 = data.p0()
+        return Masking(data.num_states, schedule.build(None, p0, 0.0), p0=p0, t_max=self.t_max)

@@ -9,7 +9,8 @@ and its prior term is E_s KL( K^s[x0_d, :] || prior(s) ), s ~ Poisson(lambda(t_m
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,12 +20,15 @@ from scud import numerics
 from scud.diffusion.base import spread
 from scud.diffusion.evidence import AncestorSource, evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
+from scud.diffusion.objectives import per_example
+from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.numerics.logits import Logits
-from scud.processes import Process
+from scud.processes import Process, ProcessOptions
+from scud.processes.base import check_gamma
 from scud.processes.kernels.base import Identity
-from scud.schedules import MutualInformation, Schedule
+from scud.schedules import MutualInformation, Schedule, ScheduleOptions
 from scud.schedules.information import is_sampled, poisson_rule, smooth_divergences
-from scud.typing import Noisy
+from scud.typing import DataView, Noisy
 
 
 class SCUD(KernelDiffusion):
@@ -42,7 +46,7 @@ class SCUD(KernelDiffusion):
     """
 
     def __init__(
-        self, process: Process, schedule: Schedule, gamma: float = 1.0, *, p0: Tensor, t_max: float = 0.999
+        self, process: Process, schedule: Schedule, gamma: float = 1.0, *, p0: Tensor, t_max: float = T_MAX
     ) -> None:
         super().__init__(process.num_states, schedule, p0, t_max)
         check_schedule(schedule, process, self.p0, gamma)
@@ -138,13 +142,50 @@ class SCUD(KernelDiffusion):
         blocks = active_blocks(self.kernel, past, is_active(s > 0, mask))
         return numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
 
-    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
-        s, end = counts_of(noisy), torch.full_like(noisy.t, u)
-        share = (1 - self.schedule.tau(end) / self.schedule.tau(noisy.t)).clamp(0, 1)
-        undone = torch.binomial(s.double(), spread(share, s).expand(s.shape), generator=generator)
-        past, predicted = (s.double() - undone).reshape(-1), logits.reshape(-1, self.num_states)
-        x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, undone.reshape(-1), generator)
-        return Noisy(x.reshape(s.shape), end, s - undone.long())
+    def draw_counts(self, noisy: Noisy, u: float, generator: torch.Generator | None = None) -> Tensor:
+        s = counts_of(noisy)
+        undone = torch.binomial(s.double(), self._undone_share(noisy, u)[0], generator=generator)
+        return s - undone.long()
+
+    def _undone_share(self, noisy: Noisy, u: float) -> tuple[Tensor, Tensor]:
+        """The probability that an event until now came after u, and that it did not: [batch, *dims]."""
+        s = counts_of(noisy)
+        ratio = self.schedule.tau(torch.full_like(noisy.t, u)) / self.schedule.tau(noisy.t)
+        after, until = (1 - ratio).clamp(0, 1), ratio.clamp(0, 1)
+        return spread(after, s).expand(s.shape), spread(until, s).expand(s.shape)
+
+    def draw_states(
+        self,
+        noisy: Noisy,
+        logits: Logits,
+        u: float,
+        s: Tensor | None,
+        generator: torch.Generator | None = None,
+    ) -> Noisy:
+        assert s is not None, "SCUD has counts"
+        past = s.reshape(-1).double()
+        undone = (counts_of(noisy) - s).reshape(-1).double()
+        predicted = logits.reshape(-1, self.num_states)
+        x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, undone, generator)
+        return Noisy(x.reshape(s.shape), torch.full_like(noisy.t, u), s)
+
+    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: float, then: Noisy) -> Tensor:
+        s, past = counts_of(noisy).double(), counts_of(then).double()
+        after, until = self._undone_share(noisy, u)
+        possible = (past >= 0) & (past <= s)
+        past = past.clamp_min(0).minimum(s)
+        undone = s - past
+        ways = (s + 1).lgamma() - (undone + 1).lgamma() - (past + 1).lgamma()
+        counts = ways + torch.xlogy(undone, after) + torch.xlogy(past, until)
+        states = self.log_prob_before(
+            noisy.x_t.reshape(-1),
+            logits.reshape(-1, self.num_states),
+            past.reshape(-1),
+            undone.reshape(-1),
+            then.x_t.reshape(-1),
+        )
+        total = counts + states.reshape(s.shape)
+        return per_example(total.masked_fill(~possible, -torch.inf))
 
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
         return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, counts_of(noisy).masked_fill(known, 0))
@@ -162,3 +203,23 @@ def counts_of(noisy: Noisy) -> Tensor:
     """The event counts [batch, *dims] of a batch noised by SCUD or masking."""
     assert noisy.s is not None, "a batch noised by SCUD or masking has counts"
     return noisy.s
+
+
+@dataclass(frozen=True, kw_only=True)
+class SCUDOptions(DiffusionOptions):
+    """Told the number of events of noise at every position."""
+
+    kind: Literal["scud"] = "scud"
+
+    gamma: float = 1.0
+    """1 conditions on the most schedule information; towards 0 it is classical."""
+
+    def check(self) -> None:
+        super().check()
+        check_gamma(self.gamma)
+
+    def build(self, data: DataView, process: ProcessOptions, schedule: ScheduleOptions) -> SCUD:
+        """The model of data, with the noise of a process."""
+        noise = process.build(data)
+        p0 = data.p0()
+        return SCUD(noise, schedule.build(noise, p0, self.gamma), self.gamma, p0=p0, t_max=self.t_max)

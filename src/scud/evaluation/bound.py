@@ -19,19 +19,35 @@ the ratio of total nats to total positions.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from scud.diffusion import Diffusion
-from scud.diffusion.base import counted_positions, per_example
+from scud.diffusion.objectives import per_example
 from scud.errors import fail
+from scud.evaluation.report import Figure, Normal
+from scud.networks.labels import reads_labels
 from scud.typing import Batch, BatchSize, ExampleSet
 
 ENOUGH = 16
 """Draws from which a regression on the control variate is trusted: of fewer, its coefficient has heavy tails."""
+
+
+class Reports(Protocol):
+    """What knows in which figures a kind of data is reported (see `scud.data.Modality`)."""
+
+    @property
+    def position(self) -> str:
+        """What a position is called."""
+        ...
+
+    def figures(self, result: "Evaluation", examples: ExampleSet | None, /) -> Sequence[Figure]:
+        """The figures of a bound, the headline first."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,9 @@ class Evaluation:
         independent: -log p if positions were independent with law p0, exact, nats per example.
         standard_error: of `nats_per_position`; NaN for a single example.
         gain_error: of `gain`, nats per position; NaN for a single example.
+        figures: the bound in the units in which people report this kind of data, the headline first; bits/dim where nothing is
+            known of the data.
+        position: what a position is called.
     """
 
     examples: int
@@ -57,6 +76,46 @@ class Evaluation:
     independent: float
     standard_error: float
     gain_error: float
+    figures: tuple[Figure, ...] = ()
+    position: str = "dim"
+
+    def reported(self, modality: Reports, examples: ExampleSet | None) -> Self:
+        """The same bound, with the figures of a kind of data; examples are None where parts of them were bound."""
+        return replace(self, figures=tuple(modality.figures(self, examples)), position=modality.position)
+
+    @property
+    def headline(self) -> str:
+        """The first figure with its uncertainty."""
+        return str(self.figures[0] if self.figures else self._bits)
+
+    @property
+    def _bits(self) -> Figure:
+        reach = 1.96 * self.bits_per_dim_error
+        return Normal("bits/dim", self.bits_per_dim, self.bits_per_dim - reach, self.bits_per_dim + reach)
+
+    def interval(self, unit: str) -> tuple[float, float]:
+        """The 95% interval of a figure: "bits/dim", "perplexity", "nats", or one that the kind of data has.
+
+        Raises:
+            UserError: there is no figure of that name.
+        """
+        reach = 1.96 * self.standard_error
+        nats = (self.nats_per_position - reach, self.nats_per_position + reach)
+        known = {"nats": nats, "perplexity": self.perplexity_interval, "bits/dim": (self._bits.low, self._bits.high)}
+        known |= {figure.name: (figure.low, figure.high) for figure in self.figures}
+        if unit not in known:
+            raise fail("unit", f"be one of {', '.join(known)}", repr(unit), "choose one of these")
+        return known[unit]
+
+    def __str__(self) -> str:
+        diffusion, prior = (self.term_bits_per_dim(nats) for nats in (self.diffusion, self.prior))
+        gain = self.gain / math.log(2)
+        lines = [
+            f"{self.headline}, of {self.examples:,} examples by {self.repeats} draws each",
+            f"bits per {self.position}: diffusion {diffusion:.4f}, prior {prior:.4f}; "
+            f"gain {gain:.4f} over independent states",
+        ]
+        return "\n".join([*lines, *(str(figure) for figure in self.figures[1:])])
 
     @property
     def total(self) -> float:
@@ -112,6 +171,7 @@ def evaluate(
     batch_size: int = 256,
     batch_tokens: int = 32_768,
     known: Callable[[Batch, torch.Generator], Tensor] | None = None,
+    labels: bool = True,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Evaluation:
@@ -125,6 +185,7 @@ def evaluate(
         batch_size: examples at once.
         batch_tokens: for sequences, positions at once instead, padding included.
         known: draws which positions of a batch are given, [batch, *dims] bool; the bound is then on the others given these.
+        labels: whether a network that reads labels is told those of the examples.
         seed: of all noise; the same seed and batches give the same figures.
         progress: called with the share done, in (0, 1], after each batch.
 
@@ -145,19 +206,24 @@ def evaluate(
     diffusion, control = torch.zeros(2, repeats, count, dtype=torch.float64)
     prior, independent, positions = torch.zeros(3, count, dtype=torch.float64)
     done = 0
+    told = labels and reads_labels(network)
     was_training = network.training
     network.eval()
     try:
         for draw in range(repeats):
             for index in examples.batches(BatchSize(batch_size, batch_tokens)):
                 batch = examples.batch(index).to(device)
-                given = None if known is None else known(batch, generator)
-                options = {"known": given, "label": batch.label, "u": u[draw, index].to(device)}
-                elbo = model.elbo(network, batch.x0, batch.mask, **options, generator=generator)
+                if not told:
+                    batch = replace(batch, label=None)
+                if known is not None:
+                    batch = replace(batch, known=known(batch, generator))
+                times_of_batch = u[draw, index].to(device)
+                elbo = model.elbo(network, batch, generator=generator, u=times_of_batch)
                 diffusion[draw, index] = elbo.diffusion.double().cpu()
                 control[draw, index] = elbo.control.double().cpu()
-                counted = counted_positions(batch.mask, given)
-                counted = torch.ones_like(batch.x0, dtype=torch.bool) if counted is None else counted
+                counted = batch.counted
+                if counted is None:
+                    counted = torch.ones_like(batch.x0, dtype=torch.bool)
                 prior[index] += elbo.prior.double().cpu()
                 positions[index] += per_example(counted).cpu()
                 independent[index] -= per_example(model.p0.log()[batch.x0.long()] * counted).cpu()

@@ -28,12 +28,13 @@ import torch
 from torch import Tensor
 
 from scud.diffusion import SCUD, Classical, Diffusion, Masking, Noisy
-from scud.diffusion.base import per_example
+from scud.diffusion.objectives import per_example
 from scud.diffusion.times import draw_times
+from scud.errors import fail
 from scud.numerics.logits import Logits
 from scud.processes import Kernel
 from scud.schedules.information import EventInformation
-from scud.typing import Denoiser
+from scud.typing import Denoiser, Given
 
 GROUPS = 8
 """Independent groups of draws; the times of each are one systematic sample."""
@@ -78,11 +79,16 @@ class Events:
 
     @classmethod
     def of(cls, model: Diffusion) -> "Events":
-        """The events of a model; raises `TypeError` for one of another kind than those of `scud.diffusion`."""
+        """The events of a model.
+
+        Raises:
+            UserError: a model of a kind of your own, whose events are not known.
+        """
         if isinstance(model, Masking):
             return cls(1.0, None, None)
         if not isinstance(model, SCUD | Classical):
-            raise TypeError(f"model must be SCUD, Masking or Classical, got {type(model).__name__}; use one of these")
+            remedy = "use one of these, or compare bounds by scud.evaluation.scores.score"
+            raise fail("model", "be SCUD, Masking or Classical", type(model).__name__, remedy)
         # exp(tau Q) is a mixture over counts at any gamma; at 1/2 no jump kernel is periodic.
         gamma = model.gamma if isinstance(model, SCUD) else 0.5
         kernel = model.process.events(gamma)
@@ -211,7 +217,8 @@ def calls(
     for start in range(0, len(noisy.x_t), size):
         part = slice(start, start + size)
         some, real = take(noisy, part), mask[part]
-        logits = network(some.x_t, model.condition(some, None if bool(real.all()) else real))
+        given = Given() if bool(real.all()) else Given(mask=real)
+        logits = network(some.x_t, model.condition(some, given))
         model.check_logits(logits, some.x_t)
         yield part, some, logits
 

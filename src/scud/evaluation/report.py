@@ -31,6 +31,12 @@ class Figure:
         """The name as a key of a file: bits_per_dim, perplexity_per_word."""
         return self.name.replace("/", " per ").replace(" ", "_")
 
+    @property
+    def range(self) -> str:
+        """The figure and its interval."""
+        value, low, high = (f"{x:.{self.digits + 1}f}" for x in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
+
     def __str__(self) -> str:
         value, low, high = (f"{x:.{self.digits}f}" for x in (self.value, self.low, self.high))
         if "/" in self.name:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scud.diffusion import Diffusion, Noisy
-from scud.diffusion.base import per_example
+from scud.diffusion.objectives import per_example
 from scud.errors import fail
 from scud.evaluation.paired import GROUPS, Comparison, Draws, Events, calls, group_means, other_seed
 from scud.typing import Denoiser

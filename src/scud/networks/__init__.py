@@ -1,14 +1,28 @@
 """Denoisers: networks that read the evidence and the noise level and return logits over the clean state."""
 
-from collections.abc import Callable
+from scud.networks.bytenet import ByteNet, ByteNetOptions
+from scud.networks.dit import DiT, DiTOptions
+from scud.networks.labels import reads_labels
+from scud.networks.unet import UNet, UNetOptions
 
-from torch import nn
+NetworkOptions = UNetOptions | ByteNetOptions | DiTOptions
+"""Options of a network, of one `kind` or another."""
 
-from scud.networks.bytenet import ByteNet
-from scud.networks.dit import DiT
-from scud.networks.unet import UNet
+NETWORKS: dict[str, type[UNetOptions] | type[ByteNetOptions] | type[DiTOptions]] = {
+    "unet": UNetOptions,
+    "bytenet": ByteNetOptions,
+    "dit": DiTOptions,
+}
+"""Options of networks by `kind`; `.network` is the class that a spec of this kind builds."""
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"bytenet": ByteNet, "dit": DiT, "unet": UNet}
-"""Networks by the `kind` of their spec."""
-
-__all__ = ["NETWORKS", "ByteNet", "DiT", "UNet"]
+__all__ = [
+    "NETWORKS",
+    "ByteNet",
+    "ByteNetOptions",
+    "DiT",
+    "DiTOptions",
+    "NetworkOptions",
+    "UNet",
+    "UNetOptions",
+    "reads_labels",
+]

@@ -6,7 +6,9 @@ the receptive field covers a protein. Positions that are not real are set to 0 b
 beyond the ends: logits of a sequence do not depend on its padding, nor on what else is in the batch.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +16,11 @@ from torch.nn import functional as F
 
 from scud.errors import check_in_interval, fail
 from scud.networks.conditioning import NoiseLevel
-from scud.typing import Conditioning
+from scud.networks.labels import add_labels, count_labels, label_embedding
+from scud.networks.options import DROPOUT, SizedOptions
+from scud.typing import Conditioning, DataView
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, int]] = {
     "1M": {"width": 256, "layers": 6, "hidden": 128},
     "3M": {"width": 256, "layers": 16, "hidden": 128},
     "10M": {"width": 512, "layers": 16, "hidden": 256},
@@ -25,6 +29,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "600M": {"width": 1280, "layers": 56, "hidden": 1280},
 }
 """Sizes by approximate number of parameters; 16 and 56 layers are the paper's, the last four CARP's."""
+
+WIDTH, LAYERS = 64, 16
+"""Size by default."""
 
 KERNEL = 5
 DILATIONS = 8
@@ -69,39 +76,98 @@ class ByteNet(nn.Module):
         layers: residual blocks.
         hidden: features inside a block; half the width by default.
         dropout: probability in every block, in training only.
+        num_labels: class labels that the network reads; without any it refuses them.
 
     Raises:
         UserError: naming the argument that is not positive, or a dropout outside [0, 1).
     """
 
     def __init__(
-        self, num_states: int, *, width: int = 256, layers: int = 16, hidden: int | None = None, dropout: float = 0.0
+        self,
+        num_states: int,
+        *,
+        width: int = WIDTH,
+        layers: int = LAYERS,
+        hidden: int | None = None,
+        dropout: float = DROPOUT,
+        num_labels: int = 0,
     ) -> None:
         super().__init__()
-        check_in_interval("dropout", dropout, 0, 1, "0.1 is usual", open_high=True)
+        check_options(width, layers, hidden, dropout)
         hidden = max(width // 2, 1) if hidden is None else hidden
-        for name, value in (("width", width), ("layers", layers), ("hidden", hidden)):
-            if value < 1:
-                raise fail(name, "be at least 1", value, "256, 16 and 128 are the defaults")
         self._spec = {"width": width, "layers": layers, "hidden": hidden, "dropout": dropout}
-        self.num_states = num_states
+        self.num_states, self.num_labels = num_states, num_labels
         self.embedding = nn.Parameter(torch.randn(num_states, width))
         self.level = NoiseLevel(LEVEL_WIDTH)
         self.blocks = nn.ModuleList(Block(width, hidden, 2 ** (i % DILATIONS), dropout) for i in range(layers))
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, num_states)
         nn.init.zeros_(self.out.weight)
+        self.labels = label_embedding(num_labels, LEVEL_WIDTH)
 
     def spec(self) -> dict[str, Any]:
-        """The registered kind and the constructor's arguments."""
-        return {"kind": "bytenet", "num_states": self.num_states, **self._spec}
+        """The registered kind and the constructor's arguments; `num_labels` if there are labels."""
+        labels = {"num_labels": self.num_labels} if self.num_labels else {}
+        return {"kind": "bytenet", "num_states": self.num_states, **self._spec, **labels}
 
     def forward(self, x_t: Tensor, conditioning: Conditioning) -> Tensor:
         """x_t [batch, length] -> logits [batch, length, B]."""
         assert conditioning.evidence is not None, "ByteNet reads the evidence"
         x = conditioning.evidence.embed(self.embedding)
-        level = F.silu(self.level(conditioning, x_t))
+        level = add_labels(self.level(conditioning, x_t), self.labels, conditioning.label)
+        level = F.silu(level)
         real = None if conditioning.mask is None else conditioning.mask.unsqueeze(-1).to(x.dtype)
         for block in self.blocks:
             x = block(x, level, real)
         logits: Tensor = self.out(F.gelu(self.norm(x)))
         return logits
+
+
+def check_options(width: int, layers: int, hidden: int | None, dropout: float) -> None:
+    """Raise `UserError` for an argument that breaks its rule."""
+    check_in_interval("dropout", dropout, 0, 1, f"{DROPOUT} is usual", open_high=True)
+    for name, value in (("width", width), ("layers", layers), ("hidden", hidden)):
+        if value is not None and value < 1:
+            remedy = f"{WIDTH}, {LAYERS} and half the width are the defaults"
+            raise fail(name, "be at least 1", value, remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByteNetOptions(SizedOptions):
+    """A ByteNet: dilated convolutions, for sequences and text."""
+
+    network: ClassVar[type[nn.Module]] = ByteNet
+    presets: ClassVar[Mapping[str, Mapping[str, int]]] = PRESETS
+
+    kind: Literal["bytenet"] = "bytenet"
+    """Dilated convolutions, for sequences and text."""
+
+    width: int = WIDTH
+    """Features per position."""
+
+    layers: int = LAYERS
+    """Residual blocks."""
+
+    hidden: int | None = None
+    """Features inside a block; half the width by default."""
+
+    dropout: float = DROPOUT
+    """Dropout in every block, in training only."""
+
+    labels: bool = False
+    """Read the class labels of the data, so that samples of a class can be drawn."""
+
+    def check(self) -> None:
+        check_options(self.width, self.layers, self.hidden, self.dropout)
+
+    def build(self, data: DataView) -> ByteNet:
+        if data.dims is not None and len(data.dims) != 1:
+            remedy = "use a U-Net for images, or a DiT for any shape"
+            raise fail("dims", "be [length] for a ByteNet", list(data.dims), remedy)
+        return ByteNet(
+            data.num_states,
+            width=self.width,
+            layers=self.layers,
+            hidden=self.hidden,
+            dropout=self.dropout,
+            num_labels=count_labels(self.labels, data),
+        )

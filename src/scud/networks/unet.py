@@ -8,7 +8,9 @@ The preset "paper" is the network of variational diffusion models (Kingma et al.
 way up reads, beside what comes from below, the features of its mirror image on the way down: the last made are read first.
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +19,12 @@ from torch.nn import functional as F
 from scud.errors import check_choice, check_in_interval, fail
 from scud.networks.conditioning import NoiseLevel
 from scud.networks.heads import logistic_logits
+from scud.networks.labels import add_labels, count_labels, label_embedding
+from scud.networks.options import DROPOUT, SizedOptions
 from scud.numerics import full_precision
-from scud.typing import Conditioning
+from scud.typing import Conditioning, DataView, Shape
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, int]] = {
     "0.6M": {"width": 32, "blocks": 1, "levels": 3},
     "4M": {"width": 64, "blocks": 2, "levels": 3},
     "12M": {"width": 96, "blocks": 3, "levels": 3},
@@ -28,7 +32,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Sizes by approximate number of parameters; the paper's has 27 million of them."""
 
-HEADS = ("categorical", "logistic", "mixed")
+WIDTH, BLOCKS, LEVELS = 64, 2, 2
+"""Size by default."""
+
+HeadKind = Literal["categorical", "logistic", "mixed"]
+HEADS: tuple[HeadKind, ...] = ("categorical", "logistic", "mixed")
 
 LEVEL_WIDTH = 64
 """Most channels of the features of the noise level."""
@@ -122,6 +130,7 @@ class UNet(nn.Module):
         levels: resolutions, each half the one before.
         dropout: probability in every block, in training only.
         head: "categorical", or for ordered states "logistic" or "mixed" (see `heads`).
+        num_labels: class labels that the network reads; without any it refuses them.
 
     Raises:
         UserError: naming the argument that breaks a rule above.
@@ -130,29 +139,24 @@ class UNet(nn.Module):
     def __init__(
         self,
         num_states: int,
-        dims: tuple[int, int, int],
+        dims: Shape,
         *,
-        width: int = 64,
-        blocks: int = 2,
-        levels: int = 2,
-        dropout: float = 0.0,
-        head: Literal["categorical", "logistic", "mixed"] = "categorical",
+        width: int = WIDTH,
+        blocks: int = BLOCKS,
+        levels: int = LEVELS,
+        dropout: float = DROPOUT,
+        head: HeadKind = "categorical",
+        num_labels: int = 0,
     ) -> None:
         super().__init__()
-        check_choice("head", head, HEADS)
-        check_in_interval("dropout", dropout, 0, 1, "0.1 is usual", open_high=True)
-        if width % 8 or width < 8:
-            raise fail("width", "be a positive multiple of 8", width, "64 is the default")
-        if blocks < 1 or levels < 1:
-            raise fail("blocks and levels", "be at least 1", f"{blocks} and {levels}", "2 each is the default")
-        channels, height, breadth = dims
+        check_options(width, blocks, levels, dropout, head)
+        channels, height, breadth = image_shape(dims)
         if height % 2 ** (levels - 1) or breadth % 2 ** (levels - 1):
-            size = f"{height} x {breadth}"
-            raise fail(
-                "levels", "halve height and width evenly", f"{levels} for {size}", "use fewer levels, or pad the images"
-            )
+            found = f"{levels} for {height} x {breadth}"
+            remedy = "use fewer levels, or pad the images"
+            raise fail("levels", "halve height and width evenly", found, remedy)
         self._spec = {"width": width, "blocks": blocks, "levels": levels, "dropout": dropout, "head": head}
-        self.num_states, self.dims = num_states, tuple(dims)
+        self.num_states, self.dims, self.num_labels = num_states, tuple(dims), num_labels
         self.embedding = nn.Parameter(ordinal_features(num_states, max(width // 2, 8)))
         level = min(width, LEVEL_WIDTH)
         self.level = NoiseLevel(level)
@@ -173,16 +177,20 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(stage(b + w, 2 * w, w) for b, w in zip(below, widths, strict=True))
         self.norm = nn.GroupNorm(8, width)
         self.head = Head(head, width, channels, num_states)
+        self.labels = label_embedding(num_labels, level)
 
     def spec(self) -> dict[str, Any]:
-        """The registered kind and the constructor's arguments."""
-        return {"kind": "unet", "num_states": self.num_states, "dims": list(self.dims), **self._spec}
+        """The registered kind and the constructor's arguments; `num_labels` if there are labels."""
+        labels = {"num_labels": self.num_labels} if self.num_labels else {}
+        data = {"num_states": self.num_states, "dims": list(self.dims)}
+        return {"kind": "unet", **data, **self._spec, **labels}
 
     def forward(self, x_t: Tensor, conditioning: Conditioning) -> Tensor:
         """x_t [batch, *dims] -> logits [batch, *dims, B]."""
         assert conditioning.evidence is not None, "the U-Net reads the evidence"
         x = self.stem(as_maps(conditioning.evidence.embed(self.embedding)))
-        level = F.silu(self.merge_level(as_maps(self.level(conditioning, x_t))))
+        level = add_labels(self.level(conditioning, x_t), self.labels, conditioning.label)
+        level = F.silu(self.merge_level(as_maps(level)))
         skips, scales = [], [level]
         for depth, blocks in enumerate(self.down):
             if depth:
@@ -199,6 +207,72 @@ class UNet(nn.Module):
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         logits: Tensor = self.head(F.silu(self.norm(x)))
         return logits
+
+
+def check_options(width: int, blocks: int, levels: int, dropout: float, head: str) -> None:
+    """Raise `UserError` for an argument that no data would make right."""
+    check_choice("head", head, HEADS)
+    check_in_interval("dropout", dropout, 0, 1, f"{DROPOUT} is usual", open_high=True)
+    if width % 8 or width < 8:
+        raise fail("width", "be a positive multiple of 8", width, f"{WIDTH} is the default")
+    if blocks < 1 or levels < 1:
+        remedy = f"{BLOCKS} and {LEVELS} are the defaults"
+        raise fail("blocks and levels", "be at least 1", f"{blocks} and {levels}", remedy)
+
+
+def image_shape(dims: Shape | None) -> tuple[int, int, int]:
+    """Channels, height and width; raise `UserError` where an example is no image."""
+    if dims is None or len(dims) != 3:
+        found = "rows of different length" if dims is None else list(dims)
+        remedy = "use a ByteNet for rows of positions, or a DiT for any shape"
+        raise fail("dims", "be [channels, height, width] for a U-Net", found, remedy)
+    channels, height, breadth = dims
+    return channels, height, breadth
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetOptions(SizedOptions):
+    """A U-Net, for images."""
+
+    network: ClassVar[type[nn.Module]] = UNet
+    presets: ClassVar[Mapping[str, Mapping[str, int]]] = PRESETS
+
+    kind: Literal["unet"] = "unet"
+    """A U-Net, for images."""
+
+    width: int = WIDTH
+    """Channels of the features at full resolution, a multiple of 8; twice as many at lower ones."""
+
+    blocks: int = BLOCKS
+    """Residual blocks per resolution on the way down, and on the way up."""
+
+    levels: int = LEVELS
+    """Resolutions, each half the one before."""
+
+    dropout: float = DROPOUT
+    """Dropout in every block, in training only."""
+
+    head: HeadKind = "categorical"
+    """categorical: a logit per state; for ordered states, logistic: location and scale; mixed: both
+    of these."""
+
+    labels: bool = False
+    """Read the class labels of the data, so that samples of a class can be drawn."""
+
+    def check(self) -> None:
+        check_options(self.width, self.blocks, self.levels, self.dropout, self.head)
+
+    def build(self, data: DataView) -> UNet:
+        return UNet(
+            data.num_states,
+            image_shape(data.dims),
+            width=self.width,
+            blocks=self.blocks,
+            levels=self.levels,
+            dropout=self.dropout,
+            head=self.head,
+            num_labels=count_labels(self.labels, data),
+        )
 
 
 def as_maps(features: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, eq=False)
 class LinearLogits:
-    """Logits [..., B] as features [..., d], weight [B, d] and bias [B]. Used as a tensor is: shape, reshape, index, detach."""
+    """Logits [..., B] as features [..., d], weight [B, d] and bias [B]. Used as a tensor is: shape, reshape, index, detach, /."""
 
     features: Tensor
     weight: Tensor
@@ -42,6 +42,10 @@ class LinearLogits:
     def __getitem__(self, index: Tensor | tuple[slice | int, ...]) -> Tensor:
         """The logits of some positions [n]: -> [n, B]."""
         return F.linear(self.features[index], self.weight.to(self.dtype), self.bias.to(self.dtype))
+
+    def __truediv__(self, number: float) -> "LinearLogits":
+        """The same logits, divided by a number."""
+        return LinearLogits(self.features / number, self.weight, self.bias / number)
 
     def dense(self) -> Tensor:
         """All of them, [..., B]."""

@@ -1,16 +1,14 @@
-"""What noise: processes, one file each, over a shared algebra of kernels."""
+"""What noise: processes, one file each with their options, over a shared algebra of kernels."""
 
-from collections.abc import Callable
-
-from scud.processes.base import Process
-from scud.processes.blosum import Blosum62
-from scud.processes.dense import Dense
-from scud.processes.gaussian import Gaussian
+from scud.processes.base import MatrixProcess, Process
+from scud.processes.blosum import Blosum62, Blosum62Options
+from scud.processes.dense import Dense, DenseOptions
+from scud.processes.gaussian import Gaussian, GaussianOptions
 from scud.processes.kernels.base import Kernel, Operator
-from scud.processes.neighbour_graph import NeighbourGraph
-from scud.processes.uniform import Uniform
+from scud.processes.neighbour_graph import NeighbourGraph, NeighbourGraphOptions
+from scud.processes.uniform import Uniform, UniformOptions
 
-PROCESSES: dict[str, Callable[..., Process]] = {
+PROCESSES: dict[str, type[Process]] = {
     "uniform": Uniform,
     "gaussian": Gaussian,
     "blosum62": Blosum62,
@@ -19,4 +17,24 @@ PROCESSES: dict[str, Callable[..., Process]] = {
 }
 """Processes by the `kind` of their spec."""
 
-__all__ = ["PROCESSES", "Blosum62", "Dense", "Gaussian", "Kernel", "NeighbourGraph", "Operator", "Process", "Uniform"]
+ProcessOptions = UniformOptions | GaussianOptions | Blosum62Options | DenseOptions | NeighbourGraphOptions
+"""The options of every process."""
+
+__all__ = [
+    "PROCESSES",
+    "Blosum62",
+    "Blosum62Options",
+    "Dense",
+    "DenseOptions",
+    "Gaussian",
+    "GaussianOptions",
+    "Kernel",
+    "MatrixProcess",
+    "NeighbourGraph",
+    "NeighbourGraphOptions",
+    "Operator",
+    "Process",
+    "ProcessOptions",
+    "Uniform",
+    "UniformOptions",
+]

@@ -10,13 +10,16 @@ each row is divided by its exit rate 1 - p(a | a), every state leaves at rate 1,
 sharpness 1 is the matrix as it is; towards 0 all letters become alike, above 1 the likeliest replacements gain.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from scud.errors import UserError, check_choice, check_distribution, fail
+from scud.errors import UserError, check_choice, check_distribution, check_positive, fail
+from scud.options import Options
 from scud.processes.base import MatrixProcess
+from scud.typing import DataView
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 """The order of the states."""
@@ -82,9 +85,7 @@ class Blosum62(MatrixProcess):
         normalized: bool = True,
         matrix: str = "BLOSUM62",
     ) -> None:
-        check_choice("matrix", matrix, PER_BIT)
-        if not 0 < sharpness < float("inf"):
-            raise fail("sharpness", "be positive and finite", sharpness, "1 is the matrix as it is")
+        check_matrix(matrix, sharpness)
         if frequencies is None:
             frequencies = torch.tensor(SWISSPROT, dtype=torch.float64) / sum(SWISSPROT)
         check_distribution("frequencies", frequencies, len(AMINO_ACIDS))
@@ -123,3 +124,46 @@ def load_matrix(name: str) -> Tensor:
 
     matrix = substitution_matrices.load(name).select(AMINO_ACIDS)  # type: ignore[no-untyped-call]
     return torch.tensor(matrix, dtype=torch.float64)
+
+
+def check_matrix(matrix: str, sharpness: float) -> None:
+    """Raise `UserError` unless a matrix is known by name and the sharpness positive and finite."""
+    check_choice("matrix", matrix, PER_BIT)
+    check_positive("sharpness", sharpness, "1 is the matrix as it is")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blosum62Options(Options):
+    """Amino acids change as in evolution."""
+
+    kind: Literal["blosum62"] = "blosum62"
+
+    normalized: bool = True
+    """Let all letters jump equally often, conserved ones too."""
+
+    matrix: str = "BLOSUM62"
+    """Another of Biopython's log-odds matrices, by name."""
+
+    frequencies: Literal["swissprot", "training"] = "swissprot"
+    """Background frequencies, of Swiss-Prot or of the training data."""
+
+    sharpness: float = 1.0
+    """Power of the substitution law; below 1 letters become more alike."""
+
+    def check(self) -> None:
+        check_matrix(self.matrix, self.sharpness)
+        check_choice("frequencies", self.frequencies, ("swissprot", "training"))
+
+    def build(self, data: DataView) -> Blosum62:
+        """Evolutionary noise.
+
+        Raises:
+            UserError: the data's states are not the amino acids.
+        """
+        if "".join(data.state_names) != AMINO_ACIDS:
+            some = ", ".join(data.state_names[:5])
+            remedy = "use --process.kind uniform, or dense with rates of your own"
+            rule = "suit the data: blosum62 is for proteins"
+            raise fail("process.kind", rule, f"{data.name} with states {some}, …", remedy)
+        frequencies = data.p0() if self.frequencies == "training" else None
+        return Blosum62(frequencies, self.sharpness, self.normalized, self.matrix)

@@ -1,10 +1,18 @@
 """Any generator the user has."""
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from scud.errors import fail
+from scud.files.arrays import npy_array
+from scud.options import Options
 from scud.processes.base import MatrixProcess
+from scud.typing import DataView
 
 
 class Dense(MatrixProcess):
@@ -15,3 +23,35 @@ class Dense(MatrixProcess):
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "dense", "generator": self.generator()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseOptions(Options):
+    """Rates from a file."""
+
+    kind: Literal["dense"] = "dense"
+
+    generator: Path | None = None
+    """A .npy file of rates [B, B], off-diagonal >= 0, rows that sum to 0."""
+
+    def build(self, data: DataView) -> Dense:
+        """The process of the rates in the file.
+
+        Raises:
+            UserError: no file named, not a .npy file of numbers, or not over the data's states.
+        """
+        return Dense(read_generator(self.generator, data.num_states))
+
+
+def read_generator(path: Path | None, num_states: int) -> Tensor:
+    """Rates [B, B] float64 from a .npy file; errors as in `DenseOptions.build`."""
+    if path is None:
+        raise fail("process.generator", "name a .npy file", "nothing", "add --process.generator FILE")
+    remedy = "write it with numpy.save(path, rates)"
+    rates = npy_array(path, argument="process.generator", remedy=remedy)
+    if rates.dtype.kind not in "fiu":
+        raise fail("process.generator", "be a .npy file of numbers", f"{path} of {rates.dtype}", remedy)
+    if rates.shape != (num_states, num_states):
+        rule = f"hold rates between the data's states, [{num_states}, {num_states}]"
+        raise fail("process.generator", rule, list(rates.shape), remedy)
+    return torch.from_numpy(np.asarray(rates, dtype=np.float64))

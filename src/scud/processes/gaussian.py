@@ -4,12 +4,18 @@ Q_ij = exp(-(i - j)² / (2 (bandwidth B)²)) / c off the diagonal, with c = (lar
 included) - 1, so that r* = 1.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 
-from scud.errors import fail
+from scud.errors import check_positive, fail
+from scud.options import Options
 from scud.processes.base import MatrixProcess, check_num_states
+from scud.typing import DataView
+
+BANDWIDTH = 0.05
+"""The paper's, for images."""
 
 NARROWEST = 1e-3
 """The narrowest jump, in states: narrower ones are all to the nearest neighbour, as this one is."""
@@ -27,10 +33,9 @@ class Gaussian(MatrixProcess):
         UserError: bandwidth not positive, not finite or far below the distance of two states.
     """
 
-    def __init__(self, num_states: int, bandwidth: float = 0.05, normalized: bool = False) -> None:
+    def __init__(self, num_states: int, bandwidth: float = BANDWIDTH, normalized: bool = False) -> None:
         check_num_states(num_states)
-        if not 0 < bandwidth < float("inf"):
-            raise fail("bandwidth", "be positive and finite", bandwidth, "0.05 is the paper's for images")
+        check_bandwidth(bandwidth)
         if bandwidth * num_states < NARROWEST:
             raise fail(
                 "bandwidth", f"be at least {NARROWEST:g} of one state", bandwidth, f"use {1 / num_states:.2g} or more"
@@ -53,3 +58,28 @@ class Gaussian(MatrixProcess):
             "bandwidth": self.bandwidth,
             "normalized": self.normalized,
         }
+
+
+def check_bandwidth(bandwidth: float) -> None:
+    """Raise `UserError` unless a bandwidth is positive and finite."""
+    check_positive("bandwidth", bandwidth, f"{BANDWIDTH} is the paper's for images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianOptions(Options):
+    """Near states are likelier than far ones."""
+
+    kind: Literal["gaussian"] = "gaussian"
+
+    bandwidth: float = BANDWIDTH
+    """Standard deviation of a jump as a fraction of the number of states."""
+
+    normalized: bool = False
+    """Let all states jump equally often, those at the ends too."""
+
+    def check(self) -> None:
+        check_bandwidth(self.bandwidth)
+
+    def build(self, data: DataView) -> Gaussian:
+        """Gaussian noise over the data's states."""
+        return Gaussian(data.num_states, self.bandwidth, self.normalized)

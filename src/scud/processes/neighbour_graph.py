@@ -13,16 +13,24 @@ rank-one term (see `sparse`). Every eigenvalue of K but 1 is one of the sparse p
 are cheaper, and a graph that is connected needs no jumps there.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from scud.errors import check_distribution, check_in_interval, fail
+from scud.errors import check_at_least, check_distribution, check_in_interval, check_positive, fail
+from scud.options import Options
 from scud.processes.base import NEAR_PERIODIC, Process, check_forgets, check_generator, check_num_states, stationary_law
 from scud.processes.kernels.base import Kernel, check_small
 from scud.processes.kernels.powers import PowersKernel
 from scud.processes.kernels.sparse import SparseKernel
+from scud.processes.neighbour_lists import load_neighbours
+from scud.typing import DataView
+
+MARGINAL_RATE = 0.2
+"""The paper's rate of jumps, for language."""
 
 FASTEST = 1e6
 """The largest rate of jumps beside moves at rate 1."""
@@ -51,11 +59,13 @@ class NeighbourGraph(Process):
             positive; more than `FEW` states with hardly any jumps; or a graph without jumps that is not connected.
     """
 
-    def __init__(self, neighbours: Tensor, rates: Tensor, marginal: Tensor, marginal_rate: float = 0.2) -> None:
+    def __init__(
+        self, neighbours: Tensor, rates: Tensor, marginal: Tensor, marginal_rate: float = MARGINAL_RATE
+    ) -> None:
         check_graph(neighbours, rates)
         self.num_states = len(neighbours)
         check_distribution("marginal", marginal, self.num_states)
-        check_in_interval("marginal_rate", marginal_rate, 0, FASTEST, "0.2 is the default; for jumps alone use Uniform")
+        check_marginal_rate(marginal_rate)
         self.neighbours, self.rates = neighbours.detach().long().cpu(), rates.detach().double().cpu()
         self.marginal, self.marginal_rate = marginal.detach().double().cpu(), marginal_rate
         self.marginal = self.marginal / self.marginal.sum()
@@ -173,3 +183,39 @@ def check_graph(neighbours: Tensor, rates: Tensor) -> None:
         raise fail("neighbours", "be named once", f"one of state {int(twice.any(1).nonzero()[0])} twice", "drop it")
     if not bool((rates[there] > 0).all()) or not bool(rates[there].isfinite().all()):
         raise fail("rates", "be positive and finite", "one that is not", "write -1 for a neighbour that is none")
+
+
+def check_marginal_rate(marginal_rate: float) -> None:
+    """Raise `UserError` unless a rate of jumps lies in [0, FASTEST]."""
+    remedy = f"{MARGINAL_RATE} is the default; for jumps alone use Uniform"
+    check_in_interval("marginal_rate", marginal_rate, 0, FASTEST, remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourGraphOptions(Options):
+    """States become near ones, such as words of like meaning."""
+
+    kind: Literal["neighbour_graph"] = "neighbour_graph"
+
+    bandwidth: float = 0.3
+    """Rates of neighbours are exp((cosine - 1) / bandwidth)."""
+
+    neighbours: Path | None = None
+    """A .npy, .npz or .safetensors file of an embedding of the states, [B, d], or an .npz file of their nearest neighbours,
+    knn_idx and knn_cos [B, k]; by default characters are near whose contexts are alike."""
+
+    nearest: int = 10
+    """Neighbours that a state jumps to."""
+
+    marginal_rate: float = MARGINAL_RATE
+    """Rate of jumps to any state by its share of the training data."""
+
+    def check(self) -> None:
+        check_positive("bandwidth", self.bandwidth, "0.3 is the paper's for language")
+        check_at_least("nearest", self.nearest, 1, "10 is the paper's for language")
+        check_marginal_rate(self.marginal_rate)
+
+    def build(self, data: DataView) -> NeighbourGraph:
+        """Noise on the graph of neighbours; raises `UserError` as `load_neighbours` and `NeighbourGraph` do."""
+        neighbours, rates = load_neighbours(self.neighbours, data, self.nearest, self.bandwidth)
+        return NeighbourGraph(neighbours, rates, data.p0(), self.marginal_rate)

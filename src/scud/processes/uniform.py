@@ -1,13 +1,16 @@
 """Uniform noise: every other state is equally likely. Q_ij = 1 / (B - 1) off the diagonal, so r* = 1."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from scud.options import Options
 from scud.processes.base import Process, check_forgets, check_num_states
 from scud.processes.kernels.base import Kernel
 from scud.processes.kernels.rank_one import RankOneKernel
+from scud.typing import DataView
 
 
 class Uniform(Process):
@@ -40,3 +43,14 @@ class Uniform(Process):
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "uniform", "num_states": self.num_states}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformOptions(Options):
+    """Every other state is equally likely."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def build(self, data: DataView) -> Uniform:
+        """Uniform noise over the data's states."""
+        return Uniform(data.num_states)

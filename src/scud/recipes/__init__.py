@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from scud.config import Config
+from scud.recipes.arrays import arrays
 from scud.recipes.cifar10 import cifar10
 from scud.recipes.digits import digits
 from scud.recipes.fashion_mnist import fashion_mnist
@@ -13,6 +14,7 @@ from scud.recipes.text import text
 from scud.recipes.text8 import text8
 
 RECIPES: dict[str, Callable[[], Config]] = {
+    "arrays": arrays,
     "cifar10": cifar10,
     "digits": digits,
     "fashion_mnist": fashion_mnist,
@@ -24,4 +26,4 @@ RECIPES: dict[str, Callable[[], Config]] = {
 }
 """Recipes by name."""
 
-__all__ = ["RECIPES", "cifar10", "digits", "fashion_mnist", "images", "lm1b", "proteins", "text", "text8"]
+__all__ = ["RECIPES", "arrays", "cifar10", "digits", "fashion_mnist", "images", "lm1b", "proteins", "text", "text8"]

@@ -1,25 +1,19 @@
 """Proteins, or other sequences, from a FASTA file: give it by --data.train, and perhaps --data.valid and --data.alphabet."""
 
-from scud.config import Config, DataConfig, DiffusionConfig, NetworkConfig, ProcessConfig, ScheduleConfig
-from scud.training.settings import TrainingConfig
+from scud.config import Config
+from scud.data import SequencesOptions
+from scud.diffusion.objectives import Reconstruction
+from scud.networks import ByteNetOptions
+from scud.processes import Blosum62Options
+from scud.training.options import ByPositions
 
 
 def proteins() -> Config:
     """SCUD with evolutionary noise, and a ByteNet of a million parameters."""
     return Config(
-        data=DataConfig(kind="sequences", alphabet="protein"),
-        process=ProcessConfig(kind="blosum62", normalized=True),
-        schedule=ScheduleConfig(kind="mutual_information"),
-        diffusion=DiffusionConfig(kind="scud", gamma=1.0),
-        network=NetworkConfig(kind="bytenet", width=256, layers=6, dropout=0.1),
-        training=TrainingConfig(
-            steps=1200,
-            batch_tokens=2048,
-            reconstruction=1.0,
-            learning_rate=2e-3,
-            warmup=100,
-            weight_decay=0.01,
-            ema_decay=0.99,
-            validate_every=300,
-        ),
+        data=SequencesOptions(),
+        process=Blosum62Options(),
+        network=ByteNetOptions.preset("1M"),
+        objective=Reconstruction(),
+        training=ByPositions(steps=1200, batch_tokens=2048, weight_decay=0.01, validate_every=300),
     )

@@ -1,6 +1,22 @@
-"""From noise to data."""
+"""From noise to data: samplers, one file each."""
 
-from scud.samplers.ancestral import sample, trajectory
-from scud.samplers.batched import draw_lengths, infill_sequences, sample_sequences
+from scud.samplers.ancestral import Ancestral
+from scud.samplers.base import GridSampler, Sampler
+from scud.samplers.batched import Samples, draw, draw_lengths
 
-__all__ = ["draw_lengths", "infill_sequences", "sample", "sample_sequences", "trajectory"]
+SamplerOptions = Ancestral
+"""The options of any sampler: a sampler is its own options."""
+
+SAMPLERS: dict[str, type[SamplerOptions]] = {"ancestral": Ancestral}
+"""Samplers by the `kind` of their options."""
+
+__all__ = [
+    "SAMPLERS",
+    "Ancestral",
+    "GridSampler",
+    "Sampler",
+    "SamplerOptions",
+    "Samples",
+    "draw",
+    "draw_lengths",
+]

@@ -1,17 +1,156 @@
-"""Sampling sequences of many lengths: batches of like length within a budget of positions, and lengths to draw."""
+"""Drawing examples of any shape: in batches of like size, within a budget of positions at once.
 
-from collections.abc import Callable, Sequence
+Rows of positions may differ in length. Those of like length share a batch, are padded to its longest
+row, and the denoiser is told which positions are real. Examples of several dimensions have one shape.
+"""
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from scud.errors import fail
-from scud.samplers.ancestral import trajectory
-from scud.typing import Denoiser, Reversible
+from scud.errors import check_at_least, check_flags, fail
+from scud.samplers.base import Sampler
+from scud.typing import Denoiser, Given, Reversible
 
-BATCH_TOKENS = 16_384
+POSITIONS = 16_384
 """Positions at once, padding included."""
+
+SHOWN = 16
+"""Examples of which frames are kept, at most: the first of the first batch."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Examples that were drawn, on the CPU.
+
+    Attributes:
+        states: the clean states of each example, [*dims] int64.
+        frames: moments of the first batch on its way from noise to data, [at most 16, *dims] each.
+            Under masking, state B is a position that is still masked.
+    """
+
+    states: list[Tensor]
+    frames: list[Tensor]
+
+
+@torch.no_grad()
+def draw(
+    sampler: Sampler,
+    model: Reversible,
+    denoiser: Denoiser,
+    states: Sequence[Tensor],
+    known: Sequence[Tensor] | None = None,
+    *,
+    positions: int = POSITIONS,
+    label: Tensor | None = None,
+    frames: int = 0,
+    generator: torch.Generator | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Samples:
+    """Draw examples, or what is not known of them.
+
+    Args:
+        sampler: how to draw.
+        model: the diffusion.
+        denoiser: (x_t, Conditioning) -> logits.
+        states: of each example, integers [*dims]; where it is not known only their shape matters.
+        known: where the states of each example are given and never change, [*dims] bool each;
+            nowhere when None.
+        positions: how many are drawn at once, padding included; one example at least.
+        label: class labels, one row per example: [N], or several of each [N, most].
+        frames: how many moments of the first batch to keep, spread evenly over its steps.
+        generator: source of all noise, on the model's device.
+        progress: called with the share done, in (0, 1], after each step.
+
+    Returns:
+        The examples in the order in which they were asked for, and the frames.
+
+    Raises:
+        UserError: no examples, examples of several dimensions that differ in shape, `known` or
+            `label` that do not fit them, positions below 1, and as `Sampler.trajectory` says.
+    """
+    check_work(states, known, label)
+    check_at_least("positions", positions, 1, "16384 is the default")
+    moments = evenly_spaced(frames, sampler.num_steps)
+    drawn = [torch.empty(0)] * len(states)
+    shown: list[Tensor] = []
+    done = 0
+    for index in batches(states, positions):
+        given = gather(states, known, label, index, model.p0.device)
+        shape = (len(index), *states[index[0]].shape)  # the first is the longest
+        trajectory = sampler.trajectory(model, denoiser, shape, given, generator=generator)
+        for moment, noisy in enumerate(trajectory):
+            last = noisy.x_t
+            if done == 0 and moment in moments:
+                shown.append(last[:SHOWN].cpu())
+            if progress is not None and moment > 0:
+                progress((done + len(index) * moment / sampler.num_steps) / len(states))
+        for place, example in zip(index, last.cpu(), strict=True):
+            drawn[place] = example[: len(states[place])]
+        done += len(index)
+    return Samples(drawn, shown)
+
+
+def evenly_spaced(count: int, steps: int) -> set[int]:
+    """So many of the moments 0..steps, spread evenly; fewer where there are not so many."""
+    return set(np.linspace(0, steps, count).round().astype(int).tolist())
+
+
+def batches(states: Sequence[Tensor], positions: int) -> Iterator[list[int]]:
+    """Indices of examples in batches of like length, the longest first; equally long ones in order."""
+    sizes = torch.tensor([example.numel() for example in states])
+    order = sizes.argsort(descending=True, stable=True)
+    start = 0
+    while start < len(order):
+        end = start + max(positions // int(sizes[order[start]]), 1)
+        yield order[start:end].tolist()
+        start = end
+
+
+def gather(
+    states: Sequence[Tensor],
+    known: Sequence[Tensor] | None,
+    label: Tensor | None,
+    index: list[int],
+    device: torch.device,
+) -> Given:
+    """What is given of the examples at these indices, padded to one shape where they are rows."""
+    labels = None if label is None else label[index]
+    rows = states[index[0]].ndim == 1
+    if known is None and not rows:
+        return Given(label=labels).to(device)
+    fixed = [torch.zeros_like(states[i], dtype=torch.bool) if known is None else known[i] for i in index]
+    x0 = [states[i].long().masked_fill(~part, 0) for i, part in zip(index, fixed, strict=True)]
+    if not rows:
+        return Given(torch.stack(x0), torch.stack(fixed), label=labels).to(device)
+    real = pad_sequence([torch.ones_like(part) for part in fixed], batch_first=True)
+    # Padding counts as known, state 0: nothing needs to be drawn there.
+    all_known = pad_sequence(fixed, batch_first=True) | ~real
+    return Given(pad_sequence(x0, batch_first=True), all_known, real, labels).to(device)
+
+
+def check_work(states: Sequence[Tensor], known: Sequence[Tensor] | None, label: Tensor | None) -> None:
+    """Raise `UserError` unless the arguments of `draw` fit each other."""
+    if not states:
+        raise fail("states", "hold at least one example", "none", "say what to draw")
+    first = states[0].shape
+    for number, example in enumerate(states):
+        if example.numel() == 0 or example.ndim != len(first) or (len(first) > 1 and example.shape != first):
+            rule = f"be rows of one position or more, or all of shape {list(first)}"
+            remedy = "draw examples of another shape by another call"
+            raise fail("states", rule, f"{list(example.shape)} at {number}", remedy)
+    if known is not None:
+        if len(known) != len(states):
+            raise fail("known", f"hold {len(states)} examples", len(known), "give one for each of states")
+        for number, (example, part) in enumerate(zip(states, known, strict=True)):
+            check_flags(f"known[{number}]", part, example.shape)
+    if label is not None and (label.ndim < 1 or len(label) != len(states)):
+        rule = f"have one row for each of {len(states)} examples"
+        raise fail("label", rule, f"shape {list(label.shape)}", "give [N] or [N, most]")
 
 
 def draw_lengths(
@@ -43,66 +182,3 @@ def draw_lengths(
         weights = weights if float(weights.sum()) > 0 else allowed
     device = "cpu" if generator is None else generator.device
     return torch.multinomial(weights.to(device), num, replacement=True, generator=generator).cpu()
-
-
-def sample_sequences(
-    model: Reversible,
-    denoiser: Denoiser,
-    lengths: Tensor,
-    steps: int = 128,
-    *,
-    generator: torch.Generator | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> list[Tensor]:
-    """Draw one sequence of every length in lengths [num], in any order; arguments and result as in `infill_sequences`."""
-    states = [torch.zeros(length, dtype=torch.int64) for length in lengths.tolist()]
-    free = [torch.ones(length, dtype=torch.bool) for length in lengths.tolist()]
-    return infill_sequences(model, denoiser, states, free, steps, generator=generator, progress=progress)
-
-
-@torch.no_grad()
-def infill_sequences(
-    model: Reversible,
-    denoiser: Denoiser,
-    states: Sequence[Tensor],
-    free: Sequence[Tensor],
-    steps: int = 128,
-    *,
-    tokens: int = BATCH_TOKENS,
-    generator: torch.Generator | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> list[Tensor]:
-    """Draw the free positions of sequences given their other positions, which never change.
-
-    Args:
-        model: the diffusion.
-        denoiser: (x_t, Conditioning) -> logits.
-        states: of each sequence, [length] integers; what they are where `free` is True does not matter.
-        free: where to draw, [length] bool each.
-        steps: calls of the denoiser.
-        tokens: positions at once, padding included; one sequence at least.
-        generator: source of all noise, on the model's device.
-        progress: called with the share done, in (0, 1], after each step.
-
-    Returns:
-        States [length] int64 of each sequence, on the CPU.
-    """
-    drawn: list[Tensor] = [torch.empty(0)] * len(states)
-    lengths = torch.tensor([len(sequence) for sequence in states])
-    order, done = lengths.argsort(descending=True, stable=True), 0
-    while done < len(order):
-        index = order[done : done + max(tokens // int(lengths[order[done]]), 1)].tolist()
-        mask = pad_sequence([torch.ones(len(states[i]), dtype=torch.bool) for i in index], batch_first=True)
-        gap = pad_sequence([free[i] for i in index], batch_first=True)
-        held = pad_sequence([states[i].long() for i in index], batch_first=True).masked_fill(gap, 0)
-        # What pads a sequence is kept at state 0: nothing needs to be drawn there.
-        known, fixed, real = (part.to(model.p0.device) for part in (held, ~gap, mask))
-        options = {"known": known, "known_mask": fixed, "mask": real}
-        for moment, noisy in enumerate(trajectory(model, denoiser, mask.shape, steps, **options, generator=generator)):
-            final = noisy.x_t
-            if progress is not None:
-                progress((done + len(index) * moment / steps) / len(order))
-        for place, row in zip(index, final.cpu(), strict=True):
-            drawn[place] = row[: len(states[place])]
-        done += len(index)
-    return drawn

@@ -1,10 +1,13 @@
 """Cosine schedule: alpha = 1 - cos((1 - t) pi / 2) = 1 - sin(pi t / 2)."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
+from scud.options import Options
+from scud.processes import Process
 from scud.schedules.base import Schedule
 
 
@@ -23,3 +26,14 @@ class Cosine(Schedule):
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "cosine"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineOptions(Options):
+    """alpha = 1 - cos((1 - t) pi / 2)."""
+
+    kind: Literal["cosine"] = "cosine"
+
+    def build(self, process: Process | None, p0: Tensor, gamma: float) -> Cosine:  # noqa: ARG002
+        """The schedule, which is the same for every process, p0 and gamma."""
+        return Cosine()

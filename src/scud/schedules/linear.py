@@ -1,9 +1,12 @@
 """Linear schedule: alpha = 1 - t."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
+from scud.options import Options
+from scud.processes import Process
 from scud.schedules.base import Schedule
 
 
@@ -21,3 +24,14 @@ class Linear(Schedule):
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "linear"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearOptions(Options):
+    """The share of the data that noise has not reached falls linearly, alpha = 1 - t."""
+
+    kind: Literal["linear"] = "linear"
+
+    def build(self, process: Process | None, p0: Tensor, gamma: float) -> Linear:  # noqa: ARG002
+        """The schedule, which is the same for every process, p0 and gamma."""
+        return Linear()

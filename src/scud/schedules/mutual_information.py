@@ -8,16 +8,19 @@ That is why the curve is interpolated as log(amount) against log w, w = -log(1 -
 at small t for every process. The interpolant is a cubic Hermite spline with exact slopes, and beta is its derivative.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from scud.errors import check_distribution, check_in_interval
+from scud.options import Options
 from scud.processes import Process
 from scud.processes.kernels.base import check_small
 from scud.schedules.base import Schedule
 from scud.schedules.information import EventInformation, event_curve, is_sampled, time_curve
+from scud.schedules.linear import Linear
 
 SMALLEST_W = 1e-30
 NEWTON_STEPS = 6
@@ -117,3 +120,14 @@ class MutualInformation(Schedule):
         value = self.values[left] + width * u * (m0 + u * (curvature + u * twist))
         slope = m0 + u * (2 * curvature + 3 * u * twist)
         return value + slope * (x - inside), slope
+
+
+@dataclass(frozen=True, kw_only=True)
+class MutualInformationOptions(Options):
+    """Information about the data falls linearly; for masking that is the linear schedule."""
+
+    kind: Literal["mutual_information"] = "mutual_information"
+
+    def build(self, process: Process | None, p0: Tensor, gamma: float) -> Schedule:
+        """The schedule of a process at gamma, 0 for the classical model; of masking, whose process is None, `Linear`."""
+        return Linear() if process is None else MutualInformation(process, p0, gamma)

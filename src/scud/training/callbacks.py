@@ -1,23 +1,27 @@
-"""What happens between steps: validation, files, stopping when asked to, and a progress bar."""
+"""What happens between steps: validation, files, stopping when asked to, and whoever wants to know of a step."""
 
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from scud.evaluation import ExampleSet, evaluate
+from scud.evaluation import evaluate
 from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
+from scud.training.job import Job
 from scud.training.module import DiffusionTraining
 from scud.training.stream import Portion
+
+AfterStep = Callable[[metrics.Metrics], None]
+"""Called with the row of metrics after a step."""
 
 
 class Journal(pl.Callback):
@@ -25,9 +29,9 @@ class Journal(pl.Callback):
 
     Args:
         folder: where to write.
-        valid: the validation split.
+        job: what is trained.
         save_model: writes the averaged network.
-        report: called with (step, training bits/dim, last validation bits/dim or NaN) after each step.
+        after_step: called with the row of metrics after each step.
 
     Attributes:
         interrupted: whether SIGINT arrived. The first one lets the step finish; a second one ends the process.
@@ -36,13 +40,14 @@ class Journal(pl.Callback):
     def __init__(
         self,
         folder: RunFolder,
-        valid: ExampleSet,
+        job: Job,
         save_model: Callable[[nn.Module], None],
-        report: Callable[[int, float, float], None],
+        after_step: Sequence[AfterStep],
     ) -> None:
-        self.folder, self.valid, self.save_model, self.report = folder, valid, save_model, report
+        self.folder, self.job = folder, job
+        self.save_model, self.after_step = save_model, after_step
         self.interrupted = False
-        self.best, self.seconds, self.last_valid = math.inf, 0.0, math.nan
+        self.best, self.seconds = math.inf, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DiffusionTraining)
@@ -58,11 +63,11 @@ class Journal(pl.Callback):
         assert isinstance(pl_module, DiffusionTraining)
         if not batch.last:
             return
-        settings, step = pl_module.settings, pl_module.step
+        settings, step = self.job.settings, pl_module.step
         due = step % settings.validate_every == 0 or step == settings.steps
         if trainer.is_global_zero:
             valid = self._validate(pl_module) if due else None
-            self._record(pl_module, valid)
+            self._record(trainer, pl_module, valid)
             if due or self.interrupted:
                 self._persist(pl_module, valid)
         trainer.strategy.barrier()
@@ -78,28 +83,34 @@ class Journal(pl.Callback):
 
     def _validate(self, module: DiffusionTraining) -> float:
         """The bound on the validation split, nats per position, always with the same noise."""
-        settings, network = module.settings, module.ema.network
+        settings = self.job.settings
         result = evaluate(
-            module.model,
-            network,
-            self.valid,
+            self.job.model,
+            module.ema.network,
+            self.job.valid,
             repeats=settings.validation_repeats,
-            batch_size=max(settings.batch_size // settings.accumulate, 1),
-            batch_tokens=max(settings.batch_tokens // settings.accumulate, 1),
-            seed=derive(module.seed, Use.VALIDATION),
+            batch_size=max(settings.size.examples // settings.accumulate, 1),
+            batch_tokens=max(settings.size.positions // settings.accumulate, 1),
+            seed=derive(self.job.seed, Use.VALIDATION),
         )
         return result.nats_per_position
 
-    def _record(self, module: DiffusionTraining, valid: float | None) -> None:
+    def _record(self, trainer: pl.Trainer, module: DiffusionTraining, valid: float | None) -> None:
         self.seconds = time.monotonic() - self.began
-        bits = None if valid is None else valid / math.log(2)
-        train = module.loss / math.log(2)
         row = metrics.Metrics(
-            module.step, train, bits, module.learning_rate, module.gradient_norm, round(self.seconds, 3)
+            step=module.step,
+            train_bits_per_dim=module.loss / math.log(2),
+            valid_bits_per_dim=None if valid is None else valid / math.log(2),
+            learning_rate=module.learning_rate,
+            gradient_norm=module.gradient_norm,
+            seconds=round(self.seconds, 3),
         )
         metrics.append(self.folder.metrics, row)
-        self.last_valid = self.last_valid if bits is None else bits
-        self.report(module.step, train, self.last_valid)
+        values = {name: value for name, value in asdict(row).items() if name != "step" and value is not None}
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=row.step)
+        for callback in self.after_step:
+            callback(row)
 
     def _persist(self, module: DiffusionTraining, valid: float | None) -> None:
         improved = valid is not None and valid < self.best
@@ -110,27 +121,3 @@ class Journal(pl.Callback):
         if improved:
             checkpoint.write(self.folder.best, state)
         self.save_model(module.ema.network)
-
-
-class Bar:
-    """A progress bar with the loss in a unit of `metrics`."""
-
-    def __init__(self, first: int, steps: int, unit: metrics.Unit) -> None:
-        self.unit = unit
-        self.progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self.task = self.progress.add_task("training", total=steps, completed=first, text="")
-        self.smooth = math.nan
-
-    def __call__(self, step: int, train: float, valid: float) -> None:
-        """Show a step's loss, smoothed, and the last validation's."""
-        self.smooth = train if math.isnan(self.smooth) else 0.95 * self.smooth + 0.05 * train
-        text = metrics.describe(self.smooth, self.unit)
-        text += "" if math.isnan(valid) else f", validation {metrics.in_unit(valid, self.unit):.3f}"
-        self.progress.update(self.task, completed=step, text=text)

@@ -3,12 +3,14 @@
 There is no random state among it: seeds derive from the step.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from scud.diffusion import Diffusion
 from scud.errors import fail
@@ -65,3 +67,60 @@ def read(path: Path) -> Checkpoint:
     except (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, UnpicklingError) as error:
         remedy = "if best.ckpt beside it is sound, copy it over this file; or start again with --overwrite"
         raise fail("checkpoint", "be a complete checkpoint", f"a damaged file, {path}", remedy) from error
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
+    """Copy weights into a network of the same architecture; `origin` is where they come from, for the message.
+
+    Raises:
+        UserError: naming the first layer that differs.
+    """
+    state = network.state_dict()
+    for name in [*state, *weights]:
+        ours, theirs = (list(part[name].shape) if name in part else "no such layer" for part in (state, weights))
+        if ours != theirs:
+            remedy = "give the network and data the options that the saved model has (see its config)"
+            raise fail(f"layer {name}", f"have the shape of this network's, {ours}", f"{theirs} in {origin}", remedy)
+    network.load_state_dict(dict(weights))
+
+
+def check_continues(start: Checkpoint, path: Path, model: Diffusion, network: nn.Module, data: str) -> None:
+    """Raise `UserError` unless training can go on from a checkpoint.
+
+    Its weights must fit the network and its optimiser be whole, and the data (called `data` in messages) and the noise must be
+    those that the run was trained on: their files may have changed.
+    """
+    if set(start.optimizer) != {"state", "param_groups"}:
+        remedy = "if best.ckpt beside it is sound, copy it over this file; or start again with --overwrite"
+        raise fail("checkpoint", "hold the optimiser's state", path, remedy)
+    for weights in (start.network, start.average):
+        load_weights(network, weights, str(path))
+    if start.p0 is not None:
+        check_same_data(model.p0, start.p0, data)
+    if start.process is not None:
+        check_same_noise(model, start.process)
+
+
+def check_same_data(ours: Tensor, p0: Tensor, data: str) -> None:
+    """Raise `UserError` unless training data have the marginal p0 [B] of those that a run was trained on."""
+    if ours.shape != p0.shape or not torch.allclose(ours.cpu(), p0.cpu(), rtol=1e-12, atol=0):
+        remedy = (
+            "restore the data file, and vocabulary, that the run was trained on, or train a new run on the new data"
+        )
+        raise fail("data", "be those that the run was trained on", f"another {data}", remedy)
+
+
+def check_same_noise(model: Diffusion, arguments: Mapping[str, Any]) -> None:
+    """Raise `UserError` unless a model's noise has these arguments."""
+    ours = process_arguments(model)
+    changed = [name for name in ours if not _alike(ours[name], arguments.get(name))]
+    if changed:
+        remedy = "restore the file it was read from, or train a new run"
+        raise fail("the noise", "be that which the run was trained on", f"other {', '.join(changed)}", remedy)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two arguments are the same, numbers of tensors up to rounding."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return bool(one == other) if type(one) is type(other) else False
+    return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-5, atol=0)

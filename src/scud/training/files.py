@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from scud.errors import fail
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -14,6 +16,11 @@ class RunFolder:
     def config(self) -> Path:
         """All options of the run."""
         return self.path / "config.yaml"
+
+    @property
+    def options(self) -> Path:
+        """The options that `scud.fit` was given."""
+        return self.path / "fit.json"
 
     @property
     def metrics(self) -> Path:
@@ -73,6 +80,7 @@ class RunFolder:
         samples = [self.samples / name for name in names]
         single = [
             self.config,
+            self.options,
             self.metrics,
             self.curves,
             self.quality,
@@ -81,3 +89,30 @@ class RunFolder:
             *self.path.glob("evaluation-*.json"),
         ]
         return [self.last, self.best, *model, *samples, *single]
+
+    def check_free(self, mark: Path, *, resume: bool, overwrite: bool) -> None:
+        """Raise `UserError` unless a run may be written here; `mark` is the file that shows that a run is.
+
+        A folder that holds other files than a run's is somebody else's.
+        """
+        if resume and overwrite:
+            raise fail("--resume and --overwrite", "not be given together", "both", "drop one of them")
+        if self.path.exists() and not self.path.is_dir():
+            raise fail("out", "be a folder", self.path, "choose another --out")
+        if not self.path.exists() or not any(self.path.iterdir()):
+            if resume:
+                raise fail("out", "hold a run to resume", self.path, "drop --resume, or correct --out")
+            return
+        if not mark.is_file():
+            raise fail("out", "be empty or hold a run", f"{self.path} with other files", "choose another --out")
+        if not resume and not overwrite:
+            remedy = "add --resume to continue it, --overwrite to replace it, or choose another --out"
+            raise fail("out", "not hold a run already", self.path, remedy)
+
+    def clear(self) -> None:
+        """Remove what an earlier run wrote, and nothing else."""
+        for file in self.written():
+            file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.model, self.samples):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()

@@ -3,7 +3,6 @@
 import csv
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 from scud.files import replacing
 
@@ -29,16 +28,12 @@ class Metrics:
     seconds: float
 
 
-Unit = Literal["bits/dim", "bits/char", "bits/byte", "perplexity"]
-"""What people are shown: bits per position, by what a position is, or two to that power."""
-
-
-def in_unit(bits: float, unit: Unit) -> float:
-    """Bits per position in a unit."""
+def in_unit(bits: float, unit: str) -> float:
+    """Bits per position in a unit: as they are, such as "bits/dim", or two to that power, "perplexity"."""
     return 2.0**bits if unit == "perplexity" else bits
 
 
-def describe(bits: float, unit: Unit) -> str:
+def describe(bits: float, unit: str) -> str:
     """Bits per position as text: "1.692 bits/dim", "1.692 bits/char" or "perplexity 6.13"."""
     value = f"{in_unit(bits, unit):.3f}"
     return f"perplexity {value}" if unit == "perplexity" else f"{value} {unit}"

@@ -8,13 +8,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from scud.diffusion import Diffusion
 from scud.errors import UserError
-from scud.evaluation import ExampleSet
+from scud.networks.labels import reads_labels
 from scud.seeds import Use, derive, seeded
 from scud.training.checkpoint import Checkpoint, process_arguments
 from scud.training.ema import Ema
-from scud.training.settings import TrainingConfig
+from scud.training.job import Job
+from scud.training.options import TrainingOptions
 from scud.training.stream import Portion, Stream
 
 BETAS = (0.9, 0.99)
@@ -22,14 +22,10 @@ BETAS = (0.9, 0.99)
 
 
 class DiffusionTraining(pl.LightningModule):
-    """Trains `network` to denoise for `model`, and averages its weights.
+    """Trains a job's network to denoise for its model, and averages its weights.
 
     Args:
-        model: the diffusion.
-        network: the denoiser.
-        examples: the training split.
-        settings: how to train.
-        seed: what all randomness derives from.
+        job: what is trained, on what, and how.
         start: a checkpoint to continue from.
 
     Attributes:
@@ -39,34 +35,27 @@ class DiffusionTraining(pl.LightningModule):
         learning_rate: of the last step.
     """
 
-    def __init__(
-        self,
-        model: Diffusion,
-        network: nn.Module,
-        examples: ExampleSet,
-        settings: TrainingConfig,
-        seed: int,
-        start: Checkpoint | None = None,
-    ) -> None:
+    def __init__(self, job: Job, start: Checkpoint | None = None) -> None:
         super().__init__()
-        self.model, self.network, self.examples = model, network.train(), examples
-        self.settings, self.seed, self.start = settings, seed, start
-        self.ema = Ema(network, settings.ema_decay)
+        self.job, self.start = job, start
+        self.model, self.network = job.model, job.network.train()
+        self.reads_labels = reads_labels(job.network)
+        self.ema = Ema(job.network, job.settings.ema_decay)
         self.step, self.losses = 0, list[Tensor]()
         self.loss = self.gradient_norm = self.learning_rate = math.nan
         if start is not None:
             self.step = start.step
             self.network.load_state_dict(start.network)
             self.ema.network.load_state_dict(start.average)
-        if settings.compile:
+        if job.settings.compile:
             self.network.compile()
 
     def train_dataloader(self) -> Stream:
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        return Stream(self.examples, self.settings, self.seed, self.step, rank=rank, ranks=ranks)
+        return Stream(self.job, self.step, rank=rank, ranks=ranks)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        settings = self.settings
+        settings = self.job.settings
         optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=settings.learning_rate,
@@ -79,17 +68,14 @@ class DiffusionTraining(pl.LightningModule):
         return optimizer
 
     def transfer_batch_to_device(self, batch: Portion, device: torch.device, dataloader_idx: int) -> Portion:
-        known = None if batch.known is None else batch.known.to(device)
-        return replace(batch, batch=batch.batch.to(device), u=batch.u.to(device), known=known)
+        return replace(batch, batch=batch.batch.to(device), u=batch.u.to(device))
 
     def training_step(self, portion: Portion, batch_idx: int) -> Tensor:
         place = (portion.step, portion.part)
-        torch.manual_seed(derive(self.seed, Use.DROPOUT, *place))
-        noise = seeded(self.seed, Use.NOISE, *place, device=self.device)
-        batch = portion.batch
-        given = {"known": portion.known, "label": batch.label, "u": portion.u}
-        share = self.settings.reconstruction
-        terms = self.model.objective(self.network, batch.x0, batch.mask, reconstruction=share, **given, generator=noise)
+        torch.manual_seed(derive(self.job.seed, Use.DROPOUT, *place))
+        noise = seeded(self.job.seed, Use.NOISE, *place, device=self.device)
+        batch = portion.batch if self.reads_labels else replace(portion.batch, label=None)
+        terms = self.model.objective(self.network, batch, self.job.objective, generator=noise, u=portion.u)
         loss = terms.loss.sum() / portion.positions
         self.losses.append(terms.diffusion.sum() / portion.positions)
         if portion.last:
@@ -101,12 +87,12 @@ class DiffusionTraining(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.job.settings.clip)
         self.gradient_norm = float(norm)
         self._check("the gradient of the loss", self.gradient_norm)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        self.learning_rate = learning_rate(self.settings, self.step)
+        self.learning_rate = learning_rate(self.job.settings, self.step)
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
@@ -132,7 +118,7 @@ class NotFiniteError(UserError):
     """A loss or gradient that is not finite."""
 
 
-def learning_rate(settings: TrainingConfig, step: int) -> float:
+def learning_rate(settings: TrainingOptions, step: int) -> float:
     """The learning rate of a step, counted from 0: linear warm-up, then constant or half a cosine down to 0."""
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup

@@ -5,7 +5,7 @@ keep a part clean, as infilling has it.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from scud.errors import check_at_least, check_choice, check_in_interval, check_positive
 from scud.options import Options
@@ -15,8 +15,8 @@ from scud.typing import BatchSize
 class Batches(Protocol):
     """What of a kind of data decides how batches are measured (see `scud.data.Modality`)."""
 
-    by_positions: bool
-    rows: bool
+    by_positions: ClassVar[bool]
+    rows: ClassVar[bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,18 +68,16 @@ class TrainingOptions(Options):
 
     def check(self) -> None:
         for name in ("steps", "accumulate", "validate_every", "validation_examples", "validation_repeats"):
-            check_at_least(f"training.{name}", getattr(self, name), 1, "leave it out for the default")
-        check_at_least("training.warmup", self.warmup, 0, "0 begins at the peak learning rate")
-        check_at_least("training.weight_decay", self.weight_decay, 0, "0.01 is usual")
-        check_positive("training.learning_rate", self.learning_rate, "2e-3 suits small networks, 2e-4 large ones")
-        check_positive("training.clip", self.clip, "1 is the default")
-        check_choice("training.precision", self.precision, ("float32", "bfloat16"))
-        check_choice("training.decay", self.decay, ("constant", "cosine"))
-        check_in_interval(
-            "training.ema_decay", self.ema_decay, 0, 1, "0.99 suits short runs, 0.9999 long ones", open_high=True
-        )
+            check_at_least(name, getattr(self, name), 1, "leave it out for the default")
+        check_at_least("warmup", self.warmup, 0, "0 begins at the peak learning rate")
+        check_at_least("weight_decay", self.weight_decay, 0, "0.01 is usual")
+        check_positive("learning_rate", self.learning_rate, "2e-3 suits small networks, 2e-4 large ones")
+        check_positive("clip", self.clip, "1 is the default")
+        check_choice("precision", self.precision, ("float32", "bfloat16"))
+        check_choice("decay", self.decay, ("constant", "cosine"))
+        check_in_interval("ema_decay", self.ema_decay, 0, 1, "0.99 suits short runs, 0.9999 long ones", open_high=True)
         if self.label_dropout is not None:
-            check_in_interval("training.label_dropout", self.label_dropout, 0, 1, "0.1 is usual", open_high=True)
+            check_in_interval("label_dropout", self.label_dropout, 0, 1, "0.1 is usual", open_high=True)
 
     @property
     def size(self) -> BatchSize:
@@ -101,7 +99,7 @@ class ByExamples(TrainingOptions):
 
     def check(self) -> None:
         super().check()
-        check_at_least("training.batch_size", self.batch_size, 1, "64 is the default")
+        check_at_least("batch_size", self.batch_size, 1, "64 is the default")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +111,7 @@ class ByRows(ByExamples):
 
     def check(self) -> None:
         super().check()
-        check_in_interval("training.infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well")
+        check_in_interval("infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +126,11 @@ class ByPositions(TrainingOptions):
 
     def check(self) -> None:
         super().check()
-        check_at_least("training.batch_tokens", self.batch_tokens, 1, "4096 is the default")
-        check_in_interval("training.infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well")
+        check_at_least("batch_tokens", self.batch_tokens, 1, "4096 is the default")
+        check_in_interval("infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well")
 
 
-def options_for(modality: Batches) -> type[TrainingOptions]:
+def options_for(modality: Batches | type[Batches]) -> type[TrainingOptions]:
     """The options that suit a kind of data."""
     if modality.by_positions:
         return ByPositions

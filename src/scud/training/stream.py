@@ -1,8 +1,8 @@
 """Batches of training examples as a function of (seed, step).
 
-A plan says which examples a step takes; the stream adds one systematic sample of times, u [batch], which positions are kept
-clean, and which images are mirrored. Ranks and accumulation steps each take every n-th example: together they see exactly the
-batch.
+The data's order says which examples a step takes; the stream adds one systematic sample of times, u [batch], which positions are
+kept clean, what is changed at random, and whose labels are withheld. Ranks and accumulation steps each take every n-th example:
+together they see exactly the batch.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from torch import Tensor
 from scud.numerics import stratified_uniform
 from scud.seeds import Use, seeded
 from scud.training.infilling import draw_known
-from scud.training.settings import TrainingConfig
-from scud.typing import Batch, BatchSize, ExampleSet, Order
+from scud.training.job import Job
+from scud.typing import Batch, Order
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,6 @@ class Portion:
         last: whether the optimiser steps after it.
         batch: the examples.
         u: [batch] in [0, 1), the quantiles of t they are noised at.
-        known: [batch, *dims], True where an example is kept clean, or None.
         positions: the whole batch's positions that count, over the number of parts: what a part's nats are divided by, so
             that the mean over parts is nats per position of the whole batch.
     """
@@ -38,72 +37,63 @@ class Portion:
     last: bool
     batch: Batch
     u: Tensor
-    known: Tensor | None
     positions: float
 
 
-def plan(examples: ExampleSet, settings: TrainingConfig, seed: int, ranks: int = 1) -> Order:
-    """Which examples every step of a training run on `ranks` devices takes.
+def order(job: Job, ranks: int = 1) -> Order:
+    """Which examples every step takes, on `ranks` devices.
 
     Raises:
-        UserError: batch_size is not divisible by accumulate * ranks.
+        UserError: the batch cannot be divided among accumulation steps and devices.
     """
-    size = BatchSize(settings.batch_size, settings.batch_tokens)
-    return examples.order(size, seed, settings.accumulate * ranks)
+    return job.train.order(job.settings.size, job.seed, job.settings.accumulate * ranks)
 
 
 class Stream:
     """Portions of the steps first, …, settings.steps - 1 for one rank, in order.
 
     Args:
-        examples: the training split.
-        settings: batch, accumulation and infilling.
-        seed: what order, times and known positions derive from.
+        job: what is trained.
         first: the step to begin with.
         rank, ranks: this process, and how many there are.
 
     Raises:
-        UserError: as in `plan`.
+        UserError: as in `order`.
     """
 
-    def __init__(
-        self,
-        examples: ExampleSet,
-        settings: TrainingConfig,
-        seed: int,
-        first: int,
-        *,
-        rank: int = 0,
-        ranks: int = 1,
-    ) -> None:
-        self.plan = plan(examples, settings, seed, ranks)
-        self.examples, self.settings, self.seed = examples, settings, seed
+    def __init__(self, job: Job, first: int, *, rank: int = 0, ranks: int = 1) -> None:
+        self.job, self.order = job, order(job, ranks)
         self.first, self.rank, self.ranks = first, rank, ranks
 
     def __iter__(self) -> Iterator[Portion]:
-        accumulate = self.settings.accumulate
+        accumulate = self.job.settings.accumulate
         parts = accumulate * self.ranks
-        for step in range(self.first, self.settings.steps):
-            batch = self.examples.batch(self.plan.examples(step))
-            if self.settings.flips:
-                batch = replace(batch, x0=mirror_half(batch.x0, seeded(self.seed, Use.FLIPS, step)))
-            u = stratified_uniform(len(batch.x0), seeded(self.seed, Use.TIMES, step))
-            known, counted = None, batch.mask
-            if self.settings.infill_share:
-                real = torch.ones_like(batch.x0, dtype=torch.bool) if batch.mask is None else batch.mask
-                known = draw_known(real, self.settings.infill_share, seeded(self.seed, Use.KNOWN, step))
-                counted = real & ~known
+        for step in range(self.first, self.job.settings.steps):
+            batch = self.batch(step)
+            u = stratified_uniform(len(batch), seeded(self.job.seed, Use.TIMES, step))
+            counted = batch.counted
             positions = (batch.x0.numel() if counted is None else int(counted.sum())) / parts
             for micro in range(accumulate):
                 part = self.rank * accumulate + micro
                 mine = slice(part, None, parts)
-                label, mask = (None if held is None else held[mine] for held in (batch.label, batch.mask))
-                share = Batch(batch.x0[mine], mask, label)
-                kept = None if known is None else known[mine]
-                yield Portion(step, part, micro == accumulate - 1, share, u[mine], kept, positions)
+                yield Portion(step, part, micro == accumulate - 1, batch[mine], u[mine], positions)
+
+    def batch(self, step: int) -> Batch:
+        """The examples of a step."""
+        seed = self.job.seed
+        batch = self.job.train.batch(self.order.examples(step))
+        if self.job.augment is not None:
+            batch = replace(batch, x0=self.job.augment(batch.x0, seeded(seed, Use.FLIPS, step)))
+        if self.job.settings.kept_clean:
+            real = torch.ones_like(batch.x0, dtype=torch.bool) if batch.mask is None else batch.mask
+            known = draw_known(real, self.job.settings.kept_clean, seeded(seed, Use.KNOWN, step))
+            batch = replace(batch, known=known)
+        if self.job.label_dropout and batch.label is not None:
+            withheld = torch.rand(len(batch), generator=seeded(seed, Use.LABELS, step)) < self.job.label_dropout
+            batch = replace(batch, label=without_labels(batch.label, withheld))
+        return batch
 
 
-def mirror_half(x0: Tensor, generator: torch.Generator) -> Tensor:
-    """Images [batch, channels, height, width], each mirrored left to right with probability 1/2."""
-    mirrored = torch.rand(len(x0), generator=generator) < 0.5
-    return torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+def without_labels(label: Tensor, withheld: Tensor) -> Tensor:
+    """Labels [batch] or [batch, most], -1 (none) where `withheld` [batch] is True."""
+    return label.masked_fill(withheld.reshape(-1, *[1] * (label.ndim - 1)), -1)

@@ -63,9 +63,7 @@ def load_arrays(
     present = [split for split in SPLITS if split in arrays]
     names, labels = number_labels([arrays[split][1] for split in present])
     found = int(arrays["train"][0].max()) + 1
-    modality = Arrays(
-        max(found, 2) if num_states is None else num_states, _dims(arrays["train"][0])
-    )
+    modality = Arrays(max(found, 2) if num_states is None else num_states, _dims(arrays["train"][0]))
     splits: dict[str, Examples] = {}
     for split, label in zip(present, labels, strict=True):
         x = arrays.pop(split)[0]
@@ -118,9 +116,7 @@ def from_tensors(
     return Data(name, splits, modality, names)
 
 
-def _named(
-    labels: dict[str, Tensor], label_names: Sequence[str] | None
-) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+def _named(labels: dict[str, Tensor], label_names: Sequence[str] | None) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """Names of labels, and the labels by their places among these."""
     if label_names is None:
         flat = [label.flatten().numpy() for label in labels.values()]
@@ -144,9 +140,7 @@ def _named(
 def _check_label(split: str, label: Tensor, x: Tensor | None) -> None:
     """Raise unless labels are integers [N] or [N, most] of N examples."""
     if label.dtype.is_floating_point or label.dtype.is_complex or label.dtype == torch.bool:
-        raise TypeError(
-            f"labels of {split} must be integers, got dtype {label.dtype}; convert with .long()"
-        )
+        raise TypeError(f"labels of {split} must be integers, got dtype {label.dtype}; convert with .long()")
     if x is None or label.ndim not in (1, 2) or len(label) != len(x) or label.numel() == 0:
         count = "no such split" if x is None else f"{list(label.shape)} for {len(x)} examples"
         remedy = "give one label, or one row of labels, for each example"
@@ -205,9 +199,7 @@ def _to_labels(name: str, array: NDArray[Any], count: int) -> Labels:
     return array if array.dtype.kind == "U" else array.astype(np.int64)
 
 
-def _examples(
-    split: str, x: NDArray[np.integer[Any]], label: Tensor | None, num_states: int
-) -> Examples:
+def _examples(split: str, x: NDArray[np.integer[Any]], label: Tensor | None, num_states: int) -> Examples:
     """States as the smallest integers that hold them; checked first, so that none wraps round."""
     if x.max() >= num_states:
         rule = f"hold states in 0..{num_states - 1}"

@@ -154,9 +154,7 @@ def quantise(pixels: NDArray[np.uint8], num_states: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def stratified_split(
-    label: NDArray[np.integer[Any]], sizes: Mapping[str, int]
-) -> dict[str, NDArray[np.int64]]:
+def stratified_split(label: NDArray[np.integer[Any]], sizes: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
     """Divide examples among splits of exactly these `sizes`, each label in proportion.
 
     Each split but the first gets its share of every label by the largest-remainder rule; the first
@@ -193,9 +191,7 @@ def _read(path: Path) -> tuple[dict[str, Pixels], list[str]]:
         refuse_pickle(path)
         return read_folder(path)
     if not path.is_file():
-        remedy = (
-            "check the spelling, or give the full path; sets of the hub are named by --data.hub"
-        )
+        remedy = "check the spelling, or give the full path; sets of the hub are named by --data.hub"
         raise fail("path", "name a file or folder that exists", path, remedy)
     name = path.name.lower()
     if name.endswith((".tar", ".tar.gz", ".tgz")):
@@ -205,9 +201,7 @@ def _read(path: Path) -> tuple[dict[str, Pixels], list[str]]:
     if name.endswith(".npz"):
         return read_npz(path), []
     refuse_pickle(path)
-    remedy = (
-        "give an .npz or .parquet file, cifar-10-binary.tar.gz, or the folder that this file is in"
-    )
+    remedy = "give an .npz or .parquet file, cifar-10-binary.tar.gz, or the folder that this file is in"
     raise fail("path", "name a file of a known kind, or a folder", path, remedy)
 
 

@@ -1,5 +1,6 @@
 """Images, to commands: pixels instead of levels, pictures and animations."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -33,10 +34,7 @@ SECONDS = 3
 
 def check_levels(num_states: int) -> None:
     """Raise `UserError` for a number of levels that pixels cannot have."""
-    remedy = (
-        "choose the number of grey or colour levels, such as 16 or 256; "
-        "pixels are bytes, so there are no more"
-    )
+    remedy = "choose the number of grey or colour levels, such as 16 or 256; pixels are bytes, so there are no more"
     check_in_interval("num_states", num_states, 2, 256, remedy)
 
 
@@ -69,6 +67,10 @@ class Images(Modality):
     @property
     def dims(self) -> tuple[int, int, int]:
         return self._dims
+
+    @property
+    def at_once(self) -> int:
+        return 256 * math.prod(self.dims)
 
     def spec(self) -> Spec:
         return {"num_states": self.num_states, "dims": list(self.dims)}

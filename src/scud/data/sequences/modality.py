@@ -72,9 +72,7 @@ class Sequences(Modality):
     def describe(self) -> str:
         return f"sequences of {self.alphabet.letters}"
 
-    def shapes(
-        self, num: int, length: tuple[int, int] | None, generator: Generator | None
-    ) -> list[Shape]:
+    def shapes(self, num: int, length: tuple[int, int] | None, generator: Generator | None) -> list[Shape]:
         drawn = draw_lengths(self.length_counts, num, length, generator)
         return [(size,) for size in drawn.tolist()]
 

@@ -1,0 +1,120 @@
+"""The parts of a saved model, built again from their specs: the kind and the arguments of each."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from scud import own
+from scud.data import MODALITIES, Modality
+from scud.diffusion import SCUD, Classical, Diffusion, Masking
+from scud.errors import check_choice, fail
+from scud.networks import NETWORKS
+from scud.processes import PROCESSES, Process
+from scud.schedules import Cosine, Linear, MutualInformation, Schedule
+
+Spec = dict[str, Any]
+Built = TypeVar("Built")
+
+SCHEDULES: dict[str, Callable[[], Schedule]] = {"linear": Linear, "cosine": Cosine}
+"""Schedules by kind; besides, "mutual_information" depends on process, p0 and gamma."""
+
+
+def build_model(
+    p0: Tensor, diffusion: Spec, schedule: Spec, process: Spec, own_process: type | None = None
+) -> Diffusion:
+    """A diffusion model from the specs of its parts.
+
+    Args:
+        p0: training marginal [B].
+        diffusion: kind scud (gamma, t_max), masking (t_max) or classical (t_max).
+        schedule: kind linear, cosine or mutual_information; the last takes its gamma from the model.
+        process: kind and arguments of the process; empty for masking, which has its own.
+        own_process: the class of the process, where it is a user's own.
+
+    Raises:
+        UserError: an unknown kind or argument, or a value that breaks the rules of a part.
+    """
+    kind, options = _split("diffusion", diffusion)
+    check_choice("diffusion.kind", kind, ("scud", "masking", "classical"))
+    if kind == "masking":
+        when = build_schedule(schedule, None, p0, 0.0)
+        return _construct("diffusion", Masking, len(p0), when, p0=p0, **options)
+    noise = build_process(process, own_process)
+    gamma = float(options["gamma"]) if kind == "scud" else 0.0
+    when = build_schedule(schedule, noise, p0, gamma)
+    model: Callable[..., Diffusion] = SCUD if kind == "scud" else Classical
+    return _construct("diffusion", model, noise, when, p0=p0, **options)
+
+
+def build_process(spec: Spec, own_process: type | None = None) -> Process:
+    """A process from its spec; errors as in `build_model`."""
+    kind, options = _split("process", spec)
+    if own.is_own(kind):
+        process: Process = own.build_again("process", _given_class("process", kind, own_process), options)
+        return process
+    _refuse_class("process", kind, own_process)
+    check_choice("process.kind", kind, PROCESSES)
+    return _construct("process", PROCESSES[kind], **options)
+
+
+def build_schedule(spec: Spec, process: Process | None, p0: Tensor, gamma: float) -> Schedule:
+    """A schedule from its spec; errors as in `build_model`."""
+    check_choice("schedule.kind", spec["kind"], (*SCHEDULES, "mutual_information"))
+    if spec["kind"] == "mutual_information":
+        if process is None:
+            raise fail(
+                "schedule.kind", "be linear or cosine for masking", "mutual_information", "write the model again"
+            )
+        return MutualInformation(process, p0, gamma, spec.get("curve"), spec.get("error", 0.0))
+    return SCHEDULES[spec["kind"]]()
+
+
+def build_network(spec: Spec, own_network: type | None = None) -> nn.Module:
+    """A network from its spec, with new weights; errors as in `build_model`."""
+    kind, options = _split("network", spec)
+    if own.is_own(kind):
+        network: nn.Module = own.build_again("network", _given_class("network", kind, own_network), options)
+        return network
+    _refuse_class("network", kind, own_network)
+    check_choice("network.kind", kind, NETWORKS)
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    return _construct("network", NETWORKS[kind].network, **options)
+
+
+def build_modality(spec: Spec, own_modality: type[Modality] | None = None) -> Modality:
+    """What data stand for, from its spec; errors as in `build_model`."""
+    kind, options = _split("data", spec)
+    if own.is_own(kind):
+        modality: type[Modality] = _given_class("modality", kind, own_modality)
+        return modality.from_spec(options)
+    _refuse_class("modality", kind, own_modality)
+    check_choice("data.kind", kind, MODALITIES)
+    return MODALITIES[kind].from_spec(options)
+
+
+def _given_class(part: str, kind: str, given: type | None) -> Any:
+    """The class of a user's own that a saved model needs."""
+    if given is None:
+        remedy = f"give it: scud.load(folder, {part}={kind.partition(':')[2]}), or --{part} {kind} to a command"
+        raise fail(part, f"be given, since this run's is a class of its own, {kind}", "none", remedy)
+    return given
+
+
+def _refuse_class(part: str, kind: str, given: type | None) -> None:
+    if given is not None:
+        raise fail(part, f"be left out, since this run's is the library's {kind}", own.name_of(given), "drop it")
+
+
+def _split(part: str, spec: Spec) -> tuple[str, Spec]:
+    if "kind" not in spec:
+        raise fail(part, "have a kind", sorted(spec), "write it again with scud.save")
+    return spec["kind"], {name: value for name, value in spec.items() if name != "kind"}
+
+
+def _construct(part: str, constructor: Callable[..., Built], *arguments: Any, **options: Any) -> Built:
+    """Call the constructor; arguments that it does not know are a mistake of whoever wrote the spec."""
+    try:
+        return constructor(*arguments, **options)
+    except TypeError as error:
+        raise fail(part, "have the arguments of its kind", str(error), "compare it with a saved config") from error

@@ -1,0 +1,291 @@
+"""The library's front door: train a network for a model on data, bound the likelihood of examples, draw new ones.
+
+What these functions take is a trained `Run`, or a model and a network of one's own.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scud import runs
+from scud.data import Data, Examples
+from scud.diffusion import Diffusion
+from scud.diffusion.objectives import Bound, Objective
+from scud.errors import UserError, fail
+from scud.evaluation import Evaluation
+from scud.evaluation import evaluate as evaluate_model
+from scud.files import replacing
+from scud.networks.labels import reads_labels
+from scud.runs import Run
+from scud.samplers import Ancestral, Sampler
+from scud.training import checkpoint
+from scud.training.files import RunFolder
+from scud.training.job import Job
+from scud.training.options import TrainingOptions, options_for
+from scud.training.stream import order
+from scud.typing import Batch, ExampleSet, Given, Shape
+
+Trained = Run | tuple[Diffusion, nn.Module]
+"""A run, or a model and its network."""
+
+
+def fit(
+    model: Diffusion,
+    network: nn.Module,
+    data: Data,
+    folder: str | Path,
+    *,
+    objective: Objective | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    loggers: Sequence[Any] = (),
+    callbacks: Sequence[Any] = (),
+    progress: bool = True,
+    **options: Any,
+) -> Run:
+    """Train a network for a model on data, into a run folder.
+
+    The folder gets metrics.csv, checkpoints/ (to resume) and model/ (to load). On a CPU an interrupted run goes on bit for bit
+    with `resume=True`.
+
+    Args:
+        model: the diffusion.
+        network: (x_t, Conditioning) -> logits, a module; trained in place. To be saved it needs `spec()`, the arguments of its
+            constructor. It gets class labels where its attribute `num_labels` is above 0.
+        data: what to train and validate on.
+        folder: of the run; made if it does not exist.
+        objective: what is minimised, `Bound()` by default; any callable (model, draw) -> nats per example [batch].
+        seed: what all randomness derives from.
+        resume: continue the run in the folder, which must have the same options.
+        overwrite: replace the run in the folder.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
+        loggers: Lightning's loggers; each gets the metrics of every step.
+        callbacks: called with the `Metrics` of every step; or Lightning's callbacks.
+        progress: whether to show a progress bar.
+        options: of training, as `scud train --help` lists them: steps, batch_size (batch_tokens of data whose examples differ
+            in length), learning_rate, warmup, ema_decay, validate_every, …
+
+    Returns:
+        The run, its network with averaged weights.
+
+    Raises:
+        UserError: an option that does not exist or breaks its rule; a folder that holds something else; a loss that is not
+            finite.
+        KeyboardInterrupt: on Ctrl-C, once the step at hand is done and a checkpoint is written.
+    """
+    settings = training_options(data, options)
+    objective = Bound() if objective is None else objective
+    job = job_of(model, network, data, settings, objective, seed)
+    files, place = RunFolder(Path(folder)), runs.resolve_device(device)
+    about = {"format": 2, "seed": seed, "objective": _described(objective), "training": asdict(settings)}
+    check_folder(files, about, resume=resume, overwrite=overwrite)
+    start = checkpoint.read(files.last) if resume and files.last.exists() else None
+    if start is not None:
+        checkpoint.check_continues(start, files.last, model, network, data.name)
+    files.path.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        files.clear()
+    with replacing(files.options) as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return train_job(
+        job, data, files, device=place, start=start, loggers=loggers, callbacks=callbacks, progress=progress
+    )
+
+
+def training_options(data: Data, options: dict[str, Any]) -> TrainingOptions:
+    """The options of training that suit data, with these values.
+
+    Raises:
+        UserError: an option that does not exist, or does not suit the data.
+    """
+    suited = options_for(data.modality)
+    names = [part.name for part in fields(suited)]
+    unknown = [name for name in options if name not in names]
+    if unknown:
+        remedy = f"training on {data.modality.noun} has {', '.join(names)}"
+        raise fail(", ".join(unknown), f"be an option of training on {data.modality.noun}", "none", remedy)
+    return suited(**options)
+
+
+def job_of(
+    model: Diffusion, network: nn.Module, data: Data, settings: TrainingOptions, objective: Objective, seed: int
+) -> Job:
+    """What is to be trained; raises `UserError` where the parts do not fit together."""
+    if model.num_states != data.num_states:
+        remedy = "build the model with num_states and p0() of the data"
+        raise fail("model", f"have the {data.num_states} states of the data", model.num_states, remedy)
+    job = Job(
+        model=model,
+        network=network,
+        train=data.split("train"),
+        valid=data.split("valid").part(settings.validation_examples),
+        settings=settings,
+        objective=objective,
+        seed=seed,
+        augment=data.augment,
+        unit=data.modality.unit,
+    )
+    order(job)  # refuses a batch that cannot be divided, before anything is written
+    return job
+
+
+def train_job(
+    job: Job,
+    data: Data,
+    files: RunFolder,
+    *,
+    device: torch.device,
+    start: checkpoint.Checkpoint | None = None,
+    loggers: Sequence[Any] = (),
+    callbacks: Sequence[Any] = (),
+    progress: bool = True,
+) -> Run:
+    """Train into a folder whose files are in order; arguments, result and errors as in `fit`."""
+    from scud.training.fit import run  # loads Lightning, which takes seconds: mistakes are told before that
+
+    labels = data.label_names if reads_labels(job.network) else ()
+    if start is not None and start.step >= job.settings.steps:
+        job.network.load_state_dict(start.average)
+        average = job.network
+    else:
+        job.network.to(device)
+        job.model.to(device)
+        average = run(
+            job,
+            files,
+            lambda averaged: runs.save(files.path, job.model, averaged, data.modality, labels),
+            device=device,
+            start=start,
+            loggers=loggers,
+            callbacks=callbacks,
+            progress=progress,
+        )
+    average.eval().requires_grad_(False)
+    return Run(job.model, average, data.modality, labels, files.path)
+
+
+def check_folder(files: RunFolder, about: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+    """Raise `UserError` unless `fit` may write a run with these options to the folder."""
+    files.check_free(files.options, resume=resume, overwrite=overwrite)
+    if resume:
+        try:
+            saved = json.loads(files.options.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise fail("folder", "hold a run of scud.fit", f"{files.options} ({error})", "overwrite it") from error
+        changed = [name for name in about if _plain(about[name]) != saved.get(name)]
+        if changed:
+            remedy = "give the options that the run was begun with, or another folder"
+            raise fail("a resumed run", "keep its options", f"another {', '.join(changed)}", remedy)
+
+
+def _described(objective: Objective) -> Any:
+    """An objective as a file names it."""
+    if is_dataclass(objective) and not isinstance(objective, type):
+        return asdict(objective)
+    return getattr(objective, "__qualname__", type(objective).__qualname__)
+
+
+def _plain(value: Any) -> Any:
+    """What a value is after it was written as JSON and read."""
+    return json.loads(json.dumps(value))
+
+
+def evaluate(
+    trained: Trained,
+    examples: ExampleSet | Tensor,
+    *,
+    repeats: int = 16,
+    batch_size: int = 256,
+    batch_tokens: int = 16_384,
+    known: Callable[[Batch, torch.Generator], Tensor] | None = None,
+    labels: bool = True,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Evaluation:
+    """Bound the likelihood of examples; what is returned prints itself.
+
+    Args:
+        trained: a run, or a model and its network.
+        examples: a split of data, such as `data.split("test")`, or states [N, *dims].
+        repeats: draws of time and noise per example.
+        batch_size: examples at once.
+        batch_tokens: positions at once, of data whose examples differ in length.
+        known: draws which positions of a batch are given, [batch, *dims] bool; the bound is then on the others given these.
+        labels: whether a network that reads labels is told those of the examples.
+        seed: of all noise.
+        progress: called with the share done, in (0, 1].
+
+    Raises:
+        UserError: no examples, states that the model does not have, or a number below 1.
+    """
+    model, network = parts_of(trained)
+    if isinstance(examples, Tensor):
+        examples = Examples(examples)
+    result = evaluate_model(
+        model,
+        network,
+        examples,
+        repeats=repeats,
+        batch_size=batch_size,
+        batch_tokens=batch_tokens,
+        known=known,
+        labels=labels,
+        seed=seed,
+        progress=progress,
+    )
+    if isinstance(trained, Run):
+        return result.reported(trained.modality, None if known is not None else examples)
+    return result
+
+
+def sample(
+    trained: Trained,
+    shape: Shape | int,
+    given: Given | None = None,
+    *,
+    sampler: Sampler | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw clean states.
+
+    Args:
+        trained: a run, or a model and its network.
+        shape: (batch, *dims); of a run whose examples have one shape, how many.
+        given: labels, known positions and which positions are real.
+        sampler: how; `Ancestral()` by default.
+        generator: source of all noise, on the model's device.
+
+    Returns:
+        States [batch, *dims] int64, on the model's device.
+
+    Raises:
+        UserError: known states or a grid that do not fit; a label for a network that reads none.
+    """
+    model, network = parts_of(trained)
+    if isinstance(shape, int):
+        dims = trained.modality.dims if isinstance(trained, Run) else None
+        if dims is None:
+            remedy = "give (batch, *dims); run.sample(num) draws examples of different length"
+            raise fail("shape", "be (batch, *dims) where examples differ in shape", shape, remedy)
+        shape = (shape, *dims)
+    chosen = Ancestral() if sampler is None else sampler
+    with torch.no_grad():
+        return chosen(model, network, shape, (given or Given()).to(model.p0.device), generator=generator)
+
+
+def parts_of(trained: Trained) -> tuple[Diffusion, nn.Module]:
+    """The model and the network of a run, or of a pair of them."""
+    if isinstance(trained, Run):
+        return trained.model, trained.network
+    if isinstance(trained, tuple) and len(trained) == 2:
+        return trained
+    raise UserError(
+        f"give a run, or a pair (model, network), got {type(trained).__name__}; scud.load(folder) gives a run"
+    )

@@ -1,0 +1,59 @@
+"""What training is asked to do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from scud.diffusion import Diffusion
+from scud.diffusion.objectives import Bound, Objective
+from scud.errors import fail
+from scud.networks.labels import reads_labels
+from scud.training.options import ByExamples, TrainingOptions
+from scud.typing import ExampleSet
+
+LABEL_DROPOUT = 0.1
+"""Share of examples whose label is withheld by default, where the network reads labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A network to be trained for a diffusion model, on what, and how.
+
+    Attributes:
+        model: the diffusion.
+        network: the denoiser; trained in place.
+        train, valid: examples to train and to validate on.
+        settings: how to train.
+        objective: what is minimised.
+        seed: what all randomness derives from.
+        augment: changes the states of a batch x0 [batch, *dims] at random, or None.
+        unit: what losses are shown in.
+
+    Raises:
+        UserError: labels are to be withheld from a network that reads none.
+    """
+
+    model: Diffusion
+    network: nn.Module
+    train: ExampleSet
+    valid: ExampleSet
+    settings: TrainingOptions = field(default_factory=ByExamples)
+    objective: Objective = field(default_factory=Bound)
+    seed: int = 0
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    unit: str = "bits/dim"
+
+    def __post_init__(self) -> None:
+        if self.settings.label_dropout is not None and not reads_labels(self.network):
+            remedy = "leave it out, or train a network with labels (--network.labels true)"
+            rule = "be left out for a network that reads no labels"
+            raise fail("training.label_dropout", rule, self.settings.label_dropout, remedy)
+
+    @property
+    def label_dropout(self) -> float:
+        """Share of examples whose label is withheld; 0 where the network reads none."""
+        if not reads_labels(self.network):
+            return 0.0
+        return LABEL_DROPOUT if self.settings.label_dropout is None else self.settings.label_dropout
