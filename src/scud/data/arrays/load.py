@@ -15,10 +15,10 @@ from torch import Tensor
 
 from scud.data.arrays.modality import Arrays, check_num_states
 from scud.data.base import Data
-from scud.data.examples import Examples, check_examples, smallest_dtype
+from scud.data.examples import Examples, check_examples, hold_out_examples, smallest_dtype
 from scud.data.files import check_share
 from scud.data.labels import number_labels
-from scud.data.splits import SPLITS, hold_out
+from scud.data.splits import SPLITS
 from scud.errors import check_states, fail
 from scud.files.arrays import npy_array, npz_arrays
 
@@ -71,7 +71,7 @@ def load_arrays(
         splits[split] = _examples(split, x, tensor, modality.num_states)
     note = ""
     if "valid" not in splits:
-        splits |= _hold_out(str(path), splits["train"], valid_share)
+        splits |= hold_out_examples(f"train of {path}", splits["train"], valid_share, "examples")
         note = ", held out of those for training"
     check_examples(splits, modality.num_states, modality.dims)
     lines = [f"states 0..{modality.num_states - 1}"]
@@ -211,12 +211,3 @@ def _examples(split: str, x: NDArray[np.integer[Any]], label: Tensor | None, num
 
 def _dims(x: NDArray[np.integer[Any]]) -> tuple[int, ...]:
     return tuple(x.shape[1:])
-
-
-def _hold_out(where: str, examples: Examples, valid_share: float) -> dict[str, Examples]:
-    """`examples` divided into "train" and "valid", at least one each."""
-    if len(examples) < 2:
-        remedy = "add examples, or examples for validation"
-        raise fail(f"train of {where}", "hold two examples or more", "one", remedy)
-    parts = hold_out(len(examples), valid_share)
-    return {name: examples.take(torch.from_numpy(index)) for name, index in parts.items()}

@@ -13,7 +13,7 @@ from scud.data.base import Data, Modality, Spec
 from scud.data.examples import Examples
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_at_least, check_in_interval, fail
-from scud.evaluation.report import Normal
+from scud.evaluation.report import bits_per_dim
 from scud.files import replacing
 from scud.files.arrays import npz_arrays
 from scud.typing import ExampleSet, Shape
@@ -80,7 +80,7 @@ class Arrays(Modality):
         self,
         num: int,
         length: tuple[int, int] | None,
-        generator: Generator | None,  # noqa: ARG002
+        generator: Generator | None,
     ) -> list[Shape]:
         check_at_least("num", num, 1, "say how many arrays to draw")
         if length is not None:
@@ -117,10 +117,8 @@ class Arrays(Modality):
             raise fail(f"x in {path}", rule, f"{x.min()}..{x.max()}", "give samples of this model")
         return list(torch.from_numpy(x.astype(np.int64)))
 
-    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:  # noqa: ARG002
-        reach = 1.96 * result.bits_per_dim_error
-        bits = result.bits_per_dim
-        return [Normal("bits/dim", bits, bits - reach, bits + reach)]
+    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
+        return [bits_per_dim(result)]
 
     def quality(self, samples: Sequence[Tensor], data: Data, split: str, seed: int) -> list["Row"]:
         from rich.console import Console

@@ -124,7 +124,7 @@ def _singles(x: Tensor) -> Iterator[NDArray[np.int64]]:
 
 
 def _pairs(x: Tensor) -> Iterator[NDArray[np.int64]]:
-    """A number [N] for each pair of neighbours along the last axis: the same for the same states."""
+    """A number [N] for each pair of neighbours along the last axis; same states, same number."""
     lines = x.reshape(len(x), -1, x.shape[-1])
     for line in range(lines.shape[1]):
         for place in range(lines.shape[2] - 1):

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from scud.data.base import Data
-from scud.data.examples import Examples, check_examples
+from scud.data.examples import Examples, check_examples, hold_out_examples
 from scud.data.files import check_share
 from scud.data.images.archives import (
     Pixels,
@@ -34,7 +34,7 @@ from scud.data.images.modality import Images, check_levels
 from scud.data.images.pictures import read_folder
 from scud.data.images.tables import read_hub, read_parquet
 from scud.data.labels import LabelTable, number_labels, occurring, read_labels
-from scud.data.splits import SPLITS, fixed_shuffle, hold_out
+from scud.data.splits import SPLITS, fixed_shuffle
 from scud.data.tables import parquet_files
 from scud.errors import fail
 
@@ -226,7 +226,7 @@ def _data(
     table: LabelTable | None,
     flips: bool,
 ) -> Data:
-    """Quantise images, which are taken out of the dictionary, and hold out what validation needs."""
+    """Quantise images, which are taken out of the dictionary; hold out what validation needs."""
     present = [split for split in SPLITS if split in images]
     parts = [images[split] for split in present]
     if table is None:
@@ -250,7 +250,7 @@ def _data(
         raise fail(f"train of {where}", rule, f"level {x.min()}", remedy)
     note = ""
     if "valid" not in splits:
-        splits |= _hold_out(where, splits["train"], valid_share)
+        splits |= hold_out_examples(f"train of {where}", splits["train"], valid_share, "images")
         note = ", held out of those for training"
     for split, part in splits.items():
         report.append(f"{split}: {len(part):,} images{note if split == 'valid' else ''}")
@@ -285,12 +285,3 @@ def _labels_by_name(
         raise fail("data.labels", f"name pictures of {where}", "none of them", remedy)
     labels = [numbers[part] for part in rows]
     return names, [part if table.several else part[:, 0] for part in labels]
-
-
-def _hold_out(where: str, examples: Examples, valid_share: float) -> dict[str, Examples]:
-    """`examples` divided into "train" and "valid", at least one each."""
-    if len(examples) < 2:
-        remedy = "add images, or images for validation"
-        raise fail(f"train of {where}", "hold two images or more", "one", remedy)
-    parts = hold_out(len(examples), valid_share)
-    return {name: examples.take(torch.from_numpy(index)) for name, index in parts.items()}

@@ -95,7 +95,7 @@ class Sequences(Modality):
         sizes = sorted(len(sequence) for sequence in states)
         return f"{len(sizes)} sequences of length {sizes[0]} to {sizes[-1]}"
 
-    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list[Figure]:  # noqa: ARG002
+    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list[Figure]:
         return [Figure("perplexity per residue", result.perplexity, *result.perplexity_interval)]
 
     def quality(self, samples: Sequence[Tensor], data: Data, split: str, seed: int) -> list["Row"]:

@@ -97,7 +97,7 @@ class Text(Modality):
         self,
         num: int,
         length: tuple[int, int] | None,
-        generator: Generator | None,  # noqa: ARG002
+        generator: Generator | None,
     ) -> list[Shape]:
         check_at_least("num", num, 1, "say how many texts to draw")
         first, last = length or (self.length, self.length)
@@ -153,7 +153,7 @@ class Text(Modality):
         samples: Sequence[Tensor],
         data: Data,
         split: str,
-        seed: int,  # noqa: ARG002
+        seed: int,
     ) -> list["Row"]:
         from rich.console import Console
 
