@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scud.training.settings import Section, TrainingConfig
 
 from scud.config import Config, DataConfig, DiffusionConfig, ProcessConfig, differences, read_config, write_config
 from scud.errors import UserError
 from scud.recipes import RECIPES
-from scud.training.settings import Section, TrainingConfig
 
 positive = st.floats(1e-300, 1e300)
 configs = st.builds(

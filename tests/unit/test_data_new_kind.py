@@ -52,9 +52,7 @@ class Table(Modality):
     def describe(self) -> str:
         return f"rows of {', '.join(self.columns)}"
 
-    def shapes(
-        self, num: int, length: tuple[int, int] | None, generator: Generator | None
-    ) -> list[Shape]:
+    def shapes(self, num: int, length: tuple[int, int] | None, generator: Generator | None) -> list[Shape]:
         assert length is None
         assert generator is None or isinstance(generator, Generator)
         return [self.dims] * num
@@ -152,9 +150,7 @@ def test_what_is_drawn_is_written_and_compared(data: Data, tmp_path: Path) -> No
     (file,) = data.modality.write(Drawn(), tmp_path)
     assert file.read_text().split() == ["pet,wild", "cat,no", "fox,yes"]
     samples = data.modality.read(file)
-    assert all(
-        torch.equal(ours, theirs) for ours, theirs in zip(samples, Drawn.states, strict=True)
-    )
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(samples, Drawn.states, strict=True))
     assert data.modality.quality(samples, data, "valid", 0)[0] == ("rows", 2, 2, 3)
     assert data.modality.summary(samples) == "2 rows"
     assert data.modality.counts(data.split("valid")) == {}

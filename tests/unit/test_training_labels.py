@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from scud.training.settings import TrainingConfig
 from torch import Tensor, nn
 
 from scud import Masking
@@ -13,7 +14,6 @@ from scud.errors import UserError
 from scud.networks import UNet
 from scud.seeds import Use, seeded
 from scud.training.module import DiffusionTraining, label_dropout
-from scud.training.settings import TrainingConfig
 from scud.training.stream import Portion, Stream, withhold
 from scud.typing import Conditioning
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scud.training.settings import TrainingConfig
 from torch import nn
 
 from scud.errors import UserError
@@ -14,7 +15,6 @@ from scud.training import checkpoint, metrics
 from scud.training.checkpoint import Checkpoint
 from scud.training.ema import Ema
 from scud.training.metrics import Metrics
-from scud.training.settings import TrainingConfig
 
 
 def test_ema_follows_its_formula() -> None:

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scud.training.settings import TrainingConfig
 
 from scud.data import Examples, SequenceSet
 from scud.data.order import Shuffled
 from scud.errors import UserError
-from scud.training.settings import TrainingConfig
 from scud.training.stream import Portion, Stream, plan
 from scud.typing import ExampleSet
 from tests.unit.sequences import write_sequences
