@@ -114,6 +114,16 @@ class Modality(ABC):
     def read(self, path: Path) -> list[Tensor]:
         """The states of the examples in a file that `write` wrote."""
 
+    @abstractmethod
+    def examples(self, path: Path) -> ExampleSet:
+        """The examples in a file of this kind, without labels.
+
+        Of a file that is divided, those of its test split, or all where it has none.
+
+        Raises:
+            UserError: the file is not as it should be, or holds other states or shapes.
+        """
+
     def summary(self, states: Sequence[Tensor]) -> str:
         """How many examples there are, as a command says it when it has written them."""
         return f"{len(states)} {self.noun}"

@@ -18,7 +18,7 @@ from scud.data.base import Data
 from scud.data.examples import Examples, check_examples, hold_out_examples, smallest_dtype
 from scud.data.files import check_share
 from scud.data.labels import number_labels
-from scud.data.splits import SPLITS
+from scud.data.splits import SPLITS, tested
 from scud.errors import check_states, fail
 from scud.files.arrays import npy_array, npz_arrays
 
@@ -78,6 +78,25 @@ def load_arrays(
     for split, part in splits.items():
         lines.append(f"{split}: {len(part):,} arrays{note if split == 'valid' else ''}")
     return Data(path.stem, splits, modality, names, tuple(lines))
+
+
+def load_states(path: Path, num_states: int, dims: tuple[int, ...]) -> Tensor:
+    """States [N, *dims] of the examples in a file; those for test where it is divided.
+
+    Args:
+        path: as `load_arrays` takes it, or the samples.npz that `scud sample` wrote.
+        num_states: B.
+        dims: the shape of an example.
+
+    Raises:
+        UserError: the file is not as it should be, or holds another shape or states beyond B.
+    """
+    arrays = [array for array, _ in tested(_read(path, sampled=True))]
+    for array in arrays:
+        if _dims(array) != dims:
+            remedy = "give arrays of the shape of those in training"
+            raise fail(f"the arrays of {path}", f"have the run's shape, {list(dims)}", list(array.shape[1:]), remedy)
+    return _examples(str(path), np.concatenate(arrays), None, num_states).x
 
 
 def from_tensors(
@@ -147,8 +166,8 @@ def _check_label(split: str, label: Tensor, x: Tensor | None) -> None:
         raise fail(f"labels of {split}", "be [N] or [N, most]", count, remedy)
 
 
-def _read(path: Path) -> dict[str, tuple[NDArray[np.integer[Any]], Labels | None]]:
-    """States [N, *dims] and labels [N] of each split in a file."""
+def _read(path: Path, *, sampled: bool = False) -> dict[str, tuple[NDArray[np.integer[Any]], Labels | None]]:
+    """States [N, *dims] and labels [N] of each split in a file; of samples, the array x, where `sampled`."""
     if not path.is_file():
         remedy = "check the spelling, or give the full path"
         raise fail("path", "name a file that exists", path, remedy)
@@ -158,7 +177,9 @@ def _read(path: Path) -> dict[str, tuple[NDArray[np.integer[Any]], Labels | None
     if path.suffix.lower() != ".npz":
         raise fail("path", "end in .npy or .npz", path, _SAVE)
     names = [f"{kind}_{split}" for split in SPLITS for kind in "xy"]
-    arrays, held = npz_arrays(path, names, argument="path", remedy=_SAVE)
+    arrays, held = npz_arrays(path, [*names, "x"] if sampled else names, argument="path", remedy=_SAVE)
+    if "x" in arrays:
+        return {"test": (_to_states(f"x in {path}", arrays["x"]), None)}
     if "x_train" not in arrays:
         found = f"{path} with {', '.join(held) or 'no arrays'}"
         raise fail("path", "hold an array x_train", found, _SAVE)

@@ -117,6 +117,11 @@ class Arrays(Modality):
             raise fail(f"x in {path}", rule, f"{x.min()}..{x.max()}", "give samples of this model")
         return list(torch.from_numpy(x.astype(np.int64)))
 
+    def examples(self, path: Path) -> Examples:
+        from scud.data.arrays.load import load_states
+
+        return Examples(load_states(path, self.num_states, self.dims))
+
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         return [bits_per_dim(result)]
 

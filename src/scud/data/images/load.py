@@ -20,6 +20,7 @@ from scud.data.examples import Examples, check_examples, hold_out_examples
 from scud.data.files import check_share
 from scud.data.images.archives import (
     Pixels,
+    has_samples,
     is_cifar,
     is_idx,
     is_imagenet,
@@ -27,6 +28,7 @@ from scud.data.images.archives import (
     read_idx,
     read_imagenet,
     read_npz,
+    read_samples,
     refuse_pickle,
 )
 from scud.data.images.augment import mirror_half
@@ -34,7 +36,7 @@ from scud.data.images.modality import Images, check_levels
 from scud.data.images.pictures import read_folder
 from scud.data.images.tables import read_hub, read_parquet
 from scud.data.labels import LabelTable, number_labels, occurring, read_labels
-from scud.data.splits import SPLITS, fixed_shuffle
+from scud.data.splits import SPLITS, fixed_shuffle, tested
 from scud.data.tables import parquet_files
 from scud.errors import fail
 
@@ -114,6 +116,27 @@ def load_images(
     report += _add_files(images, files)
     table = None if labels is None else read_labels(labels)
     return _data(name, str(path), images, num_states, valid_share, report, table, flips)
+
+
+def load_pixels(path: Path, dims: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Pixels [N, *dims] of the images in a file or folder; those for test where it is divided.
+
+    Args:
+        path: as `load_images` takes it, or the samples.npz that `scud sample` wrote.
+        dims: (channels, height, width).
+
+    Raises:
+        UserError: the path, a file or an image is not as it should be, or has another shape.
+    """
+    if path.suffix.lower() == ".npz" and path.is_file() and has_samples(path):
+        return read_samples(path, dims)
+    parts = [part.pixels for part in tested(_read(path)[0])]
+    for pixels in parts:
+        if pixels.shape[1:] != dims or len(pixels) == 0:
+            rule = f"hold images of the run's shape, {list(dims)}"
+            remedy = "give images of the size and channels of those in training"
+            raise fail(f"the images of {path}", rule, list(pixels.shape), remedy)
+    return np.concatenate(parts)
 
 
 def load_hub_images(

@@ -128,6 +128,11 @@ class Images(Modality):
         levels = quantise(read_samples(path, self.dims), self.num_states)
         return list(torch.from_numpy(levels))
 
+    def examples(self, path: Path) -> Examples:
+        from scud.data.images.load import load_pixels, quantise
+
+        return Examples(torch.from_numpy(quantise(load_pixels(path, self.dims), self.num_states)))
+
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         return [bits_per_dim(result)]
 

@@ -13,8 +13,9 @@ from scud.data.sequences.fasta import read_fasta, write_fasta
 from scud.data.sequences.infilling import SequencesInfilling
 from scud.data.sequences.lengths import draw_lengths
 from scud.data.sequences.scoring import SequencesScoring
-from scud.data.sequences.store import SequenceSet
+from scud.data.sequences.store import SequenceSet, StoreOptions, build_stores
 from scud.data.specs import check_names, text_of
+from scud.data.splits import tested
 from scud.errors import fail
 from scud.evaluation.kmers import SequenceArray
 from scud.evaluation.report import Figure
@@ -90,6 +91,13 @@ class Sequences(Modality):
     def read(self, path: Path) -> list[Tensor]:
         """States of the records of a FASTA file, [length] uint8; B where unknown."""
         return [torch.from_numpy(record.codes) for record in read_fasta(path, self.alphabet)]
+
+    def examples(self, path: Path) -> SequenceSet:
+        """Sequences as `scud.data.sequences.store` reads them; those that are longer than 1,024 and than
+        in training are cut."""
+        options = StoreOptions(max_length=max(self.longest, StoreOptions.max_length))
+        (first, *_) = tested(build_stores(path, self.alphabet, options))
+        return first
 
     def summary(self, states: Sequence[Tensor]) -> str:
         sizes = sorted(len(sequence) for sequence in states)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scud.data.base import Data
 from scud.data.files import check_share
-from scud.data.splits import SPLITS
+from scud.data.splits import SPLITS, tested
 from scud.data.tables import Table, hub_tables, parquet_files, parquet_tables
 from scud.data.text.files import check_text_file, file_pieces, table_pieces
 from scud.data.text.modality import Text, check_length
@@ -56,6 +56,12 @@ def load_text(
     path = Path(train)
     texts = {**_texts(path), **_given(files)}
     return _data(path.name.split(".")[0], texts, tokens, length, valid_share, cache)
+
+
+def load_chunks(path: Path, tokens: Tokenizer, length: int) -> TextSet:
+    """The chunks of a text, as `load_text` reads it; those for test where it is a folder that is divided."""
+    (first, *_) = tested(_texts(path))
+    return _read(first, tokens, length, None)
 
 
 def load_hub_text(
