@@ -32,7 +32,7 @@ class Classical(KernelDiffusion):
 
     Args:
         process: the noise.
-        schedule: tau(t); a `MutualInformation` schedule must have gamma = 0 and the same p0.
+        schedule: tau(t); a `MutualInformation` schedule must have gamma = 0 and the same p0, and is the default.
         p0: training marginal [B], positive, summing to 1.
         t_max: the largest time, in (0, 1).
 
@@ -42,8 +42,11 @@ class Classical(KernelDiffusion):
 
     jump_rates: Tensor
 
-    def __init__(self, process: Process, schedule: Schedule, *, p0: Tensor, t_max: float = T_MAX) -> None:
+    def __init__(
+        self, process: Process, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = T_MAX
+    ) -> None:
         check_small(process.num_states, "classical diffusion")
+        schedule = MutualInformation(process, p0, 0.0) if schedule is None else schedule
         super().__init__(process.num_states, schedule, p0, t_max)
         check_schedule(schedule, process, self.p0, 0.0)
         self.process, self.rate = process, process.max_rate

@@ -36,7 +36,7 @@ class SCUD(KernelDiffusion):
 
     Args:
         process: the noise.
-        schedule: tau(t); a `MutualInformation` schedule must have the same gamma and p0.
+        schedule: tau(t); a `MutualInformation` schedule must have the same gamma and p0, and is the default.
         gamma: in (0, 1]; 1 conditions on the most schedule information, gamma -> 0 is the classical model.
         p0: training marginal [B], positive, summing to 1.
         t_max: the largest time, in (0, 1).
@@ -46,8 +46,17 @@ class SCUD(KernelDiffusion):
     """
 
     def __init__(
-        self, process: Process, schedule: Schedule, gamma: float = 1.0, *, p0: Tensor, t_max: float = T_MAX
+        self,
+        process: Process,
+        schedule: Schedule | None = None,
+        gamma: float = 1.0,
+        *,
+        p0: Tensor,
+        t_max: float = T_MAX,
     ) -> None:
+        if schedule is None:
+            check_gamma(gamma)
+            schedule = MutualInformation(process, p0, gamma)
         super().__init__(process.num_states, schedule, p0, t_max)
         check_schedule(schedule, process, self.p0, gamma)
         self.process, self.gamma = process, gamma
