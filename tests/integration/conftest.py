@@ -29,6 +29,11 @@ class Outcome:
 Command = Callable[..., Outcome]
 
 
+def without(options: list[str], *names: str) -> list[str]:
+    """Options but those whose names begin so: options of other kinds are refused."""
+    return [option for option in options if not option.startswith(tuple(f"--{name}" for name in names))]
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -114,7 +119,6 @@ def small_text(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         "data.tokens": "characters",
         "data.alphabet": " .abcehnstu",
         "network.kind": "bytenet",
-        "network.preset": None,
         "network.width": 16,
         "network.layers": 2,
         "network.hidden": 8,
