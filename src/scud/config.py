@@ -5,7 +5,7 @@ kind is refused by name, and a value that breaks a rule is refused by the check 
 `config.yaml` reproduces the run.
 """
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -225,15 +225,37 @@ def _with_values(section: str, start: Section, given: Any) -> Section:
 def unknown_option(section: str, options: type[Options], name: str) -> UserError:
     """The error for an option that this kind does not have, naming the kinds that have it."""
     own_names = ", ".join(part.name for part in fields(options) if part.name != "kind") or "no others"
-    kinds = KINDS.get(section, {"": options})
-    owners = [kind for kind, other in kinds.items() if name in {part.name for part in fields(other)}]
-    owners += [kind for kind, other in kinds.items() if name == "preset" and hasattr(other, "presets")]
+    owners = owners_of(section, name)
     if not owners:
         return UserError(f"{section}.{name} is no option; choose from {own_names}")
-    chosen = kind_of(options)
-    rule = f"be left out for {section}.kind {chosen}"
-    remedy = f"it is an option of {' and '.join(owners)}; {chosen} has {own_names}"
+    if section == "training":
+        chosen, where = [kind for kind, other in _training_by_data().items() if other is options], "data"
+    else:
+        chosen, where = [kind_of(options)], section
+    rule = f"be left out for {where}.kind {_listed(chosen)}"
+    have = "has" if len(chosen) == 1 else "have"
+    remedy = f"it is an option of {_listed(owners)}; {_listed(chosen)} {have} {own_names}"
     return fail(f"{section}.{name}", rule, "given", remedy)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def owners_of(section: str, name: str) -> list[str]:
+    """The kinds that have an option of this name; of training, the kinds of data that it suits."""
+    kinds = _training_by_data() if section == "training" else KINDS[section]
+    return [
+        kind
+        for kind, options in kinds.items()
+        if name in {part.name for part in fields(options)} or (name == "preset" and hasattr(options, "presets"))
+    ]
+
+
+def _training_by_data() -> dict[str, type[Options]]:
+    """The options of training by kind of data."""
+    return {kind: options_for(data.modality) for kind, data in DATA.items()}
 
 
 @cache

@@ -53,7 +53,6 @@ def trained(scud: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
             "data.tokens": tokens,
             "data.length": LENGTH,
             "data.valid-share": 0.2,
-            "network.preset": None,
             "network.width": 16,
             "network.layers": 1,
             "training.steps": 3,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from scud.cli.options import described, described_fields, plain_switches
-from scud.config import KINDS, Config, changed, unknown_option
+from scud.config import KINDS, Config, changed, owners_of, unknown_option
 from scud.errors import fail
 from scud.options import Options, kind_of, texts
 
@@ -85,8 +85,7 @@ def _check_belongs(sections: Mapping[str, Options | None], name: str, chosen: Ma
     options = sections[section]
     if options is None:
         raise fail(name, "be left out for masking", "given", "masking has its own noise")
-    others = {part.name for other in KINDS.get(section, {}).values() for part in fields(other)}
-    if option in others and option not in {part.name for part in fields(options)}:
+    if option not in {part.name for part in fields(options)} and owners_of(section, option):
         raise unknown_option(section, type(options), option)
 
 
