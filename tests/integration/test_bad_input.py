@@ -35,7 +35,9 @@ def test_commands_recipes_and_options(refuse: Callable[..., str], tiny: list[str
     assert f"recipe must be one of {recipes} or a config.yaml, got 'digitz'" in refuse("train", "digitz")
     assert "name a recipe or a config.yaml" in refuse("train", "--seed", "3")
     assert "--diffusion.gamma" in refuse("train", "digits", "--diffusion.gama", "1")
-    assert "diffusion.kind must be one of scud, masking, classical, got 'scuds'" in refuse("train", "digits", "--diffusion.kind", "scuds")
+    assert "diffusion.kind must be one of scud, masking, classical, got 'scuds'" in refuse(
+        "train", "digits", "--diffusion.kind", "scuds"
+    )
     assert "invalid" in refuse("train", "digits", "--training.steps", "many").lower()
     assert "training.steps must be at least 1, got 0" in refuse("train", "digits", "--training.steps", "0")
     assert "must be auto, cpu, cuda or cuda:N" in refuse("train", "images", *tiny, "--device", "tpu", "--out", "x")
@@ -91,7 +93,9 @@ def test_data(refuse: Callable[..., str], tmp_path: Path) -> None:
     assert "convert it with .astype(np.uint8)" in train(x_train=good / 255)
     assert "hold values in 0..255, got 300" in train(x_train=np.where(good == good.max(), 300, good))
     assert "hold at least one image" in train(x_train=good[:0])
-    assert "data.num_states must lie in [2, 256], got 1; choose" in refuse("train", "images", "--data.num-states=1", "--out=x")
+    assert "data.num_states must lie in [2, 256], got 1; choose" in refuse(
+        "train", "images", "--data.num-states=1", "--out=x"
+    )
     (tmp_path / "data.npz").write_bytes((tmp_path / "data.npz").read_bytes()[:100])
     assert "undamaged .npz file" in refuse("train", "images", f"--data.train={tmp_path / 'data.npz'}", "--out=x")
 

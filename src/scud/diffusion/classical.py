@@ -42,9 +42,7 @@ class Classical(KernelDiffusion):
 
     jump_rates: Tensor
 
-    def __init__(
-        self, process: Process, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = T_MAX
-    ) -> None:
+    def __init__(self, process: Process, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = T_MAX) -> None:
         check_small(process.num_states, "classical diffusion")
         schedule = MutualInformation(process, p0, 0.0) if schedule is None else schedule
         super().__init__(process.num_states, schedule, p0, t_max)

@@ -58,6 +58,16 @@ class Normal(Figure):
         return f"{value} ± {error} {self.name}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paired(Figure):
+    """A figure that is told with another beside it."""
+
+    beside: Figure
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {self.beside}"
+
+
 def bits_per_dim(result: "Evaluation") -> Normal:
     """The figure of data whose positions all count alike, such as pixels."""
     bits, reach = result.bits_per_dim, 1.96 * result.bits_per_dim_error
