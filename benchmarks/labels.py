@@ -2,9 +2,9 @@
 
     python -m benchmarks.labels [--folder runs/labels] [--steps 2000] [--per-class 40] [--repeats 40]
 
-The digits recipe is trained with labels, withheld from a tenth of the examples; the run is kept, and not trained again. Samples of
-each class are judged by a small classifier trained on the same training images; its accuracy on test images stands beside. The
-bound on test images is taken with their labels and without, paired by image: the same times and noise.
+The digits recipe is trained with labels, withheld from a tenth of the examples; the run is kept, and not trained again.
+Samples of each class are judged by a small classifier trained on the same training images; its accuracy on test images stands
+beside. The bound on test images is taken with their labels and without, by the same times and noise.
 """
 
 import argparse

@@ -24,7 +24,7 @@ from scud.networks import DiTOptions, NetworkOptions
 from scud.options import Options, by_kind, kind_of
 from scud.processes import ProcessOptions, UniformOptions
 from scud.schedules import MutualInformationOptions, ScheduleOptions
-from scud.training.options import ByExamples, TrainingOptions, options_for
+from scud.training.options import ByExamples, ByPositions, ByRows, TrainingOptions, options_for
 
 FORMAT = 2
 """Of `config.yaml`; raised when an older version would misread a file."""
@@ -42,6 +42,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "objective": by_kind(ObjectiveOptions),
 }
 """The options of every section by kind. `training` has no kind: its options are those that suit the data."""
+
+
+TRAINING: dict[str, type[TrainingOptions]] = {
+    "data of one shape": ByExamples,
+    "rows of one length": ByRows,
+    "sequences of many lengths": ByPositions,
+}
+"""The options of training, by the data that they suit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +179,7 @@ def _changed_section(name: str, base: Options, given: Any, named: Collection[str
     preset = given.pop("preset", None)
     if preset is not None:
         if not hasattr(start, "presets"):
-            raise unknown_option(name, type(start), "preset")
+            raise unknown_option(name, type(start), "preset", preset)
         start = replace(start, **dict(find_preset(type(start), str(preset))))
     return _with_values(name, start, given)
 
@@ -195,8 +203,8 @@ def _changed_process(
     """The options of the process; None for a model that has noise of its own."""
     if not takes_process:
         if given:
-            names = ", ".join(f"process.{name}" for name in given)
-            raise fail(names, "be left out for masking", "given", "masking has its own noise")
+            name, value = next(iter(given.items()))
+            raise fail(f"process.{name}", "be left out for masking", value, "masking has its own noise")
         return None
     return _changed_section("process", UniformOptions() if base is None else base, given or {}, named)
 
@@ -218,22 +226,23 @@ def _with_values(section: str, start: Section, given: Any) -> Section:
     names = [part.name for part in fields(start)]
     for name in given:
         if name not in names:
-            raise unknown_option(section, type(start), str(name))
+            raise unknown_option(section, type(start), str(name), given[name])
     return _validated(section, type(start), {part: getattr(start, part) for part in names} | dict(given))
 
 
-def unknown_option(section: str, options: type[Options], name: str) -> UserError:
+def unknown_option(section: str, options: type[Options], name: str, value: object) -> UserError:
     """The error for an option that this kind does not have, naming the kinds that have it."""
-    own_names = ", ".join(part.name for part in fields(options) if part.name != "kind") or "no others"
-    kinds = KINDS.get(section, {"": options})
-    owners = [kind for kind, other in kinds.items() if name in {part.name for part in fields(other)}]
-    owners += [kind for kind, other in kinds.items() if name == "preset" and hasattr(other, "presets")]
+    others = ", ".join(part.name for part in fields(options) if part.name != "kind") or "no options"
+    owners = [
+        kind
+        for kind, other in (TRAINING if section == "training" else KINDS.get(section, {})).items()
+        if name in {part.name for part in fields(other)} or (name == "preset" and hasattr(other, "presets"))
+    ]
     if not owners:
-        return UserError(f"{section}.{name} is no option; choose from {own_names}")
-    chosen = kind_of(options)
-    rule = f"be left out for {section}.kind {chosen}"
-    remedy = f"it is an option of {' and '.join(owners)}; {chosen} has {own_names}"
-    return fail(f"{section}.{name}", rule, "given", remedy)
+        return UserError(f"{section}.{name} is no option; choose from {others}")
+    chosen = f"{section}.kind {kind_of(options)}" if section in KINDS else "these data"
+    remedy = f"it is an option of {', '.join(owners)}; {chosen} has {others}"
+    return fail(f"{section}.{name}", f"be left out for {chosen}", value, remedy)
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from scud.cli.options import described, described_fields, plain_switches
-from scud.config import KINDS, Config, changed, unknown_option
+from scud.config import KINDS, TRAINING, Config, changed, unknown_option
 from scud.errors import fail
 from scud.options import Options, kind_of, texts
 
@@ -50,7 +50,7 @@ def parse_config(command: type, config: Config, arguments: Sequence[str], prog: 
     base = changed(config, chosen)
     sections = {name: getattr(base, name) for name in SECTIONS}
     for name in given:
-        _check_belongs(sections, name, chosen)
+        _check_belongs(sections, name, given[name], chosen)
     form = _form(command, base, sections)
     values: Any = tyro.cli(
         form,
@@ -77,17 +77,18 @@ def _section_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield name.removeprefix("--").replace("-", "_"), value if equals else follows
 
 
-def _check_belongs(sections: Mapping[str, Options | None], name: str, chosen: Mapping[str, str]) -> None:
+def _check_belongs(sections: Mapping[str, Options | None], name: str, value: str, chosen: Mapping[str, str]) -> None:
     """Raise `UserError` for an option of another kind than the section's."""
     section, _, option = name.partition(".")
     if section not in sections or name in chosen:
         return
     options = sections[section]
     if options is None:
-        raise fail(name, "be left out for masking", "given", "masking has its own noise")
-    others = {part.name for other in KINDS.get(section, {}).values() for part in fields(other)}
+        raise fail(name, "be left out for masking", value, "masking has its own noise")
+    kinds = TRAINING if section == "training" else KINDS[section]
+    others = {part.name for other in kinds.values() for part in fields(other)}
     if option in others and option not in {part.name for part in fields(options)}:
-        raise unknown_option(section, type(options), option)
+        raise unknown_option(section, type(options), option, value)
 
 
 def _form(command: type, config: Config, sections: Mapping[str, Options | None]) -> type:
