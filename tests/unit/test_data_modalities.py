@@ -32,6 +32,7 @@ from scud.data.sequences.fasta import write_fasta
 from scud.data.sequences.infilling import SequencesInfillOptions
 from scud.data.text.infilling import TextInfillOptions
 from scud.errors import UserError
+from scud.typing import BatchSize
 from tests.unit.sequences import random_fasta
 from tests.unit.test_evaluation_text import evaluation
 from tests.unit.texts import some_text, vocabulary
@@ -243,6 +244,35 @@ def test_figures_of_text_count_what_chunks_cover(tmp_path: Path, tokens: str, he
     assert by_key["bits_per_byte"] == pytest.approx(total / counts["bytes"] / math.log(2))
     assert by_key["perplexity_per_word"] == pytest.approx(math.exp(total / counts["words"]))
     assert len(by_key) == 5
+
+
+# Files of their own
+
+
+def test_files_of_other_examples_are_read_as_the_modality_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a file, or the test split of one that has splits; what does not fit is refused."""
+    monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
+    pixels = np.arange(5 * 24, dtype=np.uint8).reshape(5, 4, 6)
+    np.savez(tmp_path / "a.npz", x_train=pixels, y_train=[1, 2, 3, 4, 5])
+    np.savez(tmp_path / "b.npz", x_train=pixels[:2, :2, :3] % 9, x_test=pixels[:1, :2, :3] % 9)
+    images, arrays = KINDS["images"], KINDS["arrays"]
+    first = images.examples(tmp_path / "a.npz")
+    batch = first.batch(torch.arange(len(first)))
+    assert torch.equal(batch.x0[:, 0], torch.from_numpy(pixels).long() * 17 // 256)
+    assert batch.label is None
+    assert len(arrays.examples(tmp_path / "b.npz")) == 1
+    for modality, file in ((images, "b.npz"), (arrays, "a.npz")):
+        with pytest.raises(UserError, match=f"{file}.* must hold examples of shape"):
+            modality.examples(tmp_path / file)
+    (tmp_path / "a.fasta").write_text(">a\nACDEFGHIKL\n>b\nMMM\n")
+    sequences = KINDS["proteins"].examples(tmp_path / "a.fasta")
+    lengths = [len(part) for part in sequences.batches(BatchSize(1, 1))]
+    assert len(sequences) == len(lengths) == 4, "three parts of at most four, and one"
+    (tmp_path / "a.txt").write_text("abcde fghij klmno")
+    chunks = KINDS["characters"].examples(tmp_path / "a.txt")
+    assert KINDS["characters"].decode(list(chunks.batch(torch.arange(2)).x0)) == ["abcde fg", "hij klmn"]
 
 
 # Quality

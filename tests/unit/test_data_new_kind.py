@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from scud.data import Data, Examples, Modality
 from scud.data.files import training_file
 from scud.data.specs import check_names
-from scud.errors import check_at_least, fail
+from scud.errors import UserError, check_at_least, fail
 from scud.evaluation import Evaluation
 from scud.evaluation.report import Figure, Row
 from scud.options import Options
@@ -154,3 +154,5 @@ def test_what_is_drawn_is_written_and_compared(data: Data, tmp_path: Path) -> No
     assert data.modality.quality(samples, data, "valid", 0)[0] == ("rows", 2, 2, 3)
     assert data.modality.summary(samples) == "2 rows"
     assert data.modality.counts(data.split("valid")) == {}
+    with pytest.raises(UserError, match=r"data must name data whose files can be read on their own"):
+        data.modality.examples(file)

@@ -114,6 +114,17 @@ class Modality(ABC):
     def read(self, path: Path) -> list[Tensor]:
         """The states of the examples in a file that `write` wrote."""
 
+    def examples(self, path: Path) -> ExampleSet:
+        """The examples in a file of data, without labels, as states of this modality.
+
+        Of a file or folder that has splits, those for the final test, or else for training.
+
+        Raises:
+            UserError: the file is not as it should be, or its examples are not of this modality.
+        """
+        rule, remedy = "name data whose files can be read on their own", "choose a split instead"
+        raise fail("data", rule, f"{path} of {self.noun}", remedy)
+
     def summary(self, states: Sequence[Tensor]) -> str:
         """How many examples there are, as a command says it when it has written them."""
         return f"{len(states)} {self.noun}"

@@ -151,34 +151,3 @@ def check_work(states: Sequence[Tensor], known: Sequence[Tensor] | None, label: 
     if label is not None and (label.ndim < 1 or len(label) != len(states)):
         rule = f"have one row for each of {len(states)} examples"
         raise fail("label", rule, f"shape {list(label.shape)}", "give [N] or [N, most]")
-
-
-def draw_lengths(
-    length_counts: Tensor, num: int, lengths: tuple[int, int] | None, generator: torch.Generator | None
-) -> Tensor:
-    """Lengths of `num` sequences as in training, [num] int64.
-
-    Args:
-        length_counts: how many training sequences had each length, [longest + 1].
-        num: how many to draw.
-        lengths: first and last length allowed; where training had none of these, they are drawn uniformly.
-        generator: source of all noise.
-
-    Raises:
-        UserError: num below 1, an empty range, or one that reaches beyond the longest training sequence.
-    """
-    if num < 1:
-        raise fail("num", "be at least 1", num, "say how many sequences to draw")
-    weights = length_counts.double()
-    if lengths is not None:
-        first, last = lengths
-        longest = len(length_counts) - 1
-        if not 1 <= first <= last <= longest:
-            remedy = f"the model was trained on lengths up to {longest}"
-            raise fail("length", f"be a range within 1..{longest}", f"{first}-{last}", remedy)
-        place = torch.arange(len(weights))
-        allowed = ((place >= first) & (place <= last)).double()
-        weights = weights * allowed
-        weights = weights if float(weights.sum()) > 0 else allowed
-    device = "cpu" if generator is None else generator.device
-    return torch.multinomial(weights.to(device), num, replacement=True, generator=generator).cpu()

@@ -80,6 +80,17 @@ def load_arrays(
     return Data(path.stem, splits, modality, names, tuple(lines))
 
 
+def read_examples(path: Path, split: str, num_states: int) -> Examples:
+    """The examples of the split of a file, or of its training split, without labels.
+
+    Raises:
+        UserError: as in `load_arrays`.
+    """
+    parts = _read(path.resolve())
+    states, _ = parts.get(split, parts["train"])
+    return _examples(str(path), states, None, num_states)
+
+
 def from_tensors(
     states: Mapping[str, Tensor | None],
     labels: Mapping[str, Tensor | None],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from scud.data.base import Data, Modality, Spec
-from scud.data.examples import Examples
+from scud.data.examples import Examples, check_examples
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_at_least, check_in_interval, fail
 from scud.evaluation.report import bits_per_dim
@@ -116,6 +116,13 @@ class Arrays(Modality):
             rule = f"hold states in 0..{self.num_states - 1}"
             raise fail(f"x in {path}", rule, f"{x.min()}..{x.max()}", "give samples of this model")
         return list(torch.from_numpy(x.astype(np.int64)))
+
+    def examples(self, path: Path) -> Examples:
+        from scud.data.arrays.load import read_examples
+
+        examples = read_examples(path, "test", self.num_states)
+        check_examples({str(path): examples}, self.num_states, self.dims)
+        return examples
 
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         return [bits_per_dim(result)]

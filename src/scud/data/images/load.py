@@ -140,6 +140,16 @@ def check_options(num_states: int, valid_share: float) -> None:
     check_share(valid_share)
 
 
+def read_levels(path: Path, split: str, num_states: int) -> NDArray[np.uint8]:
+    """Levels [N, channels, height, width] of the split of a file or folder, or of its training split.
+
+    Raises:
+        UserError: as in `load_images`.
+    """
+    parts, _ = _read(path.resolve())
+    return quantise(parts.get(split, parts["train"]).pixels, num_states)
+
+
 def quantise(pixels: NDArray[np.uint8], num_states: int) -> NDArray[np.uint8]:
     """floor(pixels * num_states / 256), for 2..256 states; any shape.
 

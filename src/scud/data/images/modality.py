@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from scud.data.base import Data, Modality, Spec
-from scud.data.examples import Examples
+from scud.data.examples import Examples, check_examples
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_at_least, check_in_interval, fail
 from scud.evaluation.report import bits_per_dim
@@ -127,6 +127,14 @@ class Images(Modality):
 
         levels = quantise(read_samples(path, self.dims), self.num_states)
         return list(torch.from_numpy(levels))
+
+    def examples(self, path: Path) -> Examples:
+        from scud.data.images.load import read_levels
+
+        levels = read_levels(path, "test", self.num_states)
+        examples = Examples(torch.from_numpy(levels))
+        check_examples({str(path): examples}, self.num_states, self.dims)
+        return examples
 
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         return [bits_per_dim(result)]

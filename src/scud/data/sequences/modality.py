@@ -13,7 +13,7 @@ from scud.data.sequences.fasta import read_fasta, write_fasta
 from scud.data.sequences.infilling import SequencesInfilling
 from scud.data.sequences.lengths import draw_lengths
 from scud.data.sequences.scoring import SequencesScoring
-from scud.data.sequences.store import SequenceSet
+from scud.data.sequences.store import SequenceSet, StoreOptions, build_stores
 from scud.data.specs import check_names, text_of
 from scud.errors import fail
 from scud.evaluation.kmers import SequenceArray
@@ -90,6 +90,11 @@ class Sequences(Modality):
     def read(self, path: Path) -> list[Tensor]:
         """States of the records of a FASTA file, [length] uint8; B where unknown."""
         return [torch.from_numpy(record.codes) for record in read_fasta(path, self.alphabet)]
+
+    def examples(self, path: Path) -> SequenceSet:
+        """Sequences longer than any in training are cut into equal parts."""
+        stores = build_stores(path, self.alphabet, StoreOptions(max_length=self.longest))
+        return stores.get("test", stores["train"])
 
     def summary(self, states: Sequence[Tensor]) -> str:
         sizes = sorted(len(sequence) for sequence in states)

@@ -72,6 +72,12 @@ def load_hub_text(
     return _data(name.split("/")[-1].split(":")[0], texts, tokens, length, valid_share, cache)
 
 
+def read_chunks(path: Path, split: str, tokens: Tokenizer, length: int) -> TextSet:
+    """The chunks of the split of a file or folder, or of its training split; errors as in `load_text`."""
+    texts = _texts(path)
+    return _read(texts.get(split, texts["train"]), tokens, length, None)
+
+
 def _given(files: Mapping[str, Path | None] | None) -> dict[str, Path | Table]:
     """The texts of files by split; of a folder that has splits of its own, the one of that name."""
     found = {name: _texts(path) for name, path in (files or {}).items() if path is not None}

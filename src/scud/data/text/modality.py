@@ -123,6 +123,11 @@ class Text(Modality):
         """The states of texts [length] int64."""
         return list(torch.from_numpy(read_states(path).astype(np.int64)))
 
+    def examples(self, path: Path) -> TextSet:
+        from scud.data.text.load import read_chunks
+
+        return read_chunks(path, "test", self.tokens, self.length)
+
     def summary(self, states: Sequence[Tensor]) -> str:
         return f"{len(states)} texts of {len(states[0])} {self.position}s each"
 
