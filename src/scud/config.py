@@ -233,14 +233,16 @@ def _with_values(section: str, start: Section, given: Any) -> Section:
 def unknown_option(section: str, options: type[Options], name: str, value: object) -> UserError:
     """The error for an option that this kind does not have, naming the kinds that have it."""
     others = ", ".join(part.name for part in fields(options) if part.name != "kind") or "no options"
+    kinds = TRAINING if section == "training" else KINDS.get(section, {})
     owners = [
         kind
-        for kind, other in (TRAINING if section == "training" else KINDS.get(section, {})).items()
+        for kind, other in kinds.items()
         if name in {part.name for part in fields(other)} or (name == "preset" and hasattr(other, "presets"))
     ]
     if not owners:
         return UserError(f"{section}.{name} is no option; choose from {others}")
-    chosen = f"{section}.kind {kind_of(options)}" if section in KINDS else "these data"
+    (chosen,) = [kind for kind, other in kinds.items() if other is options] or [kind_of(options)]
+    chosen = f"{section}.kind {chosen}" if section in KINDS else chosen
     remedy = f"it is an option of {', '.join(owners)}; {chosen} has {others}"
     return fail(f"{section}.{name}", f"be left out for {chosen}", value, remedy)
 
