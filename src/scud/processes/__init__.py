@@ -6,7 +6,8 @@ from scud.processes.base import Process
 from scud.processes.blosum import Blosum62
 from scud.processes.dense import Dense
 from scud.processes.gaussian import Gaussian
-from scud.processes.kernels.base import Kernel, Operator
+from scud.processes.kernels.base import Kernel
+from scud.processes.kernels.operator import Operator
 from scud.processes.neighbour_graph import NeighbourGraph
 from scud.processes.uniform import Uniform
 
