@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from scud import SCUD, Classical, Masking, Noisy
-from scud.processes import Dense, Gaussian, Kernel, Operator, Uniform
-from scud.processes.kernels.base import CANCELLING, DenseOperator
+from scud.processes import Dense, Gaussian, Operator, Uniform
+from scud.processes.kernels.dense import DenseKernel
+from scud.processes.kernels.operator import CANCELLING, DenseOperator
 from scud.schedules import Linear, MutualInformation
 from scud.schedules.information import EventInformation
 
@@ -36,7 +37,7 @@ class StoredTimes(Linear):
         return self.stored_beta
 
 
-class StoredGenerator(Kernel):
+class StoredGenerator(DenseKernel):
     """exp(tau L) of the stored float32 L, whose rows do not quite sum to 0: `Dense` would mend them."""
 
     def __init__(self, generator: Tensor) -> None:

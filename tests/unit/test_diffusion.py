@@ -10,10 +10,10 @@ from torch import Tensor
 
 import scud
 from scud import SCUD, Classical, Diffusion, Masking, Noisy
-from scud.diffusion.evidence import EvidenceTable
 from scud.diffusion.times import draw_times
 from scud.errors import UserError
 from scud.processes import Dense, Gaussian, Uniform
+from scud.processes.kernels.table import EvidenceTable
 from scud.samplers import Ancestral
 from scud.schedules import Cosine, Linear, MutualInformation
 from scud.typing import Batch, Conditioning, Given
@@ -304,6 +304,8 @@ def refuse_batch(**parts: Tensor) -> None:
         (lambda: Masking(B, MutualInformation(PROCESS, P0, 1.0), p0=P0), "use Linear"),
         (lambda: SCUD(PROCESS, MutualInformation(Uniform(B), P0, 1.0), 1.0, p0=P0), "process must be the schedule's"),
         (lambda: SCUD(PROCESS, Linear(), 0.0, p0=P0), "gamma must lie in"),
+        (lambda: SCUD(PROCESS, gamma=0.0, p0=P0), r"gamma must lie in \(0, 1\], got 0.0"),
+        (lambda: SCUD(PROCESS, p0=P0[:4]), r"p0 must have shape \[6\]"),
         (lambda: make("scud").corrupt(torch.tensor([[9]]), torch.zeros(1)), "x0 must hold states"),
         (lambda: make("scud").corrupt(torch.tensor([[1]]), torch.ones(1)), r"t must lie in \[0, 1\)"),
         (lambda: make("scud").corrupt(torch.tensor([[1]]), torch.tensor([math.nan])), r"t must lie in"),
@@ -344,6 +346,14 @@ def test_what_is_refused(build: object, message: str) -> None:
     assert callable(build)
     with pytest.raises(UserError, match=message):
         build()
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.4])
+def test_the_schedule_is_even_in_the_models_own_information_by_default(gamma: float) -> None:
+    times = torch.linspace(0.01, 0.99, 9, dtype=torch.float64)
+    for model, given_gamma in ((SCUD(PROCESS, gamma=gamma, p0=P0), gamma), (Classical(PROCESS, p0=P0), 0.0)):
+        assert isinstance(model.schedule, MutualInformation)
+        assert torch.equal(model.schedule.tau(times), MutualInformation(PROCESS, P0, given_gamma).tau(times))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])

@@ -273,3 +273,13 @@ def test_a_binary_alphabet_has_no_periodic_noise() -> None:
     wild = np.array([0, 1, 1, 0], dtype=np.uint8)
     result = score_variants(model, lambda x_t, _: torch.zeros(*x_t.shape, 2), wild, [1 - wild])
     assert abs(result.difference[0]) <= 5 * result.standard_error[0]
+
+
+def test_a_model_of_ones_own_is_refused() -> None:
+    class Other(Diffusion):
+        """A diffusion whose events nobody knows."""
+
+    Other.__abstractmethods__ = frozenset()
+    model = Other(20, Linear(), PROTEIN, 0.999)  # type: ignore[abstract]
+    with pytest.raises(UserError, match="model must be SCUD, Masking or Classical, got Other; use one of these, or"):
+        Events.of(model)

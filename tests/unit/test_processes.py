@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scud.errors import UserError
 from scud.processes import Dense, Gaussian, Process, Uniform
-from scud.processes.kernels.base import DenseOperator
+from scud.processes.kernels.operator import DenseOperator
 from scud.processes.kernels.powers import PowersKernel
 from scud.processes.kernels.spectral import SpectralKernel
 from tests.theory.oracle import random_generator

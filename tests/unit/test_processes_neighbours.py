@@ -222,7 +222,7 @@ def test_information_and_prior_of_many_states_are_estimates_of_the_exact_ones() 
     exact, none = curves.shares(kernel, graph[2], amounts)
     model = SCUD(process, Linear(), 1.0, p0=graph[2])
     assert float(none.max()) == 0
-    with patch.object(curves, "LARGE", 0), patch.object(curves, "SAMPLE", 100):
+    with patch("scud.processes.kernels.sparse.LARGE", 0), patch.object(curves, "SAMPLE", 100):
         share, error = curves.shares(kernel, graph[2], amounts, 100)
         assert bool(((share - exact).abs() <= 5 * error + 1e-12).all())
         assert 0 < float(error[2]) < 0.05
@@ -248,7 +248,8 @@ def test_prior_of_a_graph_that_forgets_fast() -> None:
     marginal = marginal / marginal.sum()
     process = NeighbourGraph(neighbours, torch.ones(size, 10), marginal, 1.0)
     exact = SCUD(process, Linear(), 1.0, p0=marginal, t_max=0.99999)
-    with patch.object(curves, "LARGE", 0), patch("scud.processes.kernels.sparse.DOUBLE_ELEMENTS", 0):
+    sparse = "scud.processes.kernels.sparse"
+    with patch(f"{sparse}.LARGE", 0), patch(f"{sparse}.DOUBLE_ELEMENTS", 0):
         lazy = SCUD(process, Linear(), 1.0, p0=marginal, t_max=0.99999)
         found = lazy.prior_term(torch.arange(0, size, 13))
     torch.testing.assert_close(found, exact.prior_nats[::13], rtol=2e-3, atol=1e-9)

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from scud import numerics
 from scud.diffusion.base import spread
-from scud.diffusion.evidence import evidence_source
 from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
 from scud.diffusion.objectives import per_example
 from scud.diffusion.options import T_MAX, DiffusionOptions
@@ -32,7 +31,8 @@ class Classical(KernelDiffusion):
 
     Args:
         process: the noise.
-        schedule: tau(t); a `MutualInformation` schedule must have gamma = 0 and the same p0.
+        schedule: tau(t); the mutual-information schedule of process and p0 by default. A
+            `MutualInformation` schedule must have gamma = 0 and the same process and p0.
         p0: training marginal [B], positive, summing to 1.
         t_max: the largest time, in (0, 1).
 
@@ -42,8 +42,16 @@ class Classical(KernelDiffusion):
 
     jump_rates: Tensor
 
-    def __init__(self, process: Process, schedule: Schedule, *, p0: Tensor, t_max: float = T_MAX) -> None:
+    def __init__(
+        self,
+        process: Process,
+        schedule: Schedule | None = None,
+        *,
+        p0: Tensor,
+        t_max: float = T_MAX,
+    ) -> None:
         check_small(process.num_states, "classical diffusion")
+        schedule = MutualInformation(process, p0, 0.0) if schedule is None else schedule
         super().__init__(process.num_states, schedule, p0, t_max)
         check_schedule(schedule, process, self.p0, 0.0)
         self.process, self.rate = process, process.max_rate
@@ -52,7 +60,7 @@ class Classical(KernelDiffusion):
         self.register_buffer("jump_rates", (generator - generator.diagonal().diag()).T.contiguous(), persistent=False)
         most = schedule.tau(torch.tensor([t_max], dtype=torch.float64))
         start = 1e-3 / process.max_rate
-        self.evidence = evidence_source(self.kernel, self.p0, start, float(most) + start, counts=False)
+        self.evidence = self.kernel.evidence(self.p0, start, float(most) + start, counts=False)
         self.register_buffer("prior_nats", self.kernel.divergences(self.p0, most)[0], persistent=False)
 
     def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy:

@@ -22,11 +22,11 @@ from torch.nn import functional as F
 
 from scud import numerics
 from scud.diffusion.base import Diffusion, spread
-from scud.diffusion.evidence import EvidenceSource
 from scud.errors import fail
 from scud.numerics.logits import Logits
 from scud.processes import Process
-from scud.processes.kernels.base import LARGE, Kernel, floor_of
+from scud.processes.kernels.base import LARGE, EvidenceSource, Kernel
+from scud.processes.kernels.operator import floor_of
 from scud.schedules import MutualInformation, Schedule
 from scud.typing import Conditioning, Given, Noisy
 

@@ -4,7 +4,8 @@ from scud.processes.base import MatrixProcess, Process
 from scud.processes.blosum import Blosum62, Blosum62Options
 from scud.processes.dense import Dense, DenseOptions
 from scud.processes.gaussian import Gaussian, GaussianOptions
-from scud.processes.kernels.base import Kernel, Operator
+from scud.processes.kernels.base import Kernel
+from scud.processes.kernels.operator import Operator
 from scud.processes.neighbour_graph import NeighbourGraph, NeighbourGraphOptions
 from scud.processes.uniform import Uniform, UniformOptions
 

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator
 from torch import Tensor
 
-from scud.processes.kernels.base import CHUNK_ELEMENTS, LARGE, Kernel
-from scud.processes.kernels.sparse import SparseKernel
+from scud.processes.kernels.base import CHUNK_ELEMENTS, Kernel
 
 FORGOTTEN = 1e-8
 """The share of H(p0) at which curves end."""
@@ -54,14 +53,9 @@ def poisson_rule(mean: Tensor) -> tuple[Tensor, Tensor]:
     return counts, weights / weights.sum(-1, keepdim=True)
 
 
-def is_sampled(kernel: Kernel) -> bool:
-    """Whether `shares` are estimates."""
-    return isinstance(kernel, SparseKernel) and kernel.num_states > LARGE
-
-
 def shares(kernel: Kernel, p0: Tensor, amounts: Tensor, sample: int = SAMPLE) -> tuple[Tensor, Tensor]:
     """I(a) / H(p0) for amounts [n], and its standard error, 0 where it is exact: two [n] float64."""
-    if not is_sampled(kernel):
+    if not kernel.is_sampled:
         share = kernel.divergences(p0, amounts) @ p0 / torch.special.entr(p0).sum()
         return share, torch.zeros_like(share)
     law, order = p0.sort()

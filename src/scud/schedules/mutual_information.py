@@ -19,7 +19,7 @@ from scud.options import Options
 from scud.processes import Process
 from scud.processes.kernels.base import check_small
 from scud.schedules.base import Schedule
-from scud.schedules.information import EventInformation, event_curve, is_sampled, time_curve
+from scud.schedules.information import EventInformation, event_curve, time_curve
 from scud.schedules.linear import Linear
 
 SMALLEST_W = 1e-30
@@ -71,7 +71,7 @@ class MutualInformation(Schedule):
             share, rate = EventInformation(kernel, self.p0), self.process.rate(self.gamma)
             amount, w, slope = event_curve(share)
             amount, slope = amount / rate, slope * rate
-            self.sampled, self.error = is_sampled(kernel), share.error
+            self.sampled, self.error = kernel.is_sampled, share.error
         keep = torch.cat([torch.ones(1, dtype=torch.bool), w[1:] > w.cummax(0).values[:-1]])
         amount, w, slope = amount[keep], w[keep], slope[keep]
         return torch.stack([w.log(), amount.log(), w / (amount * slope)])

@@ -8,7 +8,8 @@ uniformisation series exp(delta Q) = Σ_k Poisson(k; r delta) (I + Q / r)^k, a f
 import torch
 from torch import Tensor, nn
 
-from scud.processes.kernels.base import Kernel, Operator
+from scud.processes.kernels.dense import DenseKernel
+from scud.processes.kernels.operator import Operator
 
 SERIES_TERMS = 8
 """Terms of the series for less than one unit of time (r unit = 1/64): the remainder is below 1e-18."""
@@ -49,7 +50,7 @@ class PowersOperator(Operator):
         return self._walk(vectors, transpose=False)
 
 
-class PowersKernel(Kernel):
+class PowersKernel(DenseKernel):
     """M(a) from the binary digits of a / unit.
 
     Args:

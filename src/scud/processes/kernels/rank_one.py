@@ -5,11 +5,15 @@ c(tau) = exp(-rho tau). c is negative where an event rarely leaves the state as 
 the state itself and the others, of terms of one sign.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from scud import numerics
-from scud.processes.kernels.base import Identity, Kernel, Operator
+from scud.numerics import full_precision
+from scud.processes.kernels.base import Kernel, columns_in_blocks, draw_in_blocks
+from scud.processes.kernels.operator import Identity, Operator
 
 
 class RankOneOperator(Operator):
@@ -73,30 +77,90 @@ class RankOneKernel(Kernel):
         rows = RankOneOperator(kept, self.stationary, self.base < 0).rows(states.repeat(amounts.shape[0]))
         return rows.reshape(-1, self.num_states, self.num_states)
 
+    def operator(self, amounts: Tensor) -> Operator:
+        if float(amounts.max()) == 0:
+            return Identity(self.num_states)
+        return self._operator(amounts)  # the closed form is cheaper than any dense product
+
+    def _operator(self, amounts: Tensor) -> Operator:
+        return RankOneOperator(self.kept(amounts), self.stationary, self.base < 0)
+
     def event_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        return self.general_operator(torch.ones(1, device=index.device)).columns(index, dtype)
+        return self._operator(torch.ones(1, device=index.device)).columns(index, dtype)
 
     def event_log_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        columns = self.general_operator(torch.ones(1, device=index.device)).columns(index)
+        columns = self._operator(torch.ones(1, device=index.device)).columns(index)
         return numerics.log_probability(columns).to(dtype)
 
-    def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
+    def columns_at(
+        self,
+        amounts: Tensor,
+        states: Tensor,
+        dtype: torch.dtype,  # noqa: ARG002
+    ) -> Callable[[Tensor], Tensor]:
+        return columns_in_blocks(self, amounts, states)
+
+    def push_forward(self, law: Tensor, amounts: Tensor) -> Tensor:
         kept = self.kept(amounts).unsqueeze(-1)
         return kept * law + (1 - kept) * law.sum() * self.stationary
 
     def divergences(self, p0: Tensor, amounts: Tensor, states: Tensor | None = None) -> Tensor:
         # Away from b all rows are the same; where they are 0, b holds all.
-        kept, mixture = self.kept(amounts).unsqueeze(-1), self.pushed(p0, amounts)
+        kept, mixture = self.kept(amounts).unsqueeze(-1), self.push_forward(p0, amounts)
         moved = ((1 - kept) * self.stationary).clamp_min(0)
         own = (kept + moved).clamp_min(0)
-        held, others = torch.special.xlogy(own, own / mixture), torch.special.xlogy(moved, moved / mixture)
-        found: Tensor = (others.sum(-1, keepdim=True) - others + held).clamp_min(0)
-        return found if states is None else found[:, states]
+        of_own = torch.special.xlogy(own, own / mixture)
+        of_others = torch.special.xlogy(moved, moved / mixture)
+        nats: Tensor = (of_others.sum(-1, keepdim=True) - of_others + of_own).clamp_min(0)
+        return nats if states is None else nats[:, states]
 
-    def operator(self, amounts: Tensor) -> Operator:
-        if float(amounts.max()) == 0:
-            return Identity(self.num_states)
-        return self.general_operator(amounts)  # the closed form is cheaper than any dense product
+    def draw(self, index: Tensor, amounts: Tensor, generator: torch.Generator | None) -> Tensor:
+        return draw_in_blocks(self, index, amounts, generator)
 
-    def general_operator(self, amounts: Tensor) -> Operator:
-        return RankOneOperator(self.kept(amounts), self.stationary, self.base < 0)
+    def evidence(
+        self,
+        p0: Tensor,
+        start: float,  # noqa: ARG002
+        end: float,  # noqa: ARG002
+        counts: bool,  # noqa: ARG002
+    ) -> "RankOneSource":
+        return RankOneSource(self, p0)
+
+
+class RankOneSource(nn.Module):
+    """Evidence of M(a) = c I + (1 - c) 1 piᵀ: the state itself at the share c p0_x / (c p0_x + (1 - c) pi_x), else p0."""
+
+    p0: Tensor
+
+    def __init__(self, kernel: RankOneKernel, p0: Tensor) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.register_buffer("p0", p0, persistent=False)
+
+    def at(self, x_t: Tensor, amounts: Tensor) -> "RankOneEvidence":
+        """The evidence of states x_t [batch, *dims] after amounts that broadcast to the same shape."""
+        kept = self.kernel.kept(amounts.expand(x_t.shape))
+        own = kept * self.p0[x_t]
+        return RankOneEvidence(self.p0, x_t, own / (own + (1 - kept) * self.kernel.stationary[x_t]))
+
+    def push_forward(self, amounts: Tensor) -> Tensor | None:  # noqa: ARG002
+        """None: there is no table."""
+        return None
+
+
+class RankOneEvidence:
+    """Implements `scud.typing.Evidence` for one noised batch; own [batch, *dims] is the share of the state itself."""
+
+    def __init__(self, p0: Tensor, x_t: Tensor, own: Tensor) -> None:
+        self.p0, self.x_t, self.own = p0, x_t, own
+
+    def embed(self, weight: Tensor) -> Tensor:
+        with full_precision(weight):
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            unseen = self.p0.to(dtype) @ weight.to(dtype)
+            seen = nn.functional.embedding(self.x_t, weight).to(dtype)
+            share = self.own.to(dtype).unsqueeze(-1)
+            return torch.lerp(unseen.expand_as(seen), seen, share).to(weight.dtype)
+
+    def probs(self) -> Tensor:
+        return self.embed(torch.eye(self.p0.shape[0], device=self.x_t.device))

@@ -23,7 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.processes.kernels.base import Identity, Kernel, Operator, block_rows, check_small
+from scud.processes.kernels.ancestors import AncestorSource
+from scud.processes.kernels.base import LARGE, Kernel, block_rows, check_small
+from scud.processes.kernels.operator import Identity, Operator
 from scud.processes.kernels.walks import Graph, Walked
 
 REMEMBERED = {torch.float32: 1e-8, torch.float64: 1e-12}
@@ -70,8 +72,12 @@ class SparseKernel(Kernel):
         self.register_buffer("jumps", torch.stack(jumps), persistent=False)
         self.register_buffer("cumulative", out.values.cumsum(0), persistent=False)
 
+    @property
+    def is_sampled(self) -> bool:
+        return self.num_states > LARGE
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_last": None}
+        return {**self.__dict__, "_last": None}
 
     def _steps_to(self, dtype: torch.dtype) -> int:
         """Steps after which A^s has no mass to speak of, for a table of this type."""
@@ -84,14 +90,15 @@ class SparseKernel(Kernel):
     def matrices(self, amounts: Tensor) -> Tensor:
         check_small(self.num_states, "a dense matrix")
         states = torch.arange(self.num_states, device=amounts.device)
-        rows = self.general_operator(amounts.repeat_interleave(self.num_states)).rows(states.repeat(len(amounts)))
+        rows = SparseOperator(self, self.counts(amounts.repeat_interleave(self.num_states))).rows(
+            states.repeat(len(amounts))
+        )
         dense = rows.reshape(-1, self.num_states, self.num_states)
         return dense / dense.sum(-1, keepdim=True)
 
     def operator(self, amounts: Tensor) -> Operator:
-        return Identity(self.num_states) if float(amounts.max()) == 0 else self.general_operator(amounts)
-
-    def general_operator(self, amounts: Tensor) -> Operator:
+        if float(amounts.max()) == 0:
+            return Identity(self.num_states)
         return SparseOperator(self, self.counts(amounts))
 
     def event_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
@@ -128,7 +135,7 @@ class SparseKernel(Kernel):
         jumps = self.jumps[counts, states].to(dtype)
         return lambda index: found.vectors(place[index], jumps[index])
 
-    def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
+    def push_forward(self, law: Tensor, amounts: Tensor) -> Tensor:
         counts, place = torch.unique(self.counts(amounts), return_inverse=True)
         walked = torch.cat(list(self.into.powers(law.double().unsqueeze(1), counts)), 1).T
         return (walked + law.sum() * self.jumps[counts].double())[place]
@@ -164,6 +171,16 @@ class SparseKernel(Kernel):
             states = states.index_copy(0, moving, self.out.index[place.clamp(first, end - 1)].long())
             left = left.index_add(0, moving, torch.full_like(moving, -1))
         return states.reshape(index.shape)
+
+    def evidence(
+        self,
+        p0: Tensor,
+        start: float,  # noqa: ARG002
+        end: float,  # noqa: ARG002
+        counts: bool,  # noqa: ARG002
+    ) -> AncestorSource:
+        totals = self.push_forward(p0, torch.arange(self.longest + 1, dtype=torch.float64))
+        return AncestorSource(self, p0, totals.to(self.jumps.dtype))
 
 
 class SparseOperator(Operator):
