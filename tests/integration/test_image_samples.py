@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scud.data.images import quality as image_quality
-from scud.data.images.load import quantise
+from scud.data.images.read import quantise
 from scud.plots import to_pixels
 from tests.integration.conftest import Command
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn import datasets
 
 from scud.data import Data, load_digits, load_images
-from scud.data.images.load import quantise, stratified_split
+from scud.data.images.load import stratified_split
+from scud.data.images.read import quantise
 from scud.errors import UserError
 from scud.plots.pictures import to_pixels
 

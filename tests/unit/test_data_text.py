@@ -201,7 +201,7 @@ def test_states_of_large_vocabularies_are_kept(tmp_path: Path) -> None:
 
 def test_a_text_is_read_again_only_if_something_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = whole(tmp_path, "abcabc", Characters("abc"), 2)
-    monkeypatch.setattr("scud.data.text.load.write_text", None)
+    monkeypatch.setattr("scud.data.text.chunks.write_text", None)
     assert whole(tmp_path, "abcabc", Characters("abc"), 2, "same.txt").folder == first.folder
     monkeypatch.undo()
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))

@@ -161,7 +161,7 @@ def test_a_data_set_of_the_hub(hub: Path, monkeypatch: pytest.MonkeyPatch) -> No
     source = load_hub_text(str(hub), Bytes(), 3)
     assert source.name == "wiki"
     assert {name: content(source, name) for name in source.splits} == {"train": "ab\ncd\n", "valid": "ef\n"}
-    monkeypatch.setattr("scud.data.text.load.write_text", None)
+    monkeypatch.setattr("scud.data.text.chunks.write_text", None)
     assert content(load_hub_text(str(hub), Bytes(), 3)) == "ab\ncd\n", "it is read again only if it changed"
 
 

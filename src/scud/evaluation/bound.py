@@ -86,10 +86,11 @@ class Evaluation:
     @property
     def headline(self) -> str:
         """The first figure with its uncertainty."""
-        return str(self.figures[0] if self.figures else self._bits)
+        return str(self.figures[0] if self.figures else self.bits)
 
     @property
-    def _bits(self) -> Figure:
+    def bits(self) -> Figure:
+        """Bits per position, with their interval."""
         reach = 1.96 * self.bits_per_dim_error
         return Normal("bits/dim", self.bits_per_dim, self.bits_per_dim - reach, self.bits_per_dim + reach)
 
@@ -101,7 +102,7 @@ class Evaluation:
         """
         reach = 1.96 * self.standard_error
         nats = (self.nats_per_position - reach, self.nats_per_position + reach)
-        known = {"nats": nats, "perplexity": self.perplexity_interval, "bits/dim": (self._bits.low, self._bits.high)}
+        known = {"nats": nats, "perplexity": self.perplexity_interval, "bits/dim": (self.bits.low, self.bits.high)}
         known |= {figure.name: (figure.low, figure.high) for figure in self.figures}
         if unit not in known:
             raise fail("unit", f"be one of {', '.join(known)}", repr(unit), "choose one of these")

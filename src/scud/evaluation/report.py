@@ -3,10 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from scud.evaluation.bound import Evaluation
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,6 @@ class Normal(Figure):
     def __str__(self) -> str:
         value, error = (f"{x:.{self.digits}f}" for x in (self.value, self.error))
         return f"{value} ± {error} {self.name}"
-
-
-def bits_per_dim(result: "Evaluation") -> Normal:
-    """The figure of data whose positions all count alike, such as pixels."""
-    bits, reach = result.bits_per_dim, 1.96 * result.bits_per_dim_error
-    return Normal("bits/dim", bits, bits - reach, bits + reach)
 
 
 class Row(NamedTuple):

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from scud.data.base import Data, Modality
+from scud.data.base import Modality
+from scud.data.dataset import Data
 from scud.data.files import check_one_source, training_file
 from scud.data.images.load import check_options, load_digits, load_hub_images, load_images
 from scud.data.images.modality import Images

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Generator, Tensor
 
-from scud.data.base import Data, Modality, Spec
+from scud.data.base import Modality, Spec
 from scud.data.sequences.alphabets import Alphabet, find_alphabet
 from scud.data.sequences.fasta import read_fasta, write_fasta
 from scud.data.sequences.infilling import SequencesInfilling
@@ -18,7 +18,7 @@ from scud.data.specs import check_names, text_of
 from scud.errors import fail
 from scud.evaluation.kmers import SequenceArray
 from scud.evaluation.report import Figure
-from scud.typing import ExampleSet, Shape
+from scud.typing import DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
     from scud.evaluation import Evaluation
@@ -103,7 +103,7 @@ class Sequences(Modality):
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list[Figure]:
         return [Figure("perplexity per residue", result.perplexity, *result.perplexity_interval)]
 
-    def quality(self, samples: Sequence[Tensor], data: Data, split: str, seed: int) -> list["Row"]:
+    def quality(self, samples: Sequence[Tensor], data: DataView, split: str, seed: int) -> list["Row"]:
         from rich.console import Console
 
         from scud.data.sequences.quality import sequence_quality
@@ -132,7 +132,7 @@ def is_length_counts(value: object) -> bool:
     return bool((value >= 0).all()) and int(value[0]) == 0 and int(value[-1]) > 0
 
 
-def stored(data: Data, split: str) -> SequenceArray:
+def stored(data: DataView, split: str) -> SequenceArray:
     """The sequences of a split, end to end."""
     part = data.split(split)
     assert isinstance(part, SequenceSet), "sequences are kept in stores"

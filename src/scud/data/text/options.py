@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from scud.data.base import Data, Modality
+from scud.data.base import Modality
+from scud.data.dataset import Data
 from scud.data.files import check_one_source, check_share, training_file
 from scud.data.text.load import load_hub_text, load_text
 from scud.data.text.modality import Text, check_length
