@@ -121,6 +121,11 @@ def job_of(
     if model.num_states != data.num_states:
         remedy = "build the model with num_states and p0() of the data"
         raise fail("model", f"have the {data.num_states} states of the data", model.num_states, remedy)
+    runs.check_savable(model, network)
+    if reads_labels(network) and network.num_labels != len(data.label_names):
+        remedy = "build it with num_labels=len(data.label_names), or 0 for a network that reads none"
+        rule = f"read the {len(data.label_names)} labels of the data"
+        raise fail("network", rule, f"num_labels {network.num_labels}", remedy)
     job = Job(
         model=model,
         network=network,

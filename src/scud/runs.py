@@ -167,6 +167,14 @@ def save(
         text.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
+def check_savable(model: Diffusion, network: nn.Module) -> None:
+    """Raise `UserError` unless a model and its network can be saved: told before training, not after."""
+    process = getattr(model, "process", None)
+    if process is not None:
+        _spec_of("process", process, PROCESSES.values())
+    _spec_of("network", network, [options.network for options in NETWORKS.values()])
+
+
 def _spec_of(part: str, thing: Any, known: Any) -> Spec:
     """What builds a part again; a class of a user's own is kept by name."""
     spec = getattr(thing, "spec", None)
