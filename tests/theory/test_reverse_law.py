@@ -100,7 +100,9 @@ def test_scud(process_name: str, gamma_name: str, known: bool, u: float) -> None
     process, gamma = make_process(process_name, B), make_gamma(gamma_name, B)
     model = SCUD(process, Linear(), gamma, p0=P0)
     table = powers(torch.eye(B) + process.generator() / process.rate(gamma), 4)
-    noisy = Noisy(torch.tensor([[0, 2]]), torch.tensor([NOW], dtype=torch.float64), torch.tensor([[4, 0 if known else 2]]))
+    noisy = Noisy(
+        torch.tensor([[0, 2]]), torch.tensor([NOW], dtype=torch.float64), torch.tensor([[4, 0 if known else 2]])
+    )
     assert noisy.s is not None
     then = outcomes(noisy, B, u)
     assert then.s is not None

@@ -321,10 +321,19 @@ def refuse_batch(**parts: Tensor) -> None:
         (lambda: make("scud").sample(constant(P0), (2, 2), 0), "steps must be at least 1"),
         (lambda: refuse_given(x0=torch.zeros(2, 2).long()), r"be given together, got no known; give both"),
         (lambda: refuse_given(known=torch.ones(2, 2).bool()), "be given together, got no x0; give both"),
-        (lambda: refuse_given(torch.full((2, 2), 9), torch.ones(2, 2).bool()), "given.x0 must hold states in 0..5, got 9"),
-        (lambda: refuse_given(torch.zeros(2, 2).long(), torch.ones(2).bool()), r"given.known must be bool of shape \[2, 2\]"),
+        (
+            lambda: refuse_given(torch.full((2, 2), 9), torch.ones(2, 2).bool()),
+            "given.x0 must hold states in 0..5, got 9",
+        ),
+        (
+            lambda: refuse_given(torch.zeros(2, 2).long(), torch.ones(2).bool()),
+            r"given.known must be bool of shape \[2, 2\]",
+        ),
         (lambda: refuse_given(torch.zeros(2, 2).long(), torch.ones(2, 2)), r"given.known must be bool .*torch.float32"),
-        (lambda: refuse_given(torch.zeros(2).long(), torch.ones(2, 2).bool()), r"given.x0 must have the shape \[2, 2\]"),
+        (
+            lambda: refuse_given(torch.zeros(2).long(), torch.ones(2, 2).bool()),
+            r"given.x0 must have the shape \[2, 2\]",
+        ),
         (lambda: refuse_given(mask=torch.ones(2, 3).bool()), r"given.mask must be bool of shape \[2, 2\]"),
         (lambda: refuse_given(label=torch.zeros(3).long()), "given.label must have one row for each of 2 examples"),
         (lambda: refuse_batch(known=torch.ones(1, 2)), r"known must be bool of shape \[1, 2\], got torch.float32"),

@@ -69,7 +69,9 @@ def test_padding_and_neighbours_in_the_batch_change_nothing(
         s = None if noisy.s is None else noisy.s[:1, :length]
         alone = Noisy(noisy.x_t[:1, :length], noisy.t[:1], s)
         for real in (None, mask[:1, :length]):
-            torch.testing.assert_close(net(alone.x_t, model.condition(alone, Given(mask=real)))[0], batched, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                net(alone.x_t, model.condition(alone, Given(mask=real)))[0], batched, rtol=1e-4, atol=1e-4
+            )
 
 
 @torch.no_grad()

@@ -90,7 +90,9 @@ class SparseKernel(Kernel):
     def matrices(self, amounts: Tensor) -> Tensor:
         check_small(self.num_states, "a dense matrix")
         states = torch.arange(self.num_states, device=amounts.device)
-        rows = SparseOperator(self, self.counts(amounts.repeat_interleave(self.num_states))).rows(states.repeat(len(amounts)))
+        rows = SparseOperator(self, self.counts(amounts.repeat_interleave(self.num_states))).rows(
+            states.repeat(len(amounts))
+        )
         dense = rows.reshape(-1, self.num_states, self.num_states)
         return dense / dense.sum(-1, keepdim=True)
 
