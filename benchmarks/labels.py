@@ -29,8 +29,12 @@ def share(right: torch.Tensor) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/labels"), help="where the run is kept")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/labels"), help="where the run is kept"
+    )
     parser.add_argument("--steps", type=int, default=2000, help="steps of training")
     parser.add_argument("--per-class", type=int, default=40, help="samples of each class")
     parser.add_argument("--repeats", type=int, default=40, help="draws per test image")
@@ -49,7 +53,9 @@ def main() -> None:
     wanted = torch.arange(len(names)).repeat_interleave(options.per_class)
     drawn = []
     for name in names:
-        drawn += run.draw(options.per_class, label=name, sampler=Ancestral(steps=64), generator=generator).states
+        drawn += run.draw(
+            options.per_class, label=name, sampler=Ancestral(steps=64), generator=generator
+        ).states
     free = run.draw(len(wanted), sampler=Ancestral(steps=64), generator=generator).states
     print("| what is judged | of the class asked for |\n|---|---|")
     with torch.no_grad():

@@ -12,7 +12,16 @@ Values = dict[str, Any]
 DATA = {
     "digits": (),
     "images": ("train", "hub", "valid_share", "num_states"),
-    "sequences": ("train", "valid", "test", "valid_share", "alphabet", "min_length", "max_length", "long"),
+    "sequences": (
+        "train",
+        "valid",
+        "test",
+        "valid_share",
+        "alphabet",
+        "min_length",
+        "max_length",
+        "long",
+    ),
     "text": ("train", "hub", "valid", "test", "valid_share", "alphabet", "tokens", "length"),
 }
 """The options of data by kind; images had no files for validation and test: those that were given were not read."""
@@ -88,26 +97,38 @@ TRAINING = {
 def is_config(values: Mapping[str, Any]) -> bool:
     """Whether a file without a format is a whole configuration of version 0.1.0."""
     marks = {"network": "preset", "process": "bandwidth", "training": "flips"}
-    return all(isinstance(values.get(section), dict) and mark in values[section] for section, mark in marks.items())
+    return all(
+        isinstance(values.get(section), dict) and mark in values[section]
+        for section, mark in marks.items()
+    )
 
 
 def upgraded_config(values: Mapping[str, Any]) -> Values:
     """A configuration of version 0.1.0 in today's format: the options of the chosen kinds, and a preset's sizes."""
-    sections = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
+    sections = {
+        name: dict(section) if isinstance(section, dict) else section
+        for name, section in values.items()
+    }
     data, training = sections["data"], sections["training"]
     process, diffusion, network = sections["process"], sections["diffusion"], sections["network"]
     flips, share = training.pop("flips"), training.pop("reconstruction", 0.0)
     sections["data"] = _kept(data, DATA)
     if data["kind"] == "images":
         sections["data"]["flips"] = flips
-    sections["training"] = {name: training[name] for name in TRAINING[data["kind"]] if name in training}
-    sections["objective"] = {"kind": "reconstruction", "share": share} if share else {"kind": "bound"}
+    sections["training"] = {
+        name: training[name] for name in TRAINING[data["kind"]] if name in training
+    }
+    sections["objective"] = (
+        {"kind": "reconstruction", "share": share} if share else {"kind": "bound"}
+    )
     if process.get("bandwidth") is None and process["kind"] in BANDWIDTHS:
         process["bandwidth"] = BANDWIDTHS[process["kind"]]
     sections["process"] = None if diffusion["kind"] == "masking" else _kept(process, PROCESSES)
     sections["diffusion"] = _kept(diffusion, DIFFUSIONS)
     preset = network.get("preset")
-    sections["network"] = _kept(network, NETWORKS) | (PRESETS[network["kind"]][preset] if preset else {})
+    sections["network"] = _kept(network, NETWORKS) | (
+        PRESETS[network["kind"]][preset] if preset else {}
+    )
     return sections
 
 

@@ -41,7 +41,9 @@ def test_help_shows_the_defaults_of_the_recipe(capsys: pytest.CaptureFixture[str
         ("sample", ["--num", "--steps", "--out", "--seed", "--device"]),
     ],
 )
-def test_help_of_other_commands(capsys: pytest.CaptureFixture[str], command: str, options: list[str]) -> None:
+def test_help_of_other_commands(
+    capsys: pytest.CaptureFixture[str], command: str, options: list[str]
+) -> None:
     text = show_help(capsys, command)
     assert all(option in text for option in options)
 
@@ -69,7 +71,9 @@ for command in ("train", "evaluate", "sample"):
 heavy = {"torch", "numpy", "pytorch_lightning", "matplotlib", "sklearn", "scipy"} & set(sys.modules)
 assert not heavy, heavy
 """
-    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, timeout=120
+    )
 
 
 def test_importing_the_library_changes_nothing_and_needs_no_framework() -> None:

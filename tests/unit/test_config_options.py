@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scud.training.settings import Section, TrainingConfig
 
-from scud.config import Config, DataConfig, DiffusionConfig, ProcessConfig, differences, read_config, write_config
+from scud.config import (
+    Config,
+    DataConfig,
+    DiffusionConfig,
+    ProcessConfig,
+    differences,
+    read_config,
+    write_config,
+)
 from scud.errors import UserError
 from scud.recipes import RECIPES
 
@@ -15,10 +23,18 @@ positive = st.floats(1e-300, 1e300)
 configs = st.builds(
     Config,
     seed=st.integers(0, 2**63 - 1),
-    data=st.builds(DataConfig, num_states=st.integers(2, 256), train=st.sampled_from([None, Path("a b/ü: #.npz")])),
-    process=st.builds(ProcessConfig, bandwidth=positive, kind=st.sampled_from(["gaussian", "uniform", "dense"])),
+    data=st.builds(
+        DataConfig,
+        num_states=st.integers(2, 256),
+        train=st.sampled_from([None, Path("a b/ü: #.npz")]),
+    ),
+    process=st.builds(
+        ProcessConfig, bandwidth=positive, kind=st.sampled_from(["gaussian", "uniform", "dense"])
+    ),
     diffusion=st.builds(
-        DiffusionConfig, gamma=st.floats(1e-10, 1), kind=st.sampled_from(["scud", "masking", "classical"])
+        DiffusionConfig,
+        gamma=st.floats(1e-10, 1),
+        kind=st.sampled_from(["scud", "masking", "classical"]),
     ),
     training=st.builds(TrainingConfig, learning_rate=positive, ema_decay=st.floats(0, 0.9999999)),
 )
@@ -49,7 +65,10 @@ def test_paths_mean_the_same_in_every_folder() -> None:
         ("difusion: {gamma: 1.0}", "difusion is no option; choose from seed"),
         ("training: {steps: many}", "steps: input should be a valid integer.*got 'many'"),
         ("training: {learning_rate: .nan}", "learning_rate: input should be a finite number"),
-        ("process: {kind: pink}", "kind: input should be 'gaussian', 'uniform',.* or 'dense', got 'pink'"),
+        (
+            "process: {kind: pink}",
+            "kind: input should be 'gaussian', 'uniform',.* or 'dense', got 'pink'",
+        ),
         ("seed: -1", "seed: input should be greater than or equal to 0, got -1"),
         ("seed: [1", "config must be YAML"),
         ("just words", "config must hold sections of options"),
@@ -71,7 +90,9 @@ def test_a_file_that_does_not_exist() -> None:
 
 def test_options_left_out_have_their_defaults(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("training:\n  learning_rate: 1e-3\n")
-    assert read_config(tmp_path / "config.yaml") == Config(training=TrainingConfig(learning_rate=1e-3))
+    assert read_config(tmp_path / "config.yaml") == Config(
+        training=TrainingConfig(learning_rate=1e-3)
+    )
 
 
 def test_differences_are_named() -> None:

@@ -54,6 +54,15 @@ def test_a_vocabulary_is_found_from_every_folder(tmp_path: Path) -> None:
 
 def test_recipes_of_text() -> None:
     text8, lm1b = RECIPES["text8"](), RECIPES["lm1b"]()
-    assert (text8.data.tokens, text8.data.length, text8.network.preset) == ("characters", 256, "paper")
+    assert (text8.data.tokens, text8.data.length, text8.network.preset) == (
+        "characters",
+        256,
+        "paper",
+    )
     noise = lm1b.process
-    assert (noise.kind, noise.nearest, noise.bandwidth, noise.marginal_rate) == ("neighbour_graph", 10, 0.3, 0.2)
+    assert (noise.kind, noise.nearest, noise.bandwidth, noise.marginal_rate) == (
+        "neighbour_graph",
+        10,
+        0.3,
+        0.2,
+    )

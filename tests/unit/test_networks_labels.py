@@ -73,7 +73,9 @@ def test_wrong_labels(label: torch.Tensor, message: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [4, -2])
-def test_wrong_labels_fail_where_nothing_looks_at_them(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_labels_fail_where_nothing_looks_at_them(
+    wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on an accelerator, where the lookup itself has to refuse them."""
     monkeypatch.setattr(LabelEmbedding, "check", lambda *_: None)
     with pytest.raises(IndexError):

@@ -51,7 +51,10 @@ def draw(model: Diffusion, net: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
 def test_round_trip(tmp_path: Path, name: str) -> None:
     model, net = MODELS[name], network().eval()
     scud.save(tmp_path, model, net)
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
     run = scud.load(tmp_path)
     assert not run.network.training
     assert run.model.p0.equal(model.p0)
@@ -60,7 +63,9 @@ def test_round_trip(tmp_path: Path, name: str) -> None:
         assert ours.equal(theirs)
     x = run.sample(3, 4, generator=torch.Generator().manual_seed(1))
     assert x.equal(draw(model, net)[0])
-    assert run.elbo(x, generator=torch.Generator().manual_seed(2)).diffusion.equal(draw(model, net)[1])
+    assert run.elbo(x, generator=torch.Generator().manual_seed(2)).diffusion.equal(
+        draw(model, net)[1]
+    )
 
 
 def test_saving_again_replaces_both_files(tmp_path: Path) -> None:
@@ -93,7 +98,10 @@ def test_a_network_without_a_spec_is_refused(tmp_path: Path) -> None:
             ('"gaussian"', '"pink"'),
             "process.kind must be one of blosum62, dense, gaussian, neighbour_graph, uniform, got 'pink'",
         ),
-        (('"mutual_information"', '"sudden"'), "schedule.kind must be one of cosine, linear, mutual_information"),
+        (
+            ('"mutual_information"', '"sudden"'),
+            "schedule.kind must be one of cosine, linear, mutual_information",
+        ),
         (('"scud"', '"skud"'), "diffusion.kind must be one of"),
         (('"unet"', '"vnet"'), "network.kind must be one of bytenet, dit, unet"),
         (('"bandwidth"', '"breadth"'), "process must have the arguments of its kind"),
@@ -102,7 +110,9 @@ def test_a_network_without_a_spec_is_refused(tmp_path: Path) -> None:
         (('"gamma": 0.7', '"gamma": 7.0'), r"gamma must lie in"),
     ],
 )
-def test_a_config_this_version_cannot_build_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+def test_a_config_this_version_cannot_build_is_named(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
     scud.save(tmp_path, MODELS["scud"], network())
     path = tmp_path / "model" / "config.json"
     assert change[0] in path.read_text()

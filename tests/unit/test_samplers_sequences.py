@@ -64,5 +64,11 @@ def test_networks_are_told_what_is_padding() -> None:
         return independent(x_t, conditioning)
 
     generator = torch.Generator().manual_seed(0)
-    draw(Ancestral(steps=2), models()["scud"], denoiser, rows(torch.tensor([3, 1, 2])), generator=generator)
+    draw(
+        Ancestral(steps=2),
+        models()["scud"],
+        denoiser,
+        rows(torch.tensor([3, 1, 2])),
+        generator=generator,
+    )
     assert all(mask.sum(1).tolist() == [3, 2, 1] for mask in seen)

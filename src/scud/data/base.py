@@ -85,7 +85,9 @@ class Modality(ABC):
         """What it is, in words; two data sets described alike have the same states."""
 
     @abstractmethod
-    def shapes(self, num: int, length: tuple[int, int] | None, generator: Generator | None) -> list[Shape]:
+    def shapes(
+        self, num: int, length: tuple[int, int] | None, generator: Generator | None
+    ) -> list[Shape]:
         """The shapes of examples to draw, as in training.
 
         Args:
@@ -142,7 +144,9 @@ class Modality(ABC):
         return {}
 
     @abstractmethod
-    def quality(self, samples: Sequence[Tensor], data: DataView, split: str, seed: int) -> list["Row"]:
+    def quality(
+        self, samples: Sequence[Tensor], data: DataView, split: str, seed: int
+    ) -> list["Row"]:
         """How samples compare with a split and with training data."""
 
     @property

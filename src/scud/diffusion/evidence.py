@@ -1,4 +1,7 @@
-"""Evidence under masking: what is seen is certain, what is masked says nothing. That of kernels lies beside them."""
+"""Evidence under masking: what is seen is certain, what is masked says nothing.
+
+The evidence of a kernel lies beside it, in `scud.processes.kernels`.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +10,7 @@ from scud.numerics import full_precision
 
 
 class MaskEvidence:
-    """Implements `scud.typing.Evidence`: one-hot at a state that is seen, p0 where it is masked (x_t = B)."""
+    """Implements `scud.typing.Evidence`: one-hot at a state that is seen, p0 where x_t = B."""
 
     def __init__(self, p0: Tensor, x_t: Tensor) -> None:
         self.p0, self.x_t = p0, x_t

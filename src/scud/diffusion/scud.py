@@ -1,11 +1,15 @@
-"""SCUD: diffusion conditioned on the jump schedule (Amin, Gruver and Wilson 2025, arXiv 2506.08316).
+"""SCUD: diffusion conditioned on the jump schedule.
 
-Events come at rate r = r* / gamma, each a jump from K = I + Q / r; the model is told how many each position has had:
-s ~ Poisson(lambda(t)), lambda = r tau, and x_t | x0, s ~ K^s[x0, :]. The bound's integrand, for one draw of (t, s, x_t):
+Amin, Gruver and Wilson, "Why Masking Diffusion Works: Condition on the Jump Schedule for Improved
+Discrete Diffusion", NeurIPS 2025, arXiv 2506.08316.
 
-    h_d(t) = (beta / tau) s_d KL( true posterior of the state before the last event || predicted one ),
+Events come at rate r = r* / gamma, each a jump from K = I + Q / r; the model is told how many each
+position has had: s ~ Poisson(lambda(t)), lambda = r tau, and x_t | x0, s ~ K^s[x0, :]. The bound's
+integrand, for one draw of (t, s, x_t):
 
-and its prior term is E_s KL( K^s[x0_d, :] || prior(s) ), s ~ Poisson(lambda(t_max)), prior(s) = p0 K^s.
+    h_d(t) = (beta / tau) s_d KL( true || predicted posterior of the state before the last event ),
+
+and its prior term is E_s KL( K^s[x0_d, :] || p0 K^s ), s ~ Poisson(lambda(t_max)).
 """
 
 from collections.abc import Callable
@@ -18,7 +22,12 @@ from torch.nn import functional as F
 
 from scud import numerics
 from scud.diffusion.base import spread
-from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
+from scud.diffusion.kernel_diffusion import (
+    KernelDiffusion,
+    active_blocks,
+    check_schedule,
+    is_active,
+)
 from scud.diffusion.objectives import per_example
 from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.numerics.logits import Logits
@@ -36,12 +45,13 @@ class SCUD(KernelDiffusion):
         process: the noise.
         schedule: tau(t); the mutual-information schedule of process, p0 and gamma by default. A
             `MutualInformation` schedule must have the same process, gamma and p0.
-        gamma: in (0, 1]; 1 conditions on the most schedule information, gamma -> 0 is the classical model.
+        gamma: in (0, 1]; 1 conditions on the most schedule information, -> 0 tends to `Classical`.
         p0: training marginal [B], positive, summing to 1.
         t_max: the largest time, in (0, 1).
 
     Raises:
-        UserError: gamma outside (0, 1] or periodic for the process; gamma or p0 that differ from the schedule's.
+        UserError: gamma outside (0, 1] or periodic for the process; process, gamma or p0 that
+            differ from the schedule's.
     """
 
     def __init__(
@@ -67,7 +77,7 @@ class SCUD(KernelDiffusion):
         self.lazy_prior = self.kernel.is_sampled
         likely = weights > (1e-10 if self.lazy_prior else 1e-18)
         self._most = counts[likely], weights[likely] / weights[likely].sum()
-        # With a sparse kernel over many states, prior terms are computed for states that are asked for.
+        # With a sparse kernel over many states, prior terms are computed for the states that occur.
         prior = torch.full_like(self.p0, torch.nan) if self.lazy_prior else self._prior_of(None)
         self.register_buffer("prior_nats", prior, persistent=False)
 
@@ -94,11 +104,23 @@ class SCUD(KernelDiffusion):
     def amounts(self, noisy: Noisy) -> Tensor:
         return counts_of(noisy).double()
 
-    def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def integrand(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         s = counts_of(noisy)
         return self._weighted(self.divergence(logits, x0, noisy.x_t, s, mask), noisy)
 
-    def independent_integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def independent_integrand(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         s = counts_of(noisy)
         past = s.reshape(-1).double() - 1
 
@@ -116,7 +138,14 @@ class SCUD(KernelDiffusion):
         weight = spread(self.schedule.beta(t) / self.schedule.tau(t), s).expand(s.shape)
         return (weight.masked_fill(s == 0, 0) * s).to(kl.dtype) * kl
 
-    def divergence(self, logits: Logits, x0: Tensor, x_t: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
+    def divergence(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        x_t: Tensor,
+        s: Tensor,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """KL(true || predicted) over the state before the last event, in nats, [batch, *dims].
 
         It is 0 where s = 0 or masked out.
@@ -142,7 +171,7 @@ class SCUD(KernelDiffusion):
         mask: Tensor | None,
         law: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """`divergence`, where `law` makes softmax(rows) K^(s - 1) of rows [n, B] and their places [n]."""
+        """`divergence`, where `law` makes softmax(rows) K^(s - 1) of rows [n, B] at places [n]."""
         clean, seen, past = x0.reshape(-1), x_t.reshape(-1), s.reshape(-1).double() - 1
         dtype = torch.promote_types(logits.dtype, torch.float32)
 
@@ -158,15 +187,21 @@ class SCUD(KernelDiffusion):
             return numerics.posterior_divergence(law(rows, index), true, weight)
 
         blocks = active_blocks(self.kernel, past, is_active(s > 0, mask))
-        return numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
+        flat = logits.reshape(-1, self.num_states)
+        return numerics.blockwise(rowwise, flat, blocks).reshape(x0.shape)
 
-    def draw_counts(self, noisy: Noisy, u: float, generator: torch.Generator | None = None) -> Tensor:
+    def draw_counts(
+        self,
+        noisy: Noisy,
+        u: float,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         s = counts_of(noisy)
         undone = torch.binomial(s.double(), self._undone_share(noisy, u)[0], generator=generator)
         return s - undone.long()
 
     def _undone_share(self, noisy: Noisy, u: float) -> tuple[Tensor, Tensor]:
-        """The probability that an event until now came after u, and that it did not: [batch, *dims]."""
+        """How likely an event came after u, and how likely it did not: [batch, *dims] both."""
         s = counts_of(noisy)
         ratio = self.schedule.tau(torch.full_like(noisy.t, u)) / self.schedule.tau(noisy.t)
         after, until = (1 - ratio).clamp(0, 1), ratio.clamp(0, 1)
@@ -206,7 +241,8 @@ class SCUD(KernelDiffusion):
         return per_example(total.masked_fill(~possible, -torch.inf))
 
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
-        return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, counts_of(noisy).masked_fill(known, 0))
+        s = counts_of(noisy).masked_fill(known, 0)
+        return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, s)
 
     def information_schedule(self) -> Schedule:
         if isinstance(self.schedule, MutualInformation):
@@ -240,4 +276,6 @@ class SCUDOptions(DiffusionOptions):
         """The model of data, with the noise of a process."""
         noise = process.build(data)
         p0 = data.p0()
-        return SCUD(noise, schedule.build(noise, p0, self.gamma), self.gamma, p0=p0, t_max=self.t_max)
+        return SCUD(
+            noise, schedule.build(noise, p0, self.gamma), self.gamma, p0=p0, t_max=self.t_max
+        )

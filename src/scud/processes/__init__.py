@@ -18,7 +18,9 @@ PROCESSES: dict[str, type[Process]] = {
 }
 """Processes by the `kind` of their spec."""
 
-ProcessOptions = UniformOptions | GaussianOptions | Blosum62Options | DenseOptions | NeighbourGraphOptions
+ProcessOptions = (
+    UniformOptions | GaussianOptions | Blosum62Options | DenseOptions | NeighbourGraphOptions
+)
 """The options of every process."""
 
 __all__ = [

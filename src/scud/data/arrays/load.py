@@ -56,7 +56,9 @@ def load_arrays(
     present = [split for split in SPLITS if split in arrays]
     names, labels = number_labels([arrays[split][1] for split in present])
     found = int(arrays["train"][0].max()) + 1
-    modality = Arrays(max(found, 2) if num_states is None else num_states, _dims(arrays["train"][0]))
+    modality = Arrays(
+        max(found, 2) if num_states is None else num_states, _dims(arrays["train"][0])
+    )
     splits: dict[str, Examples] = {}
     for split, label in zip(present, labels, strict=True):
         x = arrays.pop(split)[0]

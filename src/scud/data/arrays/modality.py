@@ -125,7 +125,9 @@ class Arrays(Modality):
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         return [result.bits]
 
-    def quality(self, samples: Sequence[Tensor], data: DataView, split: str, seed: int) -> list["Row"]:
+    def quality(
+        self, samples: Sequence[Tensor], data: DataView, split: str, seed: int
+    ) -> list["Row"]:
         from rich.console import Console
 
         from scud.data.arrays.quality import array_quality

@@ -83,7 +83,9 @@ def _to_labels(name: str, array: NDArray[Any], count: int) -> Labels:
     return array if array.dtype.kind == "U" else array.astype(np.int64)
 
 
-def as_examples(split: str, x: NDArray[np.integer[Any]], label: Tensor | None, num_states: int) -> Examples:
+def as_examples(
+    split: str, x: NDArray[np.integer[Any]], label: Tensor | None, num_states: int
+) -> Examples:
     """States as the smallest integers that hold them; checked first, so that none wraps round."""
     if x.max() >= num_states:
         rule = f"hold states in 0..{num_states - 1}"

@@ -45,7 +45,9 @@ def from_tensors(
     return splits, modality, names
 
 
-def _named(labels: dict[str, Tensor], label_names: Sequence[str] | None) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+def _named(
+    labels: dict[str, Tensor], label_names: Sequence[str] | None
+) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """Names of labels, and the labels by their places among these."""
     if label_names is None:
         flat = [label.flatten().numpy() for label in labels.values()]
@@ -69,7 +71,9 @@ def _named(labels: dict[str, Tensor], label_names: Sequence[str] | None) -> tupl
 def _check_label(split: str, label: Tensor, x: Tensor | None) -> None:
     """Raise unless labels are integers [N] or [N, most] of N examples."""
     if label.dtype.is_floating_point or label.dtype.is_complex or label.dtype == torch.bool:
-        raise TypeError(f"labels of {split} must be integers, got dtype {label.dtype}; convert with .long()")
+        raise TypeError(
+            f"labels of {split} must be integers, got dtype {label.dtype}; convert with .long()"
+        )
     if x is None or label.ndim not in (1, 2) or len(label) != len(x) or label.numel() == 0:
         count = "no such split" if x is None else f"{list(label.shape)} for {len(x)} examples"
         remedy = "give one label, or one row of labels, for each example"

@@ -121,7 +121,9 @@ def check_options(num_states: int, valid_share: float) -> None:
     check_share(valid_share)
 
 
-def stratified_split(label: NDArray[np.integer[Any]], sizes: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
+def stratified_split(
+    label: NDArray[np.integer[Any]], sizes: Mapping[str, int]
+) -> dict[str, NDArray[np.int64]]:
     """Divide examples among splits of exactly these `sizes`, each label in proportion.
 
     Each split but the first gets its share of every label by the largest-remainder rule; the first

@@ -135,7 +135,9 @@ class Images(Modality):
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         return [result.bits]
 
-    def quality(self, samples: Sequence[Tensor], data: DataView, split: str, seed: int) -> list["Row"]:
+    def quality(
+        self, samples: Sequence[Tensor], data: DataView, split: str, seed: int
+    ) -> list["Row"]:
         from rich.console import Console
 
         from scud.data.images.quality import check_images, image_quality, train_classifier

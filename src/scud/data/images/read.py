@@ -41,7 +41,9 @@ def read_pixels(path: Path) -> tuple[dict[str, Pixels], list[str]]:
         refuse_pickle(path)
         return read_folder(path)
     if not path.is_file():
-        remedy = "check the spelling, or give the full path; sets of the hub are named by --data.hub"
+        remedy = (
+            "check the spelling, or give the full path; sets of the hub are named by --data.hub"
+        )
         raise fail("path", "name a file or folder that exists", path, remedy)
     name = path.name.lower()
     if name.endswith((".tar", ".tar.gz", ".tgz")):
@@ -51,7 +53,9 @@ def read_pixels(path: Path) -> tuple[dict[str, Pixels], list[str]]:
     if name.endswith(".npz"):
         return read_npz(path), []
     refuse_pickle(path)
-    remedy = "give an .npz or .parquet file, cifar-10-binary.tar.gz, or the folder that this file is in"
+    remedy = (
+        "give an .npz or .parquet file, cifar-10-binary.tar.gz, or the folder that this file is in"
+    )
     raise fail("path", "name a file of a known kind, or a folder", path, remedy)
 
 

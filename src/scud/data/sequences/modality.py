@@ -72,7 +72,9 @@ class Sequences(Modality):
     def describe(self) -> str:
         return f"sequences of {self.alphabet.letters}"
 
-    def shapes(self, num: int, length: tuple[int, int] | None, generator: Generator | None) -> list[Shape]:
+    def shapes(
+        self, num: int, length: tuple[int, int] | None, generator: Generator | None
+    ) -> list[Shape]:
         drawn = draw_lengths(self.length_counts, num, length, generator)
         return [(size,) for size in drawn.tolist()]
 
@@ -103,7 +105,9 @@ class Sequences(Modality):
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list[Figure]:
         return [Figure("perplexity per residue", result.perplexity, *result.perplexity_interval)]
 
-    def quality(self, samples: Sequence[Tensor], data: DataView, split: str, seed: int) -> list["Row"]:
+    def quality(
+        self, samples: Sequence[Tensor], data: DataView, split: str, seed: int
+    ) -> list["Row"]:
         from rich.console import Console
 
         from scud.data.sequences.quality import sequence_quality

@@ -28,7 +28,9 @@ def find_texts(path: Path) -> dict[str, Path | Table]:
     return dict(parquet_tables(path)) if path.suffix.lower() == ".parquet" else {"train": path}
 
 
-def read_text(text: Path | Table, tokens: Tokenizer, length: int, cache: str | Path | None) -> TextSet:
+def read_text(
+    text: Path | Table, tokens: Tokenizer, length: int, cache: str | Path | None
+) -> TextSet:
     """The chunks of a text, read into the cache unless they are there."""
     digest = text.digest() if isinstance(text, Table) else file_digest(text)
 

@@ -91,7 +91,10 @@ def _data(
     if "valid" not in splits:
         splits["train"], splits["valid"] = hold_out(splits["train"], valid_share)
     splits = {split: splits[split] for split in SPLITS if split in splits}
-    report += [f"{split}: {len(part):,} chunks of {length} {tokens.units}" for split, part in splits.items()]
+    report += [
+        f"{split}: {len(part):,} chunks of {length} {tokens.units}"
+        for split, part in splits.items()
+    ]
     return Data(name, splits, Text(tokens, length), report=tuple(report))
 
 
@@ -99,9 +102,14 @@ def report_of(split: str, text: TextSet, tokens: Tokenizer) -> list[str]:
     """What reading a text found, a line each."""
     whole, rest = text.whole, text.whole.tokens % text.length
     read = f"{whole.characters:,} characters in {whole.words:,} words"
-    lines = [f"{split}: read {read}" + ("" if tokens.unit == "char" else f" as {whole.tokens:,} {tokens.units}")]
+    lines = [
+        f"{split}: read {read}"
+        + ("" if tokens.unit == "char" else f" as {whole.tokens:,} {tokens.units}")
+    ]
     if text.unknown:
-        lines.append(f"{split}: {text.unknown:,} {tokens.units} stand for what the vocabulary cannot write")
+        lines.append(
+            f"{split}: {text.unknown:,} {tokens.units} stand for what the vocabulary cannot write"
+        )
     if rest:
         lines.append(f"{split}: dropped the last {rest} {tokens.units}, which make no whole chunk")
     return lines

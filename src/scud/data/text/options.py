@@ -68,6 +68,8 @@ class TextOptions(Options):
         tokens = find_tokenizer(self.tokens, self.alphabet)
         files = {"valid": self.valid, "test": self.test}
         if self.hub is not None:
-            return load_hub_text(self.hub, tokens, self.length, files=files, valid_share=self.valid_share)
+            return load_hub_text(
+                self.hub, tokens, self.length, files=files, valid_share=self.valid_share
+            )
         path = training_file(self.train, "a text file")
         return load_text(path, tokens, self.length, files=files, valid_share=self.valid_share)

@@ -1,7 +1,9 @@
-"""Evidence of sparse kernels: K^s = A^s + 1 v_sᵀ (see `sparse`), for the pairs of count and state that occur.
+"""Evidence of sparse kernels: what a noised state says of the clean one.
 
-e = (p0 ∘ A^s[:, x] + v_s[x] p0) / (p0 K^s)[x]. A table over tens of thousands of states would be larger
-than the network: the columns A^s[:, x] of what occurs, the ancestors of x, are walked instead.
+With K^s = A^s + 1 v_sᵀ (see `sparse`) it is e = (p0 ∘ A^s[:, x] + v_s[x] p0) / (p0 K^s)[x].
+
+A table over tens of thousands of states would be larger than the network. Instead the columns
+A^s[:, x], the ancestors of x, are walked for the pairs of count and state that occur.
 """
 
 from typing import Protocol
@@ -26,8 +28,13 @@ class Ancestry(Protocol):
         """Counts of events that are told apart, int64, of the shape of amounts."""
         ...
 
-    def ancestors(self, counts: Tensor, states: Tensor, dtype: torch.dtype) -> tuple[Walked, Tensor]:
-        """A^s[:, x] for counts s and states x [N]: those of the distinct pairs, and which pair each is, [N]."""
+    def ancestors(
+        self,
+        counts: Tensor,
+        states: Tensor,
+        dtype: torch.dtype,
+    ) -> tuple[Walked, Tensor]:
+        """A^s[:, x] of the distinct pairs of s and x, both [N], and which pair each is, [N]."""
         ...
 
 
@@ -51,7 +58,7 @@ class AncestorSource(nn.Module):
         self.register_buffer("totals", totals, persistent=False)
 
     def at(self, x_t: Tensor, amounts: Tensor) -> "AncestorEvidence":
-        """The evidence of states x_t [batch, *dims] after amounts that broadcast to the same shape."""
+        """The evidence of states x_t [batch, *dims] after amounts that broadcast to this shape."""
         return AncestorEvidence(self, x_t, amounts.expand(x_t.shape))
 
     def push_forward(self, amounts: Tensor) -> Tensor | None:
@@ -77,10 +84,17 @@ class AncestorEvidence:
 
 
 class _Ancestral(torch.autograd.Function):
-    """Evidence e of N positions times a weight: [B, d] -> [N, d]. The gradient is made in one array of the weight's size."""
+    """Evidence e of N positions times a weight: [B, d] -> [N, d].
+
+    The gradient is made in one array of the weight's size.
+    """
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, weight: Tensor, evidence: AncestorEvidence) -> Tensor:
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        weight: Tensor,
+        evidence: AncestorEvidence,
+    ) -> Tensor:
         source, counts, states = evidence.source, evidence.counts.flatten(), evidence.x_t.flatten()
         walked, place = source.kernel.ancestors(counts, states, weight.dtype)
         p0 = source.p0.to(weight.dtype).unsqueeze(1)
@@ -93,7 +107,10 @@ class _Ancestral(torch.autograd.Function):
         return rows.addcmul_(jump, joint.sum(0)).div_(total)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx,
+        *upstream: Tensor,
+    ) -> tuple[Tensor, None]:
         lists: Edges = ctx.lists  # type: ignore[attr-defined]
         dense, place, p0, jump, total = ctx.saved_tensors  # type: ignore[attr-defined]
         rows, listed = upstream[0] / total, len(lists.first) - 1

@@ -1,14 +1,14 @@
-"""Kernels: a family of transition matrices M(a), one per amount of noise a, and the few things a model asks of it.
+"""Kernels: transition matrices M(a), one per amount of noise a, and what a model asks of them.
 
-Conditioned on events, M(s) = K^s with s an integer count; in time, M(tau) = exp(tau Q). Both satisfy
-M(0) = I and M(a) M(b) = M(a + b), and a diffusion model needs no more than this, so every model runs on
-either.
+Conditioned on events, M(s) = K^s with s an integer count; in time, M(tau) = exp(tau Q). Both
+satisfy M(0) = I and M(a) M(b) = M(a + b), and a diffusion model needs no more than this, so every
+model runs on either.
 
-Everything is defined by what the dense matrices would do (`Kernel.matrices`), and tested against them. A
-structure says how it is done: `DenseKernel` from the matrices themselves (spectral, powers), `RankOneKernel`
-in closed form, `SparseKernel` by walks. Amounts differ from position to position, so an `Operator` holds one
-amount per row. Rows are handed over in blocks of like amounts (`blocks`): a block of one amount is one dense
-product, and a block of large amounts has low rank.
+Everything is defined by what the dense matrices would do (`Kernel.matrices`), and tested against
+them. A structure says how it is done: `DenseKernel` from the matrices themselves (spectral,
+powers), `RankOneKernel` in closed form, `SparseKernel` by walks. Amounts differ from position to
+position, so an `Operator` holds one amount per row. Rows are handed over in blocks of like amounts
+(`blocks`): a block of one amount is one dense product, and a block of large amounts has low rank.
 """
 
 from abc import ABC, abstractmethod
@@ -39,18 +39,18 @@ CHUNK_ELEMENTS = 2**22
 """Entries of a stack of matrices that is made at once (32 MB)."""
 
 RUN = 256
-"""Rows of equal amounts from which a block of their own, with one dense product, is cheaper than a mixed one."""
+"""Rows of equal amounts from which a block of their own, with one dense product, is cheaper."""
 
 
 class EvidenceSource(Protocol):
     """What makes the evidence of noised batches, for one kernel and p0."""
 
     def at(self, x_t: Tensor, amounts: Tensor) -> Evidence:
-        """The evidence of states x_t [batch, *dims] after amounts that broadcast to the same shape."""
+        """The evidence of states x_t [batch, *dims] after amounts that broadcast to this shape."""
         ...
 
     def push_forward(self, amounts: Tensor) -> Tensor | None:
-        """p0 M(a) for amounts [n], if it stands in a table: -> [n, B]; None where it has to be computed."""
+        """p0 M(a) for amounts [n], if it stands in a table: -> [n, B]; else None."""
         ...
 
 
@@ -61,7 +61,7 @@ class Kernel(nn.Module, ABC):
         num_states: B.
         stationary: [B] float64, the limit of every row as the amount grows.
         rounding: of its operators.
-        rounds_to_stationary: whether `rounding` is spread as the stationary law; else it is spread evenly.
+        rounds_to_stationary: whether `rounding` is spread as the stationary law, not evenly.
     """
 
     stationary: Tensor
@@ -80,12 +80,12 @@ class Kernel(nn.Module, ABC):
 
     @property
     def is_sampled(self) -> bool:
-        """Whether divergences of all states take too long, so that information is estimated from a sample of them."""
+        """Whether information is estimated from a sample of states: all would take too long."""
         return False
 
     @abstractmethod
     def matrices(self, amounts: Tensor) -> Tensor:
-        """M(a) for amounts [n]: -> [n, B, B] float64, never negative, rows summing to 1; for few states.
+        """M(a) for amounts [n]: -> [n, B, B] float64, never negative, rows summing to 1.
 
         Raises:
             UserError: more than LARGE states.
@@ -104,11 +104,16 @@ class Kernel(nn.Module, ABC):
         """log M(1)[:, index] for states [N], -inf where it may be rounding alone: -> [N, B]."""
 
     @abstractmethod
-    def columns_at(self, amounts: Tensor, states: Tensor, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def columns_at(
+        self,
+        amounts: Tensor,
+        states: Tensor,
+        dtype: torch.dtype,
+    ) -> Callable[[Tensor], Tensor]:
         """M(a)[:, states] for amounts and states [N]: index [n] -> those columns, [n, B].
 
-        They are asked for in blocks of like amounts, and may be of another type than `dtype`, in which
-        they will be used.
+        They are asked for in blocks of like amounts, and may be of another type than `dtype`, in
+        which they will be used.
         """
 
     @abstractmethod
@@ -117,7 +122,16 @@ class Kernel(nn.Module, ABC):
 
     @abstractmethod
     def divergences(self, p0: Tensor, amounts: Tensor, states: Tensor | None = None) -> Tensor:
-        """KL(M(a)[b, :] || p0 M(a)) in nats for amounts [n] and states b [m], all by default: -> [n, m] float64."""
+        """KL(M(a)[b, :] || p0 M(a)) in nats.
+
+        Args:
+            p0: a law [B].
+            amounts: a [n].
+            states: b [m]; all of them by default.
+
+        Returns:
+            [n, m] float64.
+        """
 
     @abstractmethod
     def draw(self, index: Tensor, amounts: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -137,8 +151,8 @@ class Kernel(nn.Module, ABC):
     def blocks(self, amounts: Tensor) -> list[Tensor]:
         """Split rows 0..N-1 into blocks of like amounts: index tensors that cover amounts [N] once.
 
-        Rows of amount 0 stand alone, as does any run of equal amounts that fills a block; the rest are
-        grouped in order.
+        Rows of amount 0 stand alone, as does any run of equal amounts that fills a block; the rest
+        are grouped in order.
         """
         size = block_rows(self.num_states, amounts)
         ordered, order = amounts.sort()
@@ -164,7 +178,12 @@ def block_rows(num_states: int, like: Tensor) -> int:
     return max((GPU_BLOCK_ELEMENTS if like.is_cuda else BLOCK_ELEMENTS) // num_states, FEWEST)
 
 
-def draw_in_blocks(kernel: Kernel, index: Tensor, amounts: Tensor, generator: torch.Generator | None) -> Tensor:
+def draw_in_blocks(
+    kernel: Kernel,
+    index: Tensor,
+    amounts: Tensor,
+    generator: torch.Generator | None,
+) -> Tensor:
     """`Kernel.draw` by the operators of blocks."""
     states, flat = index.reshape(-1).clone(), amounts.reshape(-1)
     for block in kernel.blocks(flat):
@@ -172,7 +191,11 @@ def draw_in_blocks(kernel: Kernel, index: Tensor, amounts: Tensor, generator: to
     return states.reshape(index.shape)
 
 
-def columns_in_blocks(kernel: Kernel, amounts: Tensor, states: Tensor) -> Callable[[Tensor], Tensor]:
+def columns_in_blocks(
+    kernel: Kernel,
+    amounts: Tensor,
+    states: Tensor,
+) -> Callable[[Tensor], Tensor]:
     """`Kernel.columns_at` by the operators of blocks."""
     return lambda index: kernel.operator(amounts[index]).columns(states[index])
 

@@ -1,7 +1,8 @@
 """Kernels that can make their matrices: what a model asks of a kernel, done with these.
 
-The matrix of one amount serves a whole block of rows of that amount, and a few are remembered: noise,
-loss and the next step ask for the same. Rows of different amounts take the structure's own operator.
+The matrix of one amount serves a whole block of rows of that amount, and a few are remembered:
+noise, loss and the next step ask for the same. Rows of different amounts take the structure's own
+operator.
 """
 
 from abc import abstractmethod
@@ -16,11 +17,12 @@ from scud.processes.kernels.operator import DenseOperator, Identity, Operator
 from scud.processes.kernels.table import EvidenceTable, table_amounts
 
 REMEMBERED_ELEMENTS = 2**20
-"""Entries of the dense matrices that are remembered (16 MB, with their forms in float32); one is in any case."""
+"""Entries of the dense matrices that are remembered, but one is in any case (16 MB with their forms
+in float32)."""
 
 
 class DenseKernel(Kernel):
-    """A kernel by its matrices; a structure says how these are made, and how rows of any amounts are treated."""
+    """A kernel by its matrices: a structure says how to make them, and its general operator."""
 
     def __init__(self, stationary: Tensor) -> None:
         super().__init__(stationary)
@@ -35,7 +37,7 @@ class DenseKernel(Kernel):
         """The operator for rows of any amounts [N]."""
 
     def transport(self, amounts: Tensor) -> nn.Module:
-        """weight [B, d] -> M(a)ᵀ weight [n, B, d] for each of these amounts [n], built once for many weights."""
+        """weight [B, d] -> M(a)ᵀ weight [n, B, d] for these amounts [n], made for many weights."""
         return Transport(self, amounts)
 
     def operator(self, amounts: Tensor) -> Operator:
@@ -107,7 +109,7 @@ def _divergences(matrices: Tensor, p0: Tensor) -> Tensor:
 
 
 class Transport(nn.Module):
-    """weight [B, d] -> M(a)ᵀ weight [n, B, d] for fixed amounts a [n], differentiable in the weight."""
+    """weight [B, d] -> M(a)ᵀ weight [n, B, d] for fixed amounts a [n], differentiable."""
 
     amounts: Tensor
 

@@ -17,15 +17,15 @@ CANCELLING = (1e-6, 1e-13)
 class Operator(ABC):
     """M(a_n) for every row n of one block.
 
-    Products in floating point can round below 0, or to 0 where a probability is small. `law` clips them
-    and adds a little probability, `rounding` in all, spread as `floor` says. A sampler adds the same to
-    its prediction, so that loss and sampler describe one model.
+    Products in floating point can round below 0, or to 0 where a probability is small. `law` clips
+    them and adds a little probability, `rounding` in all, spread as `floor` says. A sampler adds
+    the same to its prediction, so that loss and sampler describe one model.
 
     Attributes:
-        rounding: the probability that `law` adds, in float32 and float64. It depends on the kernel and
-            on whether a is 0, never on the block.
-        floor: how it is spread over states, [B]: as pi where the amount may matter, which noise does not
-            change; evenly when None.
+        rounding: the probability that `law` adds, in float32 and float64. It depends on the kernel
+            and on whether a is 0, never on the block.
+        floor: how it is spread over states, [B]: as pi where the amount may matter, which noise
+            does not change; evenly when None.
         is_identity: whether every amount is 0.
     """
 
@@ -35,7 +35,10 @@ class Operator(ABC):
 
     @abstractmethod
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        """M(a_n)[index_n, :] for states index [N]: -> [N, B], never negative; computed in float64, then of this dtype."""
+        """M(a_n)[index_n, :] for states index [N]: -> [N, B], never negative.
+
+        It is computed in float64 and returned in this dtype.
+        """
 
     @abstractmethod
     def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -47,10 +50,13 @@ class Operator(ABC):
 
     @abstractmethod
     def apply(self, vectors: Tensor) -> Tensor:
-        """vectors_n M(a_n) for row vectors [N, B]: -> [N, B] in their dtype, differentiable; may round below 0."""
+        """vectors_n M(a_n) for row vectors [N, B]: -> [N, B] in their dtype, differentiable.
+
+        It may round below 0.
+        """
 
     def law(self, p: Tensor) -> Tensor:
-        """p M(a_n) for distributions p [N, B], made strictly positive: -> [N, B], up to a factor near 1."""
+        """p M(a_n) for distributions p [N, B]: -> [N, B] > 0, up to a factor near 1."""
         rounding = self.rounding[p.dtype == torch.float64]
         return self.apply(p).clamp_min(0) + rounding * floor_of(self.floor, p)
 
@@ -86,9 +92,14 @@ class Identity(Operator):
 
 
 class DenseOperator(Operator):
-    """One amount for the whole block: the matrix itself, [B, B] float64, and its forms in other types."""
+    """One amount for the whole block: its matrix [B, B] float64, and forms of it in other types."""
 
-    def __init__(self, matrix: Tensor, rounding: tuple[float, float], floor: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        matrix: Tensor,
+        rounding: tuple[float, float],
+        floor: Tensor | None = None,
+    ) -> None:
         self.matrix, self.rounding, self.floor = matrix, rounding, floor
         self._made: dict[tuple[torch.dtype, str], Tensor] = {}
 

@@ -1,8 +1,10 @@
-"""Rank-one kernels: one event forgets everything with probability 1 - c, so M(a) = c(a) I + (1 - c(a)) 1 piᵀ.
+"""Rank-one kernels: M(a) = c(a) I + (1 - c(a)) 1 piᵀ.
 
-Q = rho (1 piᵀ - I). Counting events at rate r: K = c I + (1 - c) 1 piᵀ with c = 1 - rho / r, and c(n) = c^n; in time,
-c(tau) = exp(-rho tau). c is negative where an event rarely leaves the state as it is; M(a) is then applied as a sum over
-the state itself and the others, of terms of one sign.
+With probability 1 - c one event forgets everything.
+
+Q = rho (1 piᵀ - I). Counting events at rate r: K = c I + (1 - c) 1 piᵀ with c = 1 - rho / r, and
+c(n) = c^n; in time, c(tau) = exp(-rho tau). c is negative where an event rarely leaves the state as
+it is; M(a) is then applied as a sum over the state itself and the others, of terms of one sign.
 """
 
 from collections.abc import Callable
@@ -17,30 +19,41 @@ from scud.processes.kernels.operator import Identity, Operator
 
 
 class RankOneOperator(Operator):
-    def __init__(self, kept: Tensor, stationary: Tensor, alternating: bool) -> None:
-        self.kept = kept.unsqueeze(-1)
+    """c_n I + (1 - c_n) 1 piᵀ for every row n.
+
+    Args:
+        c: shares that are not forgotten, [N] float64.
+        stationary: pi [B] float64.
+        alternating: whether c may be negative, so that products must be sums of terms of one sign.
+    """
+
+    def __init__(self, c: Tensor, stationary: Tensor, alternating: bool) -> None:
+        self.c = c.unsqueeze(-1)
         self.stationary, self.alternating = stationary, alternating
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         one_hot = nn.functional.one_hot(index, self.stationary.shape[0])
-        return (self.kept * one_hot + (1 - self.kept) * self.stationary).clamp_min(0).to(dtype)
+        return (self.c * one_hot + (1 - self.c) * self.stationary).clamp_min(0).to(dtype)
 
     def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         one_hot = nn.functional.one_hot(index, self.stationary.shape[0])
-        return (self.kept * one_hot + (1 - self.kept) * self.stationary[index].unsqueeze(-1)).clamp_min(0).to(dtype)
+        others = (1 - self.c) * self.stationary[index].unsqueeze(-1)
+        return (self.c * one_hot + others).clamp_min(0).to(dtype)
 
     def apply(self, vectors: Tensor) -> Tensor:
-        kept = self.kept.to(vectors.dtype)
+        c = self.c.to(vectors.dtype)
         if self.alternating:
-            stays = (self.kept + (1 - self.kept) * self.stationary).clamp_min(0).to(vectors.dtype)
-            moves = ((1 - self.kept) * self.stationary).to(vectors.dtype)
+            stays = (self.c + (1 - self.c) * self.stationary).clamp_min(0).to(vectors.dtype)
+            moves = ((1 - self.c) * self.stationary).to(vectors.dtype)
             return stays * vectors + moves * sum_of_others(vectors)
-        return kept * vectors + ((1 - kept) * vectors.sum(-1, keepdim=True)) * self.stationary.to(vectors.dtype)
+        forgotten = (1 - c) * vectors.sum(-1, keepdim=True)
+        return c * vectors + forgotten * self.stationary.to(vectors.dtype)
 
     def draw(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
-        kept, share = self.kept.squeeze(-1), self.stationary[index]
-        stays = numerics.draw_uniform(index, generator) < (kept + (1 - kept) * share)
-        # A state that moves is drawn from pi without the state it leaves: skip that state's stretch of the unit interval.
+        c, share = self.c.squeeze(-1), self.stationary[index]
+        stays = numerics.draw_uniform(index, generator) < (c + (1 - c) * share)
+        # A state that moves is drawn from pi without the state it leaves: that state's stretch of
+        # the unit interval is skipped.
         target = numerics.draw_uniform(index, generator) * (1 - share)
         before = self.stationary.cumsum(0) - self.stationary
         target = target + torch.where(target >= before[index], share, 0.0)
@@ -49,7 +62,10 @@ class RankOneOperator(Operator):
 
 
 def sum_of_others(vectors: Tensor) -> Tensor:
-    """Σ_{b ≠ y} v_b for every y of vectors [N, B] >= 0, without cancellation: the largest entry is never subtracted."""
+    """Σ_{b ≠ y} v_b for every y of vectors [N, B] >= 0.
+
+    Nothing cancels: the largest entry is never subtracted.
+    """
     largest = nn.functional.one_hot(vectors.argmax(-1), vectors.shape[-1]).bool()
     rest = vectors.masked_fill(largest, 0).sum(-1, keepdim=True)
     return torch.where(largest, rest, vectors.sum(-1, keepdim=True) - vectors)
@@ -67,14 +83,16 @@ class RankOneKernel(Kernel):
         super().__init__(stationary)
         self.base = base
 
-    def kept(self, amounts: Tensor) -> Tensor:
+    def coefficient(self, amounts: Tensor) -> Tensor:
         """c(a) for amounts of any shape, float64."""
-        return torch.pow(torch.tensor(self.base, dtype=torch.float64, device=amounts.device), amounts.double())
+        base = torch.tensor(self.base, dtype=torch.float64, device=amounts.device)
+        return torch.pow(base, amounts.double())
 
     def matrices(self, amounts: Tensor) -> Tensor:
         states = torch.arange(self.num_states, device=amounts.device)
-        kept = self.kept(amounts).repeat_interleave(self.num_states)
-        rows = RankOneOperator(kept, self.stationary, self.base < 0).rows(states.repeat(amounts.shape[0]))
+        c = self.coefficient(amounts).repeat_interleave(self.num_states)
+        operator = RankOneOperator(c, self.stationary, self.base < 0)
+        rows = operator.rows(states.repeat(amounts.shape[0]))
         return rows.reshape(-1, self.num_states, self.num_states)
 
     def operator(self, amounts: Tensor) -> Operator:
@@ -83,7 +101,7 @@ class RankOneKernel(Kernel):
         return self._operator(amounts)  # the closed form is cheaper than any dense product
 
     def _operator(self, amounts: Tensor) -> Operator:
-        return RankOneOperator(self.kept(amounts), self.stationary, self.base < 0)
+        return RankOneOperator(self.coefficient(amounts), self.stationary, self.base < 0)
 
     def event_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         return self._operator(torch.ones(1, device=index.device)).columns(index, dtype)
@@ -101,14 +119,14 @@ class RankOneKernel(Kernel):
         return columns_in_blocks(self, amounts, states)
 
     def push_forward(self, law: Tensor, amounts: Tensor) -> Tensor:
-        kept = self.kept(amounts).unsqueeze(-1)
-        return kept * law + (1 - kept) * law.sum() * self.stationary
+        c = self.coefficient(amounts).unsqueeze(-1)
+        return c * law + (1 - c) * law.sum() * self.stationary
 
     def divergences(self, p0: Tensor, amounts: Tensor, states: Tensor | None = None) -> Tensor:
         # Away from b all rows are the same; where they are 0, b holds all.
-        kept, mixture = self.kept(amounts).unsqueeze(-1), self.push_forward(p0, amounts)
-        moved = ((1 - kept) * self.stationary).clamp_min(0)
-        own = (kept + moved).clamp_min(0)
+        c, mixture = self.coefficient(amounts).unsqueeze(-1), self.push_forward(p0, amounts)
+        moved = ((1 - c) * self.stationary).clamp_min(0)
+        own = (c + moved).clamp_min(0)
         of_own = torch.special.xlogy(own, own / mixture)
         of_others = torch.special.xlogy(moved, moved / mixture)
         nats: Tensor = (of_others.sum(-1, keepdim=True) - of_others + of_own).clamp_min(0)
@@ -128,7 +146,10 @@ class RankOneKernel(Kernel):
 
 
 class RankOneSource(nn.Module):
-    """Evidence of M(a) = c I + (1 - c) 1 piᵀ: the state itself at the share c p0_x / (c p0_x + (1 - c) pi_x), else p0."""
+    """The `EvidenceSource` of M(a) = c I + (1 - c) 1 piᵀ.
+
+    The evidence is the state itself at the share c p0_x / (c p0_x + (1 - c) pi_x), and else p0.
+    """
 
     p0: Tensor
 
@@ -138,10 +159,10 @@ class RankOneSource(nn.Module):
         self.register_buffer("p0", p0, persistent=False)
 
     def at(self, x_t: Tensor, amounts: Tensor) -> "RankOneEvidence":
-        """The evidence of states x_t [batch, *dims] after amounts that broadcast to the same shape."""
-        kept = self.kernel.kept(amounts.expand(x_t.shape))
-        own = kept * self.p0[x_t]
-        return RankOneEvidence(self.p0, x_t, own / (own + (1 - kept) * self.kernel.stationary[x_t]))
+        """The evidence of states x_t [batch, *dims] after amounts that broadcast to this shape."""
+        c = self.kernel.coefficient(amounts.expand(x_t.shape))
+        own = c * self.p0[x_t]
+        return RankOneEvidence(self.p0, x_t, own / (own + (1 - c) * self.kernel.stationary[x_t]))
 
     def push_forward(self, amounts: Tensor) -> Tensor | None:  # noqa: ARG002
         """None: there is no table."""
@@ -149,7 +170,7 @@ class RankOneSource(nn.Module):
 
 
 class RankOneEvidence:
-    """Implements `scud.typing.Evidence` for one noised batch; own [batch, *dims] is the share of the state itself."""
+    """Implements `scud.typing.Evidence`; own [batch, *dims] is the share of the state itself."""
 
     def __init__(self, p0: Tensor, x_t: Tensor, own: Tensor) -> None:
         self.p0, self.x_t, self.own = p0, x_t, own

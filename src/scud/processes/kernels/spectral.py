@@ -25,14 +25,22 @@ class SpectralOperator(Operator):
         self.basis, self.inverse, self.floor = basis, inverse, inverse[0]
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        return ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0).to(dtype)
+        return (
+            ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0).to(dtype)
+        )
 
     def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        return ((self.inverse.T[index] * self.weights[self.level]) @ self.basis.T).clamp_min_(0).to(dtype)
+        return (
+            ((self.inverse.T[index] * self.weights[self.level]) @ self.basis.T)
+            .clamp_min_(0)
+            .to(dtype)
+        )
 
     def apply(self, vectors: Tensor) -> Tensor:
         dtype = vectors.dtype
-        return (vectors @ self.basis.to(dtype) * self.weights.to(dtype)[self.level]) @ self.inverse.to(dtype)
+        return (
+            vectors @ self.basis.to(dtype) * self.weights.to(dtype)[self.level]
+        ) @ self.inverse.to(dtype)
 
 
 class SpectralKernel(DenseKernel):
@@ -92,13 +100,17 @@ class SpectralTransport(nn.Module):
         classes, order = ranks.double().log2().ceil().sort(stable=True)
         self.sizes: list[int] = torch.unique_consecutive(classes, return_counts=True)[1].tolist()
         self.ranks = [int(part.max()) for part in torch.split(ranks[order], self.sizes)]
-        self.register_buffer("scale", kernel.factor ** amounts[order].unsqueeze(-1), persistent=False)
+        self.register_buffer(
+            "scale", kernel.factor ** amounts[order].unsqueeze(-1), persistent=False
+        )
         self.register_buffer("place", order.argsort(), persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
         basis, inverse = self.kernel.basis.to(weight.dtype), self.kernel.inverse.to(weight.dtype)
         modes, done = basis.T @ weight, []
-        for scale, rank in zip(torch.split(self.scale.to(weight.dtype), self.sizes), self.ranks, strict=True):
+        for scale, rank in zip(
+            torch.split(self.scale.to(weight.dtype), self.sizes), self.ranks, strict=True
+        ):
             done.append(inverse[:rank].T @ (scale[:, :rank, None] * modes[:rank]))
         return torch.cat(done)[self.place]
 

@@ -1,11 +1,14 @@
-"""Evidence by a table: what a noised state says of the clean one, for kernels that make their matrices.
+"""Evidence by a table: what a noised state says of the clean one, from a kernel's matrices.
 
-e_b = p0_b M(a)[b, x_t] / (p0 M(a))[x_t], embedded as e @ E = [M(a)ᵀ (p0 ∘ E)][x_t] / (p0 M(a))[x_t]. The
-products are taken once per step for the amounts that serve as nodes (every count up to `start`, then 12%
-apart), not once per position; between nodes the embedding is interpolated linearly in the amount. Odd
-counts are interpolated between odd nodes and even ones between even nodes: a kernel that rarely stays where
-it is alternates. The evidence is an input of the network, the same in training, evaluation and sampling, so
-the interpolation costs the bound nothing.
+e_b = p0_b M(a)[b, x_t] / (p0 M(a))[x_t], embedded as
+
+    e @ E = [M(a)ᵀ (p0 ∘ E)][x_t] / (p0 M(a))[x_t].
+
+The products are taken once per step for the amounts that serve as nodes (every count up to `start`,
+then 12% apart), not once per position; between nodes the embedding is interpolated linearly in the
+amount. Odd counts are interpolated between odd nodes and even ones between even nodes: a kernel
+that rarely stays where it is alternates. The evidence is an input of the network, the same in
+training, evaluation and sampling, so the interpolation costs the bound nothing.
 """
 
 import math
@@ -20,10 +23,11 @@ SPACING = 1.12
 
 
 def table_amounts(start: float, end: float, counts: bool) -> tuple[Tensor, Tensor]:
-    """The nodes [n] of a table, and all amounts [n or 2n] that it holds: of counts the odd ones beside the even.
+    """The nodes [n] of a table, and all amounts [n or 2n] in it: odd counts beside even ones.
 
     Args:
-        start: the first node of the geometric grid; even for counts, which are told apart one by one up to it.
+        start: the first node of the geometric grid; even for counts, which are told apart one by
+            one up to it.
         end: the largest amount that matters.
         counts: whether amounts are whole numbers.
     """
@@ -38,7 +42,7 @@ def table_amounts(start: float, end: float, counts: bool) -> tuple[Tensor, Tenso
 
 
 class EvidenceTable(nn.Module):
-    """The nodes for one kernel and p0, an `EvidenceSource`; amounts beyond the last are read as that one.
+    """The `EvidenceSource` of one kernel and p0; amounts beyond the last node are read as it.
 
     Args:
         transport: weight [B, d] -> M(a)ᵀ weight [m, B, d] for all amounts of the table.
@@ -52,7 +56,14 @@ class EvidenceTable(nn.Module):
     p0: Tensor
     totals: Tensor
 
-    def __init__(self, transport: nn.Module, totals: Tensor, p0: Tensor, nodes: Tensor, counts: bool) -> None:
+    def __init__(
+        self,
+        transport: nn.Module,
+        totals: Tensor,
+        p0: Tensor,
+        nodes: Tensor,
+        counts: bool,
+    ) -> None:
         super().__init__()
         self.counts = counts
         self.transport = transport
@@ -62,7 +73,7 @@ class EvidenceTable(nn.Module):
         self.register_buffer("totals", totals.clamp_min(tiny), persistent=False)
 
     def at(self, x_t: Tensor, amounts: Tensor) -> "TableEvidence":
-        """The evidence of states x_t [batch, *dims] after amounts that broadcast to the same shape."""
+        """The evidence of states x_t [batch, *dims] after amounts that broadcast to this shape."""
         return TableEvidence(self, x_t, amounts.expand(x_t.shape).double())
 
     def push_forward(self, amounts: Tensor) -> Tensor | None:  # noqa: ARG002
@@ -70,10 +81,11 @@ class EvidenceTable(nn.Module):
         return None
 
     def around(self, amounts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The places in the table of the amounts next below and above each, and how far it is between them.
+        """Where in the table the amounts next below and above are, and how far it is between them.
 
         Returns:
-            low, high: places in 0..m-1, int64, and share in [0, 1], float64: each of the shape of amounts.
+            low, high: places in 0..m-1, int64, of the shape of amounts.
+            share: in [0, 1], float64, of that shape.
         """
         odd = amounts % 2 if self.counts else torch.zeros_like(amounts)
         even = (amounts - odd).clamp_max(self.nodes[-1])
@@ -86,7 +98,7 @@ class EvidenceTable(nn.Module):
         return left + offset, right + offset, share
 
     def embed_all(self, weight: Tensor) -> Tensor:
-        """The evidence of every amount and state times a weight [B, d]: -> [m, B, d] in its type."""
+        """The evidence of every amount and state times a weight [B, d]: -> [m, B, d]."""
         sums: Tensor = self.transport(self.p0.to(weight.dtype).unsqueeze(1) * weight)
         return sums / self.totals.to(weight.dtype).unsqueeze(-1)
 
