@@ -46,7 +46,7 @@ DRAWS = 100_000
 FALSE_ALARM = 1e-7
 NUM_STATES = 3
 KNOWN = 1
-STEPS = 5
+STEPS = 8
 FINE = 160
 MOST = 18
 """Counts above this are left out of chains: 4 are expected, and more than these have probability 1e-8."""
