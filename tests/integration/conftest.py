@@ -29,6 +29,13 @@ class Outcome:
 Command = Callable[..., Outcome]
 
 
+def without(options: list[str], *names: str) -> list[str]:
+    """Options but those whose names begin so: options of other kinds are refused."""
+    return [
+        option for option in options if not option.startswith(tuple(f"--{name}" for name in names))
+    ]
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -116,7 +123,6 @@ def small_text(
         "data.tokens": "characters",
         "data.alphabet": " .abcehnstu",
         "network.kind": "bytenet",
-        "network.preset": None,
         "network.width": 16,
         "network.layers": 2,
         "network.hidden": 8,

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from scud.training import metrics
-from scud.training.callbacks import Bar
+from scud.training.bar import Bar
 from tests.integration.conftest import Command
 
 
@@ -31,9 +31,9 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], N
     def plan(step: int, event: Callable[[], None]) -> None:
         report = Bar.__call__
 
-        def report_then_stop(bar: Bar, done: int, train: float, valid: float) -> None:
-            report(bar, done, train, valid)
-            if done == step:
+        def report_then_stop(bar: Bar, row: metrics.Metrics) -> None:
+            report(bar, row)
+            if row.step == step:
                 monkeypatch.undo()
                 event()
 

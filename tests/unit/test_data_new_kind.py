@@ -73,6 +73,9 @@ class Table(Modality):
         place = {name: state for state, name in enumerate(self.categories)}
         return [torch.tensor([place[cell] for cell in row]) for row in rows[1:]]
 
+    def examples(self, path: Path) -> Examples:
+        return Examples(torch.stack(self.read(path)))
+
     def figures(self, result: Evaluation, examples: ExampleSet | None) -> list[Figure]:
         assert examples is not None
         return [Figure("bits/dim", result.bits_per_dim, 0.0, 1.0)]
