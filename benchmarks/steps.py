@@ -59,9 +59,7 @@ class TrainingStep:
         objective: the full step's; the bound by default.
     """
 
-    def __init__(
-        self, model: Diffusion, network: nn.Module, batch: Batch, objective: Objective | None = None
-    ) -> None:
+    def __init__(self, model: Diffusion, network: nn.Module, batch: Batch, objective: Objective | None = None) -> None:
         self.model, self.network, self.batch = model, network, batch
         self.objective = Bound() if objective is None else objective
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)

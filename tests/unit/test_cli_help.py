@@ -39,9 +39,7 @@ def show_help(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("arrays", {"process": "dense", "diffusion": "classical", "schedule": "cosine"}),
     ],
 )
-def test_train_help_names_every_option(
-    capsys: pytest.CaptureFixture[str], recipe: str, kinds: dict[str, str]
-) -> None:
+def test_train_help_names_every_option(capsys: pytest.CaptureFixture[str], recipe: str, kinds: dict[str, str]) -> None:
     chosen = {f"{section}.kind": kind for section, kind in kinds.items()}
     config = changed(RECIPES[recipe](), chosen)
     text = show_help(capsys, "train", recipe, *(f"--{name}={kind}" for name, kind in chosen.items()))
@@ -54,7 +52,7 @@ def test_train_help_names_no_option_of_another_kind(capsys: pytest.CaptureFixtur
     text = show_help(capsys, "train", "digits")
     assert "--network.head" in text
     for option in ("--network.heads", "--network.hidden", "--data.train", "--process.nearest"):
-        assert option not in text.replace("--network.head ", ""), option
+        assert option not in text, option
 
 
 def test_train_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
