@@ -365,9 +365,9 @@ def test_a_preset_of_another_kind_is_refused() -> None:
         UserError, match=r"network.preset must be one of 0.6M, .* for unet, got tiny; choose one of these"
     ):
         changed(DIGITS, {"network.preset": "tiny"})
-    with pytest.raises(UserError, match="preset must be one of 0.6M, 4M, 12M, paper, got tiny"):
+    with pytest.raises(UserError, match=r"preset must be one of 0\.6M, 4M, 12M, paper, got tiny"):
         UNetOptions.preset("tiny")
-    with pytest.raises(UserError, match="process.preset is no option; choose from bandwidth, normalized"):
+    with pytest.raises(UserError, match=r"process\.preset is no option; choose from bandwidth, normalized"):
         changed(DIGITS, {"process.preset": "tiny"})
 
 
