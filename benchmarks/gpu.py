@@ -35,10 +35,10 @@ from benchmarks import cases, steps
 from benchmarks.cases import Scale
 from benchmarks.report import Row, Table, machine, machine_line, write
 from scud.diffusion import SCUD, Classical, Diffusion, Masking, Noisy
-from scud.diffusion.base import per_example
+from scud.diffusion.objectives import per_example
 from scud.evaluation import evaluate
 from scud.samplers import Ancestral
-from scud.typing import Batch
+from scud.typing import Batch, BatchSize
 
 TOLERANCES = {
     "bound": 1e-4,
@@ -116,9 +116,9 @@ class Images:
         """The examples at index [batch]."""
         return Batch(self.x[index].long())
 
-    def batches(self, size: int, _: int) -> Iterable[Tensor]:
-        """All indices in order, `size` at a time."""
-        return torch.arange(len(self)).split(size)
+    def batches(self, size: BatchSize) -> Iterable[Tensor]:
+        """All indices in order, `size.examples` at a time."""
+        return torch.split(torch.arange(len(self)), size.examples)
 
 
 def read_images(path: Path) -> tuple[Images, Images]:

@@ -22,6 +22,7 @@ from benchmarks.report import Row, Table
 from benchmarks.steps import TrainingStep
 from benchmarks.timing import compare, fresh_process, held_bytes, peak_bytes
 from scud.diffusion import SCUD, Diffusion, Masking
+from scud.diffusion.objectives import Bound, Objective, Reconstruction
 from scud.diffusion.times import draw_times
 from scud.networks import DiT
 from scud.networks.dit import PRESETS
@@ -36,13 +37,13 @@ CPU = torch.device("cpu")
 
 Result = TypeVar("Result")
 
-MODELS = {
-    "masking": ("masking", 0.0),
-    "graph": ("graph", 0.0),
-    "graph, reconstruction": ("graph", 1.0),
-    "uniform": ("uniform", 0.0),
+MODELS: dict[str, tuple[str, Objective]] = {
+    "masking": ("masking", Bound()),
+    "graph": ("graph", Bound()),
+    "graph, reconstruction": ("graph", Reconstruction()),
+    "uniform": ("uniform", Bound()),
 }
-"""What is measured: the noise, and the share of the reconstruction term in the loss."""
+"""What is measured: the noise, and what the loss is."""
 
 DIMENSIONS = 9
 """Of the space that the embeddings lie in."""
@@ -108,13 +109,13 @@ def model(name: str, scale: Scale) -> Diffusion:
 
 def step(name: str, scale: Scale) -> TrainingStep:
     """The training step of one of MODELS."""
-    noise, reconstruction = MODELS[name]
+    noise, objective = MODELS[name]
     torch.manual_seed(0)
     network = DiT(scale.num_states, **PRESETS[scale.network], dropout=0.0).train()
     made = model(noise, scale)
     network.start_at(made.p0)
     x0 = images(made.p0, (scale.batch, scale.length), torch.Generator().manual_seed(1))
-    return TrainingStep(made, network, Batch(x0), reconstruction)
+    return TrainingStep(made, network, Batch(x0), objective)
 
 
 def step_rows(scale: Scale) -> Iterator[Row]:

@@ -20,11 +20,20 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.report import machine_line
+from scud.data import Alphabet, Sequences
 from scud.data.sequences.fasta import read_fasta
+from scud.errors import fail
 from scud.evaluation.scores import score_variants
 from scud.runs import Run, load
 
 COLUMNS, SEQUENCES, MUTATIONS = 5, 20, 200
+
+
+def alphabet_of(run: Run) -> Alphabet:
+    """The letters of a run on sequences."""
+    if not isinstance(run.modality, Sequences):
+        raise fail("run", "model sequences", run.modality.noun, "give a run on the family")
+    return run.modality.alphabet
 
 
 def aligner() -> PairwiseAligner:
@@ -85,7 +94,7 @@ def conservation(
     run: Run, records: list[tuple[str, NDArray[np.uint8]]], training: list[str], repeats: int
 ) -> None:
     """W, C and P at conserved columns."""
-    align, letters = aligner(), run.alphabet.letters
+    align, letters = aligner(), alphabet_of(run).letters
     reference = records[0][0]
     places = conserved(align, reference, training)
     below = total = 0
@@ -118,7 +127,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(machine_line())
     run = load(options.run)
-    alphabet = run.alphabet
+    alphabet = alphabet_of(run)
     valid = [
         (alphabet.decode(record.codes), record.codes)
         for record in read_fasta(options.valid, alphabet)

@@ -24,16 +24,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from scud.cli.quality import labelled, stored_images
 from torch import Tensor
 
 from benchmarks.digits_table import ROWS, configuration
 from benchmarks.report import machine_line
 from benchmarks.runs import add_row, in_parallel, read_rows, start_rows, train_once
 from scud import plots
-from scud.config import DataConfig, read_config
+from scud.config import read_config
+from scud.data import DataOptions
+from scud.data.images.modality import labelled, levels_of
 from scud.data.images.quality import Trained, frechet_distance, frechet_error, train_classifier
 from scud.diffusion import Diffusion
+from scud.front import sample
 from scud.runs import Run, load
 from scud.samplers import Ancestral
 from scud.training.files import RunFolder
@@ -114,18 +116,16 @@ class Measure:
 
 def prepare(folder: Path) -> tuple[Run, Measure]:
     """A run, and what its samples are compared with."""
-    return load(folder), prepare_measure(
-        read_config(RunFolder(folder).config).data.model_dump_json()
-    )
+    return load(folder), prepare_measure(read_config(RunFolder(folder).config).data)
 
 
 @functools.cache
-def prepare_measure(data: str) -> Measure:
-    """Read the data, given as JSON of their options, and train their classifier, once per process."""
-    source = load_data(DataConfig.model_validate_json(data))
-    (train, label), (valid, valid_label) = (labelled(source, name) for name in ("train", "valid"))
-    trained = train_classifier(train, label, valid, valid_label, source.num_states)
-    heldout = torch.cat([stored_images(source, name) for name in source.splits if name != "train"])
+def prepare_measure(options: DataOptions) -> Measure:
+    """Read the data and train their classifier, once per process."""
+    data = options.read()
+    (train, label), (valid, valid_label) = (labelled(data, name) for name in ("train", "valid"))
+    trained = train_classifier(train, label, valid, valid_label, data.num_states)
+    heldout = torch.cat([levels_of(data, name) for name in data.splits if name != "train"])
     return Measure(trained, trained.classifier.features(heldout), train)
 
 
@@ -135,10 +135,10 @@ def one(amount: tuple[int, int], out: Path, work: tuple[Path, str, int]) -> None
     run, measure = prepare(folder)
     generator = torch.Generator().manual_seed(seed)
     steps = times(run.model, grid, calls)
-    sizes = [len(part) for part in torch.arange(num).split(BATCH)]
+    sizes = [len(part) for part in torch.split(torch.arange(num), BATCH)]
     sampler = Ancestral(grid=steps)
-    drawn = torch.cat([run.sample(size, sampler=sampler, generator=generator) for size in sizes])
-    distance, error = measure.distance(drawn)
+    drawn = [sample(run, size, sampler=sampler, generator=generator) for size in sizes]
+    distance, error = measure.distance(torch.cat(drawn))
     values = [folder.name, grid, calls, num, seed, f"{distance:.6f}", f"{error:.6f}"]
     add_row(out / "rows.csv", values)
 

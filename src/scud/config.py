@@ -182,12 +182,15 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     sections: dict[str, Any] = {}
     for name, value in values.items():
         section, dot, option = str(name).partition(".")
-        if dot:
-            sections.setdefault(section, {})[option] = value
+        given = {option: value} if dot else value
+        before = sections.get(section)
+        if before is None or given is None:
+            sections[section] = before if given is None else given
+        elif isinstance(before, Mapping) and isinstance(given, Mapping):
+            sections[section] = {**before, **given}
         else:
-            sections[section] = (
-                {**sections.get(section, {}), **value} if isinstance(value, Mapping) else value
-            )
+            rule = "be a value, or a group of options"
+            raise fail(section, rule, f"both {before!r} and {given!r}", "give one of them")
     return sections
 
 

@@ -11,6 +11,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import field, fields, make_dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -68,8 +69,13 @@ def options_of(section: str, name: str) -> type[Options]:
         UserError: the class cannot be imported, cannot be saved with a run (it has no `spec()`), or needs an argument that no
             option can give.
     """
+    return _options_of(section, name, import_class(f"{section}.kind", name))
+
+
+@cache
+def _options_of(section: str, name: str, thing: type) -> type[Options]:
+    """The options of a class, one class of them, so that equal options are equal."""
     argument = f"{section}.kind"
-    thing = import_class(argument, name)
     if issubclass(thing, Options):
         return _named(thing, name)
     if not callable(getattr(thing, "spec", None)):

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
-from scud.cli.infill import choose
 from scud.data.sequences.fasta import Record
+from scud.data.sequences.infilling import choose
 from scud.errors import UserError
 from scud.networks.bytenet import ByteNet
 from scud.processes import Blosum62, Gaussian

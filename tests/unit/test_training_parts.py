@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from scud.training.settings import TrainingConfig
 from torch import nn
 
 from scud.errors import UserError
@@ -15,6 +14,7 @@ from scud.training import checkpoint, metrics
 from scud.training.checkpoint import Checkpoint
 from scud.training.ema import Ema
 from scud.training.metrics import Metrics
+from scud.training.options import ByExamples
 
 
 def test_ema_follows_its_formula() -> None:
@@ -48,11 +48,11 @@ def test_ema_of_half_precision_weights_is_kept_in_float32() -> None:
 def test_learning_rate_rises_then_falls() -> None:
     from scud.training.module import learning_rate
 
-    cosine = TrainingConfig(steps=110, warmup=10, learning_rate=1.0, decay="cosine")
+    cosine = ByExamples(steps=110, warmup=10, learning_rate=1.0, decay="cosine")
     assert [learning_rate(cosine, step) for step in (0, 4, 9, 10)] == [0.1, 0.5, 1.0, 1.0]
     assert learning_rate(cosine, 60) == pytest.approx(0.5)
     assert 0 < learning_rate(cosine, 109) < 1e-3
-    constant = TrainingConfig(steps=110, warmup=0, learning_rate=1.0, decay="constant")
+    constant = ByExamples(steps=110, warmup=0, learning_rate=1.0, decay="constant")
     assert {learning_rate(constant, step) for step in range(110)} == {1.0}
 
 
