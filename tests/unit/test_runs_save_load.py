@@ -206,7 +206,7 @@ def test_specs_that_are_incomplete() -> None:
         build_modality({"num_states": 5})
     with pytest.raises(
         UserError,
-        match="schedule.kind must be linear or cosine for masking, got mutual_information",
+        match=r"schedule\.kind must be linear or cosine for masking, got mutual_information",
     ):
         build_model(P0, {"kind": "masking"}, {"kind": "mutual_information"}, {})
 
@@ -278,7 +278,7 @@ def test_a_model_of_arrays_keeps_their_shape_and_the_names_of_labels(tmp_path: P
         ("odd", "even"),
     )
     assert run.label("even", 3).tolist() == [1, 1, 1]
-    with pytest.raises(UserError, match="label must be .*odd.*even"):
+    with pytest.raises(UserError, match=r"label must be .*odd.*even"):
         run.label("prime", 3)
     told: list[Tensor | None] = []
 
@@ -360,6 +360,6 @@ def test_classes_of_ones_own_are_kept_by_name_and_must_be_given(tmp_path: Path) 
     scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
     with pytest.raises(
         UserError,
-        match="network must be left out, since this run's is the library's unet, got .*:Wide",
+        match=r"network must be left out, since this run's is the library's unet, got .*:Wide",
     ):
         scud.load(tmp_path, network=Wide)
