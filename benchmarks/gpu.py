@@ -35,7 +35,7 @@ from benchmarks import cases, steps
 from benchmarks.cases import Scale
 from benchmarks.report import Row, Table, machine, machine_line, write
 from scud.diffusion import SCUD, Classical, Diffusion, Masking, Noisy
-from scud.diffusion.base import per_example
+from scud.diffusion.objectives import per_example
 from scud.evaluation import evaluate
 from scud.samplers import Ancestral
 from scud.typing import Batch
