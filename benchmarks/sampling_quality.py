@@ -167,7 +167,10 @@ def different(models: list[Diffusion], grids: list[str]) -> list[str]:
         same = [
             other
             for other in kept
-            if all(torch.allclose(times(m, grid, 16), times(m, other, 16), rtol=1e-4, atol=0) for m in models)
+            if all(
+                torch.allclose(times(m, grid, 16), times(m, other, 16), rtol=1e-4, atol=0)
+                for m in models
+            )
         ]
         if same:
             print(f"{grid} is the same as {same[0]} here")
@@ -176,26 +179,45 @@ def different(models: list[Diffusion], grids: list[str]) -> list[str]:
     return kept
 
 
-def show(out: Path, runs: list[str], grids: list[str], calls: list[int], amount: tuple[int, int], floor: float) -> None:
+def show(
+    out: Path,
+    runs: list[str],
+    grids: list[str],
+    calls: list[int],
+    amount: tuple[int, int],
+    floor: float,
+) -> None:
     """Print the table as Markdown and draw the figures; amount is the number of samples and their seed."""
     done = distances(out / "rows.csv")
-    print("| run | grid | " + " | ".join(f"{n} calls" for n in calls) + " |\n|---|---|" + "---|" * len(calls))
+    print(
+        "| run | grid | "
+        + " | ".join(f"{n} calls" for n in calls)
+        + " |\n|---|---|"
+        + "---|" * len(calls)
+    )
     for run in runs:
         for grid in grids:
             cells = [done[run, grid, n, *amount] for n in calls]
-            print(f"| {run} | {grid} | " + " | ".join(f"{value:.4f} ± {error:.4f}" for value, error in cells) + " |")
+            print(
+                f"| {run} | {grid} | "
+                + " | ".join(f"{value:.4f} ± {error:.4f}" for value, error in cells)
+                + " |"
+            )
 
     if len(grids) > 1:
         print("\ngeometric mean over runs and numbers of calls, and its relative standard error")
         print("| grid | distance |\n|---|---|")
         for grid in grids:
-            cells = torch.tensor([done[run, grid, n, *amount] for run in runs for n in calls], dtype=torch.float64)
+            cells = torch.tensor(
+                [done[run, grid, n, *amount] for run in runs for n in calls], dtype=torch.float64
+            )
             relative = float((cells[:, 1] / cells[:, 0]).norm()) / len(cells)
             print(f"| {grid} | {float(cells[:, 0].log().mean().exp()):.4f} ± {relative:.1%} |")
 
     def draw(name: str, lines: dict[str, tuple[str, str]]) -> None:
         figures = {
-            label: list(zip(*(done[*line, n, *amount] for n in calls), strict=True)) for label, line in lines.items()
+            label: list(zip(*(done[*line, n, *amount] for n in calls), strict=True))
+            for label, line in lines.items()
         }
         title = "Fréchet distance on features of a small classifier"
         plots.save_figure(plots.distance_curves(calls, figures, floor, title), out / f"{name}.png")
@@ -207,17 +229,43 @@ def show(out: Path, runs: list[str], grids: list[str], calls: list[int], amount:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="*", help="folders of runs on the same images; the digits by default")
-    parser.add_argument("--digits", type=Path, default=Path("runs/digits-table"), help="where runs on digits are kept")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--train-steps", type=int, default=None, help="digits: steps of training; the recipe's by default"
+        "runs",
+        type=Path,
+        nargs="*",
+        help="folders of runs on the same images; the digits by default",
+    )
+    parser.add_argument(
+        "--digits",
+        type=Path,
+        default=Path("runs/digits-table"),
+        help="where runs on digits are kept",
+    )
+    parser.add_argument(
+        "--train-steps",
+        type=int,
+        default=None,
+        help="digits: steps of training; the recipe's by default",
     )
     parser.add_argument("--seed", type=int, default=0, help="of training on digits, and of samples")
-    parser.add_argument("--out", type=Path, default=Path("runs/sampling-quality"), help="where rows and figures go")
-    parser.add_argument("--num", type=int, default=1500, help="samples, at most as many as there are training images")
-    parser.add_argument("--calls", type=int, nargs="+", default=list(CALLS), help="numbers of network calls")
-    parser.add_argument("--grids", nargs="+", default=["cosine"], choices=list(GRIDS), help="which grids")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/sampling-quality"), help="where rows and figures go"
+    )
+    parser.add_argument(
+        "--num",
+        type=int,
+        default=1500,
+        help="samples, at most as many as there are training images",
+    )
+    parser.add_argument(
+        "--calls", type=int, nargs="+", default=list(CALLS), help="numbers of network calls"
+    )
+    parser.add_argument(
+        "--grids", nargs="+", default=["cosine"], choices=list(GRIDS), help="which grids"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -234,7 +282,9 @@ def main() -> None:
     grids = different([load(folder).model for folder in folders], options.grids)
     done, amount = distances(options.out / "rows.csv"), (num, options.seed)
     work = [(folder, grid, n) for n in options.calls for grid in grids for folder in folders]
-    work = [(folder, grid, n) for folder, grid, n in work if (folder.name, grid, n, *amount) not in done]
+    work = [
+        (folder, grid, n) for folder, grid, n in work if (folder.name, grid, n, *amount) not in done
+    ]
     in_parallel(functools.partial(one, amount, options.out), work, options.workers)
     show(options.out, [folder.name for folder in folders], grids, options.calls, amount, floor)
 

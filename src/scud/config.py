@@ -24,7 +24,7 @@ from scud.networks import DiTOptions, NetworkOptions
 from scud.options import Options, by_kind, kind_of
 from scud.processes import ProcessOptions, UniformOptions
 from scud.schedules import MutualInformationOptions, ScheduleOptions
-from scud.training.options import ByExamples, TrainingOptions, options_for
+from scud.training.options import ByExamples, ByPositions, ByRows, TrainingOptions, options_for
 
 FORMAT = 2
 """Of `config.yaml`; raised when an older version would misread a file."""
@@ -42,6 +42,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "objective": by_kind(ObjectiveOptions),
 }
 """The options of every section by kind. `training` has no kind: its options are those that suit the data."""
+
+
+TRAINING: dict[str, type[TrainingOptions]] = {
+    "data of one shape": ByExamples,
+    "rows of one length": ByRows,
+    "sequences of many lengths": ByPositions,
+}
+"""The options of training, by the data that they suit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +91,21 @@ class Config(Options):
                 if self.diffusion.takes_process
                 else "be None, since masking has its own noise"
             )
-            raise fail("process", rule, self.process, "use scud.config.changed(config, {'diffusion.kind': …})")
+            raise fail(
+                "process",
+                rule,
+                self.process,
+                "use scud.config.changed(config, {'diffusion.kind': …})",
+            )
         suited = options_for(self.data.modality)
         if type(self.training) is not suited:
             rule = f"be {suited.__name__}, which suit {self.data.modality.noun}"
-            raise fail("training", rule, type(self.training).__name__, f"use scud.training.{suited.__name__}")
+            raise fail(
+                "training",
+                rule,
+                type(self.training).__name__,
+                f"use scud.training.{suited.__name__}",
+            )
 
 
 def options_class(section: str, kind: str, named: Collection[str] | None = None) -> type[Options]:
@@ -104,7 +122,9 @@ def options_class(section: str, kind: str, named: Collection[str] | None = None)
     if own.is_own(kind):
         if named is not None and kind not in named:
             rule = "be named by you, since a file may not name code"
-            raise fail(f"{section}.kind", rule, f"{kind} in a file alone", f"add --{section}.kind {kind}")
+            raise fail(
+                f"{section}.kind", rule, f"{kind} in a file alone", f"add --{section}.kind {kind}"
+            )
         return own.options_of(section, kind)
     if kind not in KINDS[section]:
         remedy = "choose one of these, or name a class of your own as package.module:Class"
@@ -119,7 +139,9 @@ def default_config(data: Options) -> Config:
     return Config(data=data, training=options_for(modality)())
 
 
-def changed(config: Config, values: Mapping[str, Any], named: Collection[str] | None = None) -> Config:
+def changed(
+    config: Config, values: Mapping[str, Any], named: Collection[str] | None = None
+) -> Config:
     """A configuration with other values of some options.
 
     A section of another kind starts from the defaults of that kind. `network.preset` names a size, in place of the options that
@@ -137,11 +159,17 @@ def changed(config: Config, values: Mapping[str, Any], named: Collection[str] | 
     sections: dict[str, Any] = {}
     for name in KINDS:
         if name != "process":
-            sections[name] = _changed_section(name, getattr(config, name), given.pop(name, {}), named)
+            sections[name] = _changed_section(
+                name, getattr(config, name), given.pop(name, {}), named
+            )
     takes_process = sections["diffusion"].takes_process
-    sections["process"] = _changed_process(takes_process, config.process, given.pop("process", {}), named)
+    sections["process"] = _changed_process(
+        takes_process, config.process, given.pop("process", {}), named
+    )
     suited = options_for(sections["data"].modality)
-    training = _with_values("training", _carried(config.training, suited), given.pop("training", {}))
+    training = _with_values(
+        "training", _carried(config.training, suited), given.pop("training", {})
+    )
     single = {name: given.pop(name, getattr(config, name)) for name in ("seed", "init_from")}
     if given:
         choices = ", ".join(part.name for part in fields(Config))
@@ -166,7 +194,9 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return sections
 
 
-def _changed_section(name: str, base: Options, given: Any, named: Collection[str] | None) -> Options:
+def _changed_section(
+    name: str, base: Options, given: Any, named: Collection[str] | None
+) -> Options:
     """Options of a section with some values given, perhaps of another kind."""
     if not isinstance(given, Mapping):
         raise fail(name, "be a group of options", repr(given), f"write them below {name}:")
@@ -176,7 +206,7 @@ def _changed_section(name: str, base: Options, given: Any, named: Collection[str
     preset = given.pop("preset", None)
     if preset is not None:
         if not hasattr(start, "presets"):
-            raise unknown_option(name, type(start), "preset")
+            raise unknown_option(name, type(start), "preset", preset)
         start = replace(start, **dict(find_preset(type(start), str(preset))))
     return _with_values(name, start, given)
 
@@ -190,7 +220,9 @@ def find_preset(options: type[Options], name: str) -> Mapping[str, Any]:
     presets: Mapping[str, Mapping[str, Any]] = options.presets  # type: ignore[attr-defined]
     if name not in presets:
         rule = f"be one of {', '.join(presets)} for {kind_of(options)}"
-        raise fail("network.preset", rule, name, "choose one of these, or leave it out and give a width")
+        raise fail(
+            "network.preset", rule, name, "choose one of these, or leave it out and give a width"
+        )
     return presets[name]
 
 
@@ -200,10 +232,14 @@ def _changed_process(
     """The options of the process; None for a model that has noise of its own."""
     if not takes_process:
         if given:
-            names = ", ".join(f"process.{name}" for name in given)
-            raise fail(names, "be left out for masking", "given", "masking has its own noise")
+            name, value = next(iter(given.items()))
+            raise fail(
+                f"process.{name}", "be left out for masking", value, "masking has its own noise"
+            )
         return None
-    return _changed_section("process", UniformOptions() if base is None else base, given or {}, named)
+    return _changed_section(
+        "process", UniformOptions() if base is None else base, given or {}, named
+    )
 
 
 def _carried(training: TrainingOptions, suited: type[TrainingOptions]) -> TrainingOptions:
@@ -223,22 +259,28 @@ def _with_values(section: str, start: Section, given: Any) -> Section:
     names = [part.name for part in fields(start)]
     for name in given:
         if name not in names:
-            raise unknown_option(section, type(start), str(name))
-    return _validated(section, type(start), {part: getattr(start, part) for part in names} | dict(given))
+            raise unknown_option(section, type(start), str(name), given[name])
+    return _validated(
+        section, type(start), {part: getattr(start, part) for part in names} | dict(given)
+    )
 
 
-def unknown_option(section: str, options: type[Options], name: str) -> UserError:
+def unknown_option(section: str, options: type[Options], name: str, value: object) -> UserError:
     """The error for an option that this kind does not have, naming the kinds that have it."""
-    own_names = ", ".join(part.name for part in fields(options) if part.name != "kind") or "no others"
-    kinds = KINDS.get(section, {"": options})
-    owners = [kind for kind, other in kinds.items() if name in {part.name for part in fields(other)}]
-    owners += [kind for kind, other in kinds.items() if name == "preset" and hasattr(other, "presets")]
+    others = ", ".join(part.name for part in fields(options) if part.name != "kind") or "no options"
+    kinds = TRAINING if section == "training" else KINDS.get(section, {})
+    owners = [
+        kind
+        for kind, other in kinds.items()
+        if name in {part.name for part in fields(other)}
+        or (name == "preset" and hasattr(other, "presets"))
+    ]
     if not owners:
-        return UserError(f"{section}.{name} is no option; choose from {own_names}")
-    chosen = kind_of(options)
-    rule = f"be left out for {section}.kind {chosen}"
-    remedy = f"it is an option of {' and '.join(owners)}; {chosen} has {own_names}"
-    return fail(f"{section}.{name}", rule, "given", remedy)
+        return UserError(f"{section}.{name} is no option; choose from {others}")
+    (chosen,) = [kind for kind, other in kinds.items() if other is options] or [kind_of(options)]
+    chosen = f"{section}.kind {chosen}" if section in KINDS else chosen
+    remedy = f"it is an option of {', '.join(owners)}; {chosen} has {others}"
+    return fail(f"{section}.{name}", f"be left out for {chosen}", value, remedy)
 
 
 @cache
@@ -251,7 +293,9 @@ def _validated(section: str, options: type[Section], values: Mapping[str, Any]) 
     try:
         made: Section = _adapter(cast(Hashable, options)).validate_python(dict(values))
     except ValidationError as error:
-        raise UserError("; ".join(_sentence(section, dict(problem)) for problem in error.errors())) from None
+        raise UserError(
+            "; ".join(_sentence(section, dict(problem)) for problem in error.errors())
+        ) from None
     return made
 
 
@@ -325,9 +369,13 @@ def _read_values(path: Path) -> dict[str, Any]:
     try:
         values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise fail("config", "be YAML", f"{path} ({error})", "compare it with the config.yaml of a run") from error
+        raise fail(
+            "config", "be YAML", f"{path} ({error})", "compare it with the config.yaml of a run"
+        ) from error
     if not isinstance(values, dict):
-        raise fail("config", "hold sections of options", path, "compare it with the config.yaml of a run")
+        raise fail(
+            "config", "hold sections of options", path, "compare it with the config.yaml of a run"
+        )
     return values
 
 
@@ -361,7 +409,9 @@ def kinds_of(config: Config) -> list[str]:
 def differences(config: Config, other: Config) -> list[str]:
     """Names of the options in which two configurations differ, such as training.steps."""
     ours, theirs = _flat(to_values(config)), _flat(to_values(other))
-    return [name for name in {**ours, **theirs} if ours.get(name, _ABSENT) != theirs.get(name, _ABSENT)]
+    return [
+        name for name in {**ours, **theirs} if ours.get(name, _ABSENT) != theirs.get(name, _ABSENT)
+    ]
 
 
 _ABSENT = object()
@@ -370,5 +420,9 @@ _ABSENT = object()
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        flat |= (
+            _flat(value, f"{prefix}{name}.")
+            if isinstance(value, Mapping)
+            else {prefix + name: value}
+        )
     return flat

@@ -40,7 +40,10 @@ def import_class(argument: str, name: str) -> type:
     Raises:
         UserError: it cannot be imported, or is no class; `argument` is the option that names it.
     """
-    rule, remedy = "name a class as package.module:Class", "check the spelling, and that Python finds the module"
+    rule, remedy = (
+        "name a class as package.module:Class",
+        "check the spelling, and that Python finds the module",
+    )
     module, _, attribute = name.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -88,20 +91,33 @@ def _options_of(section: str, name: str, thing: type) -> type[Options]:
     needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     if needed:
         rule = f"name a class whose arguments have defaults, but for {', '.join(SAID_BY_DATA)}"
-        raise fail(argument, rule, f"{name}, which needs {', '.join(needed)}", "give these a default")
+        raise fail(
+            argument, rule, f"{name}, which needs {', '.join(needed)}", "give these a default"
+        )
     declared = [
-        (parameter.name, hints.get(parameter.name, type(parameter.default)), field(default=parameter.default))
+        (
+            parameter.name,
+            hints.get(parameter.name, type(parameter.default)),
+            field(default=parameter.default),
+        )
         for parameter in parameters
         if _is_plain(parameter.default)
     ]
 
     def build(self: Options, data: DataView) -> Any:
-        chosen = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "kind"}
+        chosen = {
+            part.name: getattr(self, part.name) for part in fields(self) if part.name != "kind"
+        }
         return thing(**chosen, **_said(thing, data))
 
     namespace: dict[str, Any] = {"build": build, "__doc__": inspect.getdoc(thing), "__texts__": {}}
     made = make_dataclass(
-        f"{thing.__name__}Options", declared, bases=(Options,), namespace=namespace, frozen=True, kw_only=True
+        f"{thing.__name__}Options",
+        declared,
+        bases=(Options,),
+        namespace=namespace,
+        frozen=True,
+        kw_only=True,
     )
     return _named(made, name)
 
@@ -122,7 +138,9 @@ def build_again(argument: str, thing: type, spec: Mapping[str, Any]) -> Any:
         )
     except TypeError as error:
         remedy = "let spec() give the constructor's arguments, or give the class that the run was trained with"
-        raise UserError(f"{argument} must be built by what its spec() gave, got {error}; {remedy}") from error
+        raise UserError(
+            f"{argument} must be built by what its spec() gave, got {error}; {remedy}"
+        ) from error
 
 
 def _named(options: type[Options], name: str) -> type[Options]:

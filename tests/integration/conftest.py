@@ -29,6 +29,13 @@ class Outcome:
 Command = Callable[..., Outcome]
 
 
+def without(options: list[str], *names: str) -> list[str]:
+    """Options but those whose names begin so: options of other kinds are refused."""
+    return [
+        option for option in options if not option.startswith(tuple(f"--{name}" for name in names))
+    ]
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -106,7 +113,9 @@ def small() -> list[str]:
 
 
 @pytest.fixture
-def small_text(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def small_text(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
     """Options that make training on text a matter of a second; stores go to a cache of their own."""
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path_factory.mktemp("cache")))
     options = {
@@ -114,7 +123,6 @@ def small_text(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         "data.tokens": "characters",
         "data.alphabet": " .abcehnstu",
         "network.kind": "bytenet",
-        "network.preset": None,
         "network.width": 16,
         "network.layers": 2,
         "network.hidden": 8,
@@ -136,7 +144,9 @@ def text(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def proteins(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def proteins(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """60 random proteins of 8 to 40 residues; stores go to a cache of their own."""
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path_factory.mktemp("cache")))
     return random_fasta(tmp_path / "proteins.fasta", 60, 8, 40)

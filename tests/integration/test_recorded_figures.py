@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Command
+from tests.integration.conftest import Command, without
 
 RTOL = 1e-4
 
@@ -92,12 +92,16 @@ RECORDED = {
 
 @pytest.fixture
 def given(recorded: Recorded, request: pytest.FixtureRequest) -> list[str]:
-    """The options of conftest.py for a kind of data, and its data."""
+    """The options of conftest.py for a kind of data, but those of other kinds than are chosen; and its data."""
     if recorded.recipe == "images":
-        return list(request.getfixturevalue("tiny"))
+        tiny: list[str] = request.getfixturevalue("tiny")
+        return without(tiny, "process.") if "--diffusion.kind=masking" in recorded.options else tiny
     options = {"proteins": "small", "text": "small_text"}[recorded.recipe]
     data = request.getfixturevalue(recorded.recipe)
-    return [*request.getfixturevalue(options), f"--data.train={data}"]
+    given: list[str] = request.getfixturevalue(options)
+    if "--network.kind=dit" in recorded.options:
+        given = without(given, "network.hidden")
+    return [*given, f"--data.train={data}"]
 
 
 @pytest.mark.parametrize("recorded", RECORDED.values(), ids=RECORDED)

@@ -51,7 +51,12 @@ def test_table_of_text_says_what_is_counted(capsys: pytest.CaptureFixture[str]) 
     Report(RESULT, "token", WHOLE).show("test")
     text = capsys.readouterr().out
     assert "counted: 400 tokens, 1,600 characters, 320 words, 1,640 bytes of test" in text
-    for line in ("bits per byte", "0.7038 (0.6486 to 0.7589)", "12.182 (10.014 to 14.82)", "nats per token"):
+    for line in (
+        "bits per byte",
+        "0.7038 (0.6486 to 0.7589)",
+        "12.182 (10.014 to 14.82)",
+        "nats per token",
+    ):
         assert line in text
     Report(RESULT, "token").show("test, spans of 20%")
     text = capsys.readouterr().out
@@ -61,13 +66,19 @@ def test_table_of_text_says_what_is_counted(capsys: pytest.CaptureFixture[str]) 
 
 def test_files_hold_all_figures_and_null_where_one_is_not_defined(tmp_path: Path) -> None:
     single = evaluation(200.0, 1, 400.0, math.nan)
-    Report(single, "token", (text_figures(single, COUNTS), COUNTS)).write(tmp_path / "bound.json", {"split": "test"})
+    Report(single, "token", (text_figures(single, COUNTS), COUNTS)).write(
+        tmp_path / "bound.json", {"split": "test"}
+    )
     figures = json.loads((tmp_path / "bound.json").read_text())
     assert figures["split"] == "test"
     assert figures["perplexity_interval"] == [None, None]
     assert figures["standard_error"] is None
     assert figures["counts"] == {"tokens": 400, "characters": 1600, "words": 320, "bytes": 1640}
-    assert figures["perplexity_per_word"] == {"value": pytest.approx(math.exp(200 / 320)), "low": None, "high": None}
+    assert figures["perplexity_per_word"] == {
+        "value": pytest.approx(math.exp(200 / 320)),
+        "low": None,
+        "high": None,
+    }
     Report(RESULT, None).write(tmp_path / "bound.json", {})
     assert "bits_per_byte" not in json.loads((tmp_path / "bound.json").read_text())
 
@@ -152,7 +163,9 @@ def test_bound_on_spans_of_text_counts_these_alone(run: Any) -> None:
     assert isinstance(result, Evaluation)
     low, high = result.perplexity_interval
     assert low < 27 < high
-    assert describe(run, result, None).headline.startswith(f"perplexity {result.perplexity:.3f} per character")
+    assert describe(run, result, None).headline.startswith(
+        f"perplexity {result.perplexity:.3f} per character"
+    )
 
 
 def generator() -> torch.Generator:
@@ -168,7 +181,9 @@ def test_samples_of_text_are_its_states_and_its_text(
     texts = [Letters().decode(row) for row in states]
     assert (tmp_path / "samples.txt").read_text() == "\n----------\n".join(texts) + "\n"
     out = capsys.readouterr().out
-    assert out.rstrip().endswith("samples.npz and samples.txt, 4 texts of 8 characters each by 3 steps")
+    assert out.rstrip().endswith(
+        "samples.npz and samples.txt, 4 texts of 8 characters each by 3 steps"
+    )
     assert texts[2] in out
     draw_texts(run, Sample(Path("run"), num=2, steps=1), (5, 5), tmp_path, generator())
     assert np.load(tmp_path / "samples.npz")["x"].shape == (2, 5)
@@ -180,8 +195,14 @@ def test_samples_of_text_are_its_states_and_its_text(
 def test_gaps_of_a_text_are_drawn_and_the_rest_is_kept(
     run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    infill_text(run, Infill(Path("run"), text="ab[[2]]c[[1]]d", num=5, steps=2), tmp_path / "new" / "infilled.txt")
-    designs = (tmp_path / "new" / "infilled.txt").read_text().removesuffix("\n").split("\n----------\n")
+    infill_text(
+        run,
+        Infill(Path("run"), text="ab[[2]]c[[1]]d", num=5, steps=2),
+        tmp_path / "new" / "infilled.txt",
+    )
+    designs = (
+        (tmp_path / "new" / "infilled.txt").read_text().removesuffix("\n").split("\n----------\n")
+    )
     assert len(designs) == 5
     assert len(set(designs)) > 1
     assert all(len(text) == 7 and text[:2] + text[4] + text[6] == "abcd" for text in designs)
@@ -191,7 +212,9 @@ def test_gaps_of_a_text_are_drawn_and_the_rest_is_kept(
         (Infill(Path("run"), text="a[[1]]", positions="1"), "--positions"),
         (Infill(Path("run"), text="a[[1]]", input=Path("x.fasta")), "--input"),
     ):
-        with pytest.raises(UserError, match=f"options must give a text for a run of text, got {found};"):
+        with pytest.raises(
+            UserError, match=f"options must give a text for a run of text, got {found};"
+        ):
             infill_text(run, options, tmp_path / "infilled.txt")
 
 

@@ -39,11 +39,22 @@ def show_help(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("arrays", {"process": "dense", "diffusion": "classical", "schedule": "cosine"}),
     ],
 )
-def test_train_help_names_every_option(capsys: pytest.CaptureFixture[str], recipe: str, kinds: dict[str, str]) -> None:
+def test_train_help_names_every_option(
+    capsys: pytest.CaptureFixture[str], recipe: str, kinds: dict[str, str]
+) -> None:
     chosen = {f"{section}.kind": kind for section, kind in kinds.items()}
     config = changed(RECIPES[recipe](), chosen)
-    text = show_help(capsys, "train", recipe, *(f"--{name}={kind}" for name, kind in chosen.items()))
-    options = [*flat_options(config), "--network.preset", "--out", "--resume", "--overwrite", "--device"]
+    text = show_help(
+        capsys, "train", recipe, *(f"--{name}={kind}" for name, kind in chosen.items())
+    )
+    options = [
+        *flat_options(config),
+        "--network.preset",
+        "--out",
+        "--resume",
+        "--overwrite",
+        "--device",
+    ]
     for option in options:
         assert f"{option} " in text or f"{option}\n" in text, option
 
@@ -73,7 +84,9 @@ def test_help_shows_the_defaults_of_the_recipe(capsys: pytest.CaptureFixture[str
         ("sample", ["--num", "--steps", "--out", "--seed", "--device"]),
     ],
 )
-def test_help_of_other_commands(capsys: pytest.CaptureFixture[str], command: str, options: list[str]) -> None:
+def test_help_of_other_commands(
+    capsys: pytest.CaptureFixture[str], command: str, options: list[str]
+) -> None:
     text = show_help(capsys, command)
     assert all(option in text for option in options)
 
@@ -107,7 +120,9 @@ for command in [command for command in COMMANDS if command != "train"] + ["train
         pass
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, timeout=120
+    )
 
 
 def test_importing_the_library_changes_nothing_and_needs_no_framework() -> None:

@@ -28,7 +28,13 @@ from scud.diffusion import ClassicalOptions, MaskingOptions, SCUDOptions
 from scud.diffusion.objectives import Bound, Reconstruction
 from scud.errors import UserError
 from scud.networks import ByteNetOptions, DiTOptions, UNetOptions
-from scud.processes import Blosum62Options, DenseOptions, GaussianOptions, NeighbourGraphOptions, UniformOptions
+from scud.processes import (
+    Blosum62Options,
+    DenseOptions,
+    GaussianOptions,
+    NeighbourGraphOptions,
+    UniformOptions,
+)
 from scud.recipes import RECIPES
 from scud.schedules import CosineOptions, LinearOptions, MutualInformationOptions
 from scud.training.options import ByExamples, ByPositions, ByRows, TrainingOptions, options_for
@@ -39,7 +45,9 @@ data_options = st.one_of(
     st.just(DigitsOptions()),
     st.builds(ImagesOptions, num_states=st.integers(2, 256), train=files, flips=st.booleans()),
     st.builds(SequencesOptions, alphabet=st.sampled_from(["protein", "dna", "HP"]), train=files),
-    st.builds(TextOptions, tokens=st.sampled_from(["bytes", "vocab.txt"]), length=st.integers(1, 2**20)),
+    st.builds(
+        TextOptions, tokens=st.sampled_from(["bytes", "vocab.txt"]), length=st.integers(1, 2**20)
+    ),
     st.builds(ArraysOptions, num_states=st.none() | st.integers(2, 2**31), train=files),
 )
 process_options = st.one_of(
@@ -60,15 +68,23 @@ noises = st.one_of(
 def configs(draw: st.DrawFn) -> Config:
     data: Any = draw(data_options)
     diffusion, process = draw(noises)
-    training = options_for(data.modality)(learning_rate=draw(positive), ema_decay=draw(st.floats(0, 0.9999999)))
+    training = options_for(data.modality)(
+        learning_rate=draw(positive), ema_decay=draw(st.floats(0, 0.9999999))
+    )
     return Config(
         seed=draw(st.integers(0, 2**63 - 1)),
         init_from=draw(st.sampled_from([None, Path("runs/é")])),
         data=data,
         process=process,
-        schedule=draw(st.sampled_from([MutualInformationOptions(), LinearOptions(), CosineOptions()])),
+        schedule=draw(
+            st.sampled_from([MutualInformationOptions(), LinearOptions(), CosineOptions()])
+        ),
         diffusion=diffusion,
-        network=draw(st.sampled_from([UNetOptions(width=32), ByteNetOptions(hidden=7), DiTOptions.preset("tiny")])),
+        network=draw(
+            st.sampled_from(
+                [UNetOptions(width=32), ByteNetOptions(hidden=7), DiTOptions.preset("tiny")]
+            )
+        ),
         objective=draw(st.just(Bound()) | st.builds(Reconstruction, share=st.floats(1e-9, 1))),
         training=training,
     )
@@ -106,7 +122,10 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     write_config(path, RECIPES["digits"]())
     path.write_text(path.read_text().replace("format: 2", "format: 3"))
-    with pytest.raises(UserError, match=r"in .*config.yaml: format must be 2, .* got 3; use the version that wrote it"):
+    with pytest.raises(
+        UserError,
+        match=r"in .*config.yaml: format must be 2, .* got 3; use the version that wrote it",
+    ):
         read_config(path)
 
 
@@ -123,15 +142,36 @@ def test_paths_mean_the_same_in_every_folder() -> None:
         ("diffusion: {gama: 1.0}", "diffusion.gama is no option; choose from t_max, gamma"),
         ("difusion: {gamma: 1.0}", "difusion is no option; choose from seed, init_from, data"),
         ("training: {steps: many}", "training.steps: input should be a valid integer.*got 'many'"),
-        ("training: {learning_rate: .nan}", "training.learning_rate: input should be a finite number"),
-        ("process: {kind: pink}", "process.kind must be one of uniform, gaussian, .*, neighbour_graph, got 'pink'"),
-        ("process: {kind: gaussian, nearest: 3}", "process.nearest must be left out for process.kind gaussian"),
-        ("diffusion: {kind: masking}\nprocess: {kind: uniform}", "process.kind must be left out for masking"),
-        ("data: {kind: text}\ntraining: {batch_tokens: 9}", "training.batch_tokens is no option; choose from steps"),
+        (
+            "training: {learning_rate: .nan}",
+            "training.learning_rate: input should be a finite number",
+        ),
+        (
+            "process: {kind: pink}",
+            "process.kind must be one of uniform, gaussian, .*, neighbour_graph, got 'pink'",
+        ),
+        (
+            "process: {kind: gaussian, nearest: 3}",
+            "process.nearest must be left out for process.kind gaussian",
+        ),
+        (
+            "diffusion: {kind: masking}\nprocess: {kind: uniform}",
+            "process.kind must be left out for masking",
+        ),
+        (
+            "data: {kind: text}\ntraining: {batch_tokens: 9}",
+            "training.batch_tokens is no option; choose from steps",
+        ),
         ("data: 3", "data must be a group of options, got 3"),
         ("training: [3]", "training must be a group of options"),
-        ("network: {kind: dit, preset: huge}", "preset must be one of tiny, small, medium, paper for dit, got huge"),
-        ("network: {kind: my.nets:Wide}", "network.kind must be named by you, since a file may not name code"),
+        (
+            "network: {kind: dit, preset: huge}",
+            "preset must be one of tiny, small, medium, paper for dit, got huge",
+        ),
+        (
+            "network: {kind: my.nets:Wide}",
+            "network.kind must be named by you, since a file may not name code",
+        ),
         ("seed: -1", r"seed must lie in \[0, 9.22337e\+18\], got -1"),
         ("seed: [1", "config must be YAML"),
         ("just words", "config must hold sections of options"),
@@ -173,7 +213,9 @@ def test_a_file_written_by_hand(tmp_path: Path) -> None:
         training=ByPositions(batch_tokens=512),
     )
     path.write_text("data: {kind: arrays}\ndiffusion: {kind: masking}\nprocess: null\n")
-    assert read_config(path) == Config(data=ArraysOptions(), process=None, diffusion=MaskingOptions())
+    assert read_config(path) == Config(
+        data=ArraysOptions(), process=None, diffusion=MaskingOptions()
+    )
 
 
 def test_differences_are_named() -> None:
@@ -215,7 +257,9 @@ def test_nothing_changes_unless_it_is_named() -> None:
 
 
 def test_a_section_of_another_kind_starts_from_its_defaults() -> None:
-    found = changed(DIGITS, {"network.kind": "dit", "network.heads": 8, "diffusion.kind": "classical"})
+    found = changed(
+        DIGITS, {"network.kind": "dit", "network.heads": 8, "diffusion.kind": "classical"}
+    )
     assert found.network == DiTOptions(heads=8)
     assert found.diffusion == ClassicalOptions()
     assert found.process == DIGITS.process
@@ -235,7 +279,8 @@ def test_masking_has_its_own_noise() -> None:
     assert masking.process is None
     for values in ({"process.kind": "uniform"}, {"process.bandwidth": 0.2}):
         with pytest.raises(
-            UserError, match=r"process\.\w+ must be left out for masking, got given; masking has its own"
+            UserError,
+            match=r"process\.\w+ must be left out for masking, got given; masking has its own",
         ):
             changed(masking, values)
         with pytest.raises(UserError, match="must be left out for masking"):
@@ -260,29 +305,61 @@ def test_masking_has_its_own_noise() -> None:
             r"process\.bandwidth must be left out for process\.kind uniform, got given; it is an option of "
             r"gaussian and neighbour_graph; uniform has no others",
         ),
-        ({"diffusion.kind": "classical", "diffusion.gamma": 0.5}, "it is an option of scud; classical has t_max"),
-        ({"network.layers": 3}, "it is an option of bytenet and dit; unet has width, blocks, levels"),
-        ({"data.train": "x.npz"}, "it is an option of images and sequences and text and arrays; digits has no others"),
+        (
+            {"diffusion.kind": "classical", "diffusion.gamma": 0.5},
+            "it is an option of scud; classical has t_max",
+        ),
+        (
+            {"network.layers": 3},
+            "it is an option of bytenet and dit; unet has width, blocks, levels",
+        ),
+        (
+            {"data.train": "x.npz"},
+            "it is an option of images and sequences and text and arrays; digits has no others",
+        ),
         ({"objective.share": 0.5}, "it is an option of reconstruction; bound has no others"),
         ({"schedule.gamma": 0.5}, "schedule.gamma is no option; choose from no others"),
-        ({"process.breadth": 0.5}, "process.breadth is no option; choose from bandwidth, normalized"),
-        ({"training.infill_share": 0.5}, "training.infill_share is no option; choose from steps, precision"),
-        ({"training.label": 0.5, "training.steps": 3}, "training.label is no option; choose from steps"),
-        ({"proces.kind": "uniform"}, "proces is no option; choose from seed, init_from, data, process"),
+        (
+            {"process.breadth": 0.5},
+            "process.breadth is no option; choose from bandwidth, normalized",
+        ),
+        (
+            {"training.infill_share": 0.5},
+            "training.infill_share is no option; choose from steps, precision",
+        ),
+        (
+            {"training.label": 0.5, "training.steps": 3},
+            "training.label is no option; choose from steps",
+        ),
+        (
+            {"proces.kind": "uniform"},
+            "proces is no option; choose from seed, init_from, data, process",
+        ),
         ({"sed": 3, "init": None}, "sed, init is no option; choose from seed"),
-        ({"process.kind": "pink"}, r"process\.kind must be one of uniform, .*, got 'pink'; .* package\.module:Class"),
-        ({"process": "uniform"}, "process must be a group of options, got 'uniform'; write them below process:"),
+        (
+            {"process.kind": "pink"},
+            r"process\.kind must be one of uniform, .*, got 'pink'; .* package\.module:Class",
+        ),
+        (
+            {"process": "uniform"},
+            "process must be a group of options, got 'uniform'; write them below process:",
+        ),
         ({"training": 3}, "training must be a group of options, got 3; write them below training:"),
     ],
 )
-def test_an_option_that_does_not_exist_here_is_refused_by_name(values: Mapping[str, Any], message: str) -> None:
+def test_an_option_that_does_not_exist_here_is_refused_by_name(
+    values: Mapping[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         changed(DIGITS, values)
 
 
 @pytest.mark.parametrize("values", [{"seed": 3, "seed.x": 1}, {"seed.x": 1, "seed": 3}])
 def test_a_name_is_an_option_or_a_section(values: Mapping[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"seed must be a value, or a group of options, got both .*; give one of them"):
+    with pytest.raises(
+        UserError,
+        match=r"seed must be a value, or a group of options, got both .*; give one of them",
+    ):
         changed(DIGITS, values)
     with pytest.raises(UserError, match=r"seed: input should be a valid integer, got \{'x': 1\}"):
         changed(DIGITS, {"seed.x": 1})
@@ -291,16 +368,36 @@ def test_a_name_is_an_option_or_a_section(values: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("values", "make", "message"),
     [
-        ({"process.bandwidth": 0}, lambda: GaussianOptions(bandwidth=0), "bandwidth must be positive"),
+        (
+            {"process.bandwidth": 0},
+            lambda: GaussianOptions(bandwidth=0),
+            "bandwidth must be positive",
+        ),
         ({"diffusion.gamma": 0}, lambda: SCUDOptions(gamma=0), r"gamma must lie in \(0, 1\]"),
         ({"diffusion.t_max": 1}, lambda: SCUDOptions(t_max=1), r"t_max must lie in \(0, 1\)"),
         ({"network.width": 9}, lambda: UNetOptions(width=9), "width must be .*8.*, got 9"),
         ({"network.dropout": 1}, lambda: UNetOptions(dropout=1), r"dropout must lie in \[0, 1\)"),
-        ({"objective": {"kind": "reconstruction", "share": 0}}, lambda: Reconstruction(share=0), "share must lie in"),
+        (
+            {"objective": {"kind": "reconstruction", "share": 0}},
+            lambda: Reconstruction(share=0),
+            "share must lie in",
+        ),
         ({"training.steps": 0}, lambda: ByExamples(steps=0), "steps must be at least 1, got 0"),
-        ({"training.batch_size": 0}, lambda: ByExamples(batch_size=0), "batch_size must be at least 1, got 0"),
-        ({"training.ema_decay": 1}, lambda: ByExamples(ema_decay=1), r"ema_decay must lie in \[0, 1\), got 1"),
-        ({"training.clip": 0}, lambda: ByExamples(clip=0), "clip must be positive and finite, got 0"),
+        (
+            {"training.batch_size": 0},
+            lambda: ByExamples(batch_size=0),
+            "batch_size must be at least 1, got 0",
+        ),
+        (
+            {"training.ema_decay": 1},
+            lambda: ByExamples(ema_decay=1),
+            r"ema_decay must lie in \[0, 1\), got 1",
+        ),
+        (
+            {"training.clip": 0},
+            lambda: ByExamples(clip=0),
+            "clip must be positive and finite, got 0",
+        ),
         ({"seed": 2**63}, lambda: replace(DIGITS, seed=2**63), "seed must lie in"),
         (
             {"data": {"kind": "images", "num_states": 257}},
@@ -312,8 +409,16 @@ def test_a_name_is_an_option_or_a_section(values: Mapping[str, Any]) -> None:
             lambda: ArraysOptions(valid_share=1),
             r"valid_share must lie in",
         ),
-        ({"data": {"kind": "text", "length": 0}}, lambda: TextOptions(length=0), "length must lie in"),
-        ({"data": {"kind": "sequences", "long": "keep"}}, lambda: SequencesOptions(long="keep"), "long"),  # type: ignore[arg-type]
+        (
+            {"data": {"kind": "text", "length": 0}},
+            lambda: TextOptions(length=0),
+            "length must lie in",
+        ),
+        (
+            {"data": {"kind": "sequences", "long": "keep"}},
+            lambda: SequencesOptions(long="keep"),
+            "long",
+        ),  # type: ignore[arg-type]
     ],
 )
 def test_values_are_refused_wherever_they_are_given(
@@ -328,11 +433,23 @@ def test_values_are_refused_wherever_they_are_given(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"training.steps": "many"}, "training.steps: input should be a valid integer.*, got 'many'"),
+        (
+            {"training.steps": "many"},
+            "training.steps: input should be a valid integer.*, got 'many'",
+        ),
         ({"training.steps": 1.5}, "training.steps: input should be a valid integer"),
-        ({"training.compile": "perhaps"}, "training.compile: input should be a valid boolean.*, got 'perhaps'"),
-        ({"training.learning_rate": float("inf")}, "training.learning_rate: input should be a finite number"),
-        ({"training.decay": "linear"}, "training.decay: input should be 'constant' or 'cosine', got 'linear'"),
+        (
+            {"training.compile": "perhaps"},
+            "training.compile: input should be a valid boolean.*, got 'perhaps'",
+        ),
+        (
+            {"training.learning_rate": float("inf")},
+            "training.learning_rate: input should be a finite number",
+        ),
+        (
+            {"training.decay": "linear"},
+            "training.decay: input should be 'constant' or 'cosine', got 'linear'",
+        ),
         ({"seed": "x"}, "seed: input should be a valid integer.*, got 'x'"),
     ],
 )
@@ -362,12 +479,15 @@ def test_a_preset_does_not_win_over_a_size_that_is_given() -> None:
 
 def test_a_preset_of_another_kind_is_refused() -> None:
     with pytest.raises(
-        UserError, match=r"network.preset must be one of 0.6M, .* for unet, got tiny; choose one of these"
+        UserError,
+        match=r"network.preset must be one of 0.6M, .* for unet, got tiny; choose one of these",
     ):
         changed(DIGITS, {"network.preset": "tiny"})
     with pytest.raises(UserError, match=r"preset must be one of 0\.6M, 4M, 12M, paper, got tiny"):
         UNetOptions.preset("tiny")
-    with pytest.raises(UserError, match=r"process\.preset is no option; choose from bandwidth, normalized"):
+    with pytest.raises(
+        UserError, match=r"process\.preset is no option; choose from bandwidth, normalized"
+    ):
         changed(DIGITS, {"process.preset": "tiny"})
 
 
@@ -382,7 +502,9 @@ def test_training_has_the_options_that_suit_the_data() -> None:
     assert set(KINDS["data"].values()) == set(expected)
     for data, training in expected.items():
         assert type(default_config(data()).training) is training
-    with pytest.raises(UserError, match="training must be ByRows, which suit texts, got ByExamples"):
+    with pytest.raises(
+        UserError, match="training must be ByRows, which suit texts, got ByExamples"
+    ):
         Config(data=TextOptions(), training=ByExamples())
 
 

@@ -130,9 +130,15 @@ def test_labels_of_tensors_are_names_in_order() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"label": torch.zeros(2, dtype=torch.int64)}, r"labels of train must be \[N\].*got \[2\] for 3"),
+        (
+            {"label": torch.zeros(2, dtype=torch.int64)},
+            r"labels of train must be \[N\].*got \[2\] for 3",
+        ),
         ({"test_label": torch.zeros(3, dtype=torch.int64)}, "labels of test .*got no such split"),
-        ({"label": torch.tensor([0, 1, 2]), "label_names": ["a", "b"]}, r"lie in 0\.\.1, .*got 2; name"),
+        (
+            {"label": torch.tensor([0, 1, 2]), "label_names": ["a", "b"]},
+            r"lie in 0\.\.1, .*got 2; name",
+        ),
         ({"label": torch.tensor([0, 1, -2]), "label_names": ["a", "b"]}, "got -2"),
     ],
 )
@@ -144,13 +150,15 @@ def test_labels_that_do_not_fit_are_refused(options: dict[str, Any], message: st
 
 def test_what_is_no_integer_is_refused() -> None:
     x = torch.tensor([[0, 1]])
-    with pytest.raises(TypeError, match="train must hold integer states, got dtype torch.float32"):
+    with pytest.raises(
+        TypeError, match=r"train must hold integer states, got dtype torch\.float32"
+    ):
         Data.of(x.float(), x)
     with pytest.raises(TypeError, match="labels of train must be integers"):
         Data.of(x, x, label=torch.tensor([0.5]))
     with pytest.raises(UserError, match=r"train must be states \[N, \*dims\], got \[2\]"):
         Data.of(x[0], x)
-    with pytest.raises(UserError, match="train must hold states in 0.*got -1"):
+    with pytest.raises(UserError, match=r"train must hold states in 0.*got -1"):
         Data.of(x - 1, x)
 
 

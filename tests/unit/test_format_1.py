@@ -15,7 +15,13 @@ from scud.diffusion import ClassicalOptions, MaskingOptions, SCUDOptions
 from scud.diffusion.objectives import Bound, Reconstruction
 from scud.errors import UserError
 from scud.networks import NETWORKS, ByteNetOptions, DiTOptions, UNetOptions
-from scud.processes import Blosum62Options, DenseOptions, GaussianOptions, NeighbourGraphOptions, UniformOptions
+from scud.processes import (
+    Blosum62Options,
+    DenseOptions,
+    GaussianOptions,
+    NeighbourGraphOptions,
+    UniformOptions,
+)
 from scud.schedules import MutualInformationOptions
 from scud.training.options import ByExamples, ByPositions, ByRows
 
@@ -139,16 +145,36 @@ def test_the_run_to_start_from_is_kept(tmp_path: Path) -> None:
     ("process", "expected"),
     [
         ({"kind": "gaussian"}, GaussianOptions(bandwidth=0.1)),
-        ({"kind": "gaussian", "bandwidth": 0.25, "normalized": True}, GaussianOptions(bandwidth=0.25, normalized=True)),
-        ({"kind": "uniform", "bandwidth": 0.25}, UniformOptions()),
-        ({"kind": "neighbour_graph"}, NeighbourGraphOptions(bandwidth=0.3, nearest=10, marginal_rate=0.2)),
         (
-            {"kind": "neighbour_graph", "bandwidth": 0.1, "neighbours": "/e.npz", "nearest": 3, "marginal_rate": 0.5},
-            NeighbourGraphOptions(bandwidth=0.1, neighbours=Path("/e.npz"), nearest=3, marginal_rate=0.5),
+            {"kind": "gaussian", "bandwidth": 0.25, "normalized": True},
+            GaussianOptions(bandwidth=0.25, normalized=True),
+        ),
+        ({"kind": "uniform", "bandwidth": 0.25}, UniformOptions()),
+        (
+            {"kind": "neighbour_graph"},
+            NeighbourGraphOptions(bandwidth=0.3, nearest=10, marginal_rate=0.2),
+        ),
+        (
+            {
+                "kind": "neighbour_graph",
+                "bandwidth": 0.1,
+                "neighbours": "/e.npz",
+                "nearest": 3,
+                "marginal_rate": 0.5,
+            },
+            NeighbourGraphOptions(
+                bandwidth=0.1, neighbours=Path("/e.npz"), nearest=3, marginal_rate=0.5
+            ),
         ),
         ({"kind": "blosum62"}, Blosum62Options(normalized=False)),
         (
-            {"kind": "blosum62", "normalized": True, "matrix": "PAM70", "frequencies": "training", "sharpness": 0.8},
+            {
+                "kind": "blosum62",
+                "normalized": True,
+                "matrix": "PAM70",
+                "frequencies": "training",
+                "sharpness": 0.8,
+            },
             Blosum62Options(normalized=True, matrix="PAM70", frequencies="training", sharpness=0.8),
         ),
         ({"kind": "dense", "generator": "/rates.npy"}, DenseOptions(generator=Path("/rates.npy"))),
@@ -159,26 +185,42 @@ def test_noise(tmp_path: Path, process: dict[str, Any], expected: object) -> Non
     assert read(tmp_path, process=process).process == expected
 
 
-@pytest.mark.parametrize("process", [{"kind": "gaussian"}, {"kind": "dense", "generator": "/rates.npy"}])
+@pytest.mark.parametrize(
+    "process", [{"kind": "gaussian"}, {"kind": "dense", "generator": "/rates.npy"}]
+)
 def test_masking_had_a_process_that_was_ignored(tmp_path: Path, process: dict[str, Any]) -> None:
-    config = read(tmp_path, process=process, diffusion={"kind": "masking", "gamma": 0.5, "t_max": 0.9})
+    config = read(
+        tmp_path, process=process, diffusion={"kind": "masking", "gamma": 0.5, "t_max": 0.9}
+    )
     assert config.process is None
     assert config.diffusion == MaskingOptions(t_max=0.9)
 
 
 def test_models(tmp_path: Path) -> None:
     assert read(tmp_path, diffusion={"gamma": 0.5}).diffusion == SCUDOptions(gamma=0.5)
-    assert read(tmp_path, diffusion={"kind": "classical", "gamma": 0.5}).diffusion == ClassicalOptions()
+    assert (
+        read(tmp_path, diffusion={"kind": "classical", "gamma": 0.5}).diffusion
+        == ClassicalOptions()
+    )
 
 
 @pytest.mark.parametrize(
     ("network", "expected"),
     [
-        ({"preset": "12M", "width": 8, "blocks": 7}, UNetOptions(width=96, blocks=3, levels=3, head="mixed")),
-        ({"preset": "paper", "dropout": 0.0}, UNetOptions(width=128, blocks=32, levels=1, dropout=0.0, head="mixed")),
+        (
+            {"preset": "12M", "width": 8, "blocks": 7},
+            UNetOptions(width=96, blocks=3, levels=3, head="mixed"),
+        ),
+        (
+            {"preset": "paper", "dropout": 0.0},
+            UNetOptions(width=128, blocks=32, levels=1, dropout=0.0, head="mixed"),
+        ),
         ({"kind": "bytenet", "layers": 3}, ByteNetOptions(width=32, layers=3)),
         ({"kind": "bytenet", "hidden": 5}, ByteNetOptions(width=32, layers=16, hidden=5)),
-        ({"kind": "bytenet", "preset": "1M", "layers": 3}, ByteNetOptions(width=256, layers=6, hidden=128)),
+        (
+            {"kind": "bytenet", "preset": "1M", "layers": 3},
+            ByteNetOptions(width=256, layers=6, hidden=128),
+        ),
         (
             {"kind": "dit", "width": 64, "heads": 8, "checkpointing": True},
             DiTOptions(width=64, layers=16, heads=8, checkpointing=True),
@@ -203,20 +245,38 @@ def test_the_share_of_reconstruction_is_an_objective(tmp_path: Path, share: floa
 
 
 def test_flips_belong_to_the_data(tmp_path: Path) -> None:
-    assert read(tmp_path, data={"kind": "images"}, training={"flips": True}).data == ImagesOptions(flips=True)
+    assert read(tmp_path, data={"kind": "images"}, training={"flips": True}).data == ImagesOptions(
+        flips=True
+    )
     assert read(tmp_path, data={"kind": "images"}).data == ImagesOptions(flips=False)
 
 
 def test_images_had_no_files_of_other_splits(tmp_path: Path) -> None:
     """Those that were given were not read."""
-    data = {"kind": "images", "train": "/x.npz", "valid": "/v.npz", "test": "/t.npz", "num_states": 17}
+    data = {
+        "kind": "images",
+        "train": "/x.npz",
+        "valid": "/v.npz",
+        "test": "/t.npz",
+        "num_states": 17,
+    }
     assert read(tmp_path, data=data).data == ImagesOptions(train=Path("/x.npz"), num_states=17)
 
 
 def test_sequences_and_their_batches(tmp_path: Path) -> None:
-    data = {"kind": "sequences", "train": "/a.fasta", "valid": "/b.fasta", "max_length": 99, "tokens": "bytes"}
-    config = read(tmp_path, data=data, training={"batch_tokens": 512, "infill_share": 0.5, "batch_size": 3})
-    expected = SequencesOptions(train=Path("/a.fasta"), valid=Path("/b.fasta"), max_length=99, alphabet="protein")
+    data = {
+        "kind": "sequences",
+        "train": "/a.fasta",
+        "valid": "/b.fasta",
+        "max_length": 99,
+        "tokens": "bytes",
+    }
+    config = read(
+        tmp_path, data=data, training={"batch_tokens": 512, "infill_share": 0.5, "batch_size": 3}
+    )
+    expected = SequencesOptions(
+        train=Path("/a.fasta"), valid=Path("/b.fasta"), max_length=99, alphabet="protein"
+    )
     assert config.data == expected, "an alphabet of null was that of proteins"
     assert isinstance(config.training, ByPositions)
     assert (config.training.batch_tokens, config.training.infill_share) == (512, 0.5)
@@ -224,12 +284,16 @@ def test_sequences_and_their_batches(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alphabet", ["dna", "HP"])
 def test_sequences_of_other_letters(tmp_path: Path, alphabet: str) -> None:
-    assert read(tmp_path, data={"kind": "sequences", "alphabet": alphabet}).data == SequencesOptions(alphabet=alphabet)
+    assert read(
+        tmp_path, data={"kind": "sequences", "alphabet": alphabet}
+    ).data == SequencesOptions(alphabet=alphabet)
 
 
 def test_text_and_its_batches(tmp_path: Path) -> None:
     data = {"kind": "text", "hub": "text8", "tokens": "bytes", "length": 64, "max_length": 3}
-    config = read(tmp_path, data=data, training={"batch_tokens": 512, "infill_share": 0.5, "batch_size": 3})
+    config = read(
+        tmp_path, data=data, training={"batch_tokens": 512, "infill_share": 0.5, "batch_size": 3}
+    )
     assert config.data == TextOptions(hub="text8", tokens="bytes", length=64)
     assert isinstance(config.training, ByRows)
     assert (config.training.batch_size, config.training.infill_share) == (3, 0.5)
@@ -254,7 +318,9 @@ def test_every_option_that_was_written_is_known() -> None:
 
 
 def test_a_rule_that_is_broken_is_named_in_old_files_too(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"in .*old.yaml: diffusion.gamma must lie in \(0, 1\], got 2.0"):
+    with pytest.raises(
+        UserError, match=r"in .*old.yaml: diffusion.gamma must lie in \(0, 1\], got 2.0"
+    ):
         read(tmp_path, diffusion={"gamma": 2.0})
 
 
@@ -266,7 +332,11 @@ def test_a_rule_that_is_broken_is_named_in_old_files_too(tmp_path: Path) -> None
         ("diffusion", {"kind": "skud"}, "diffusion.kind must be one of scud, .*, got 'skud'"),
         ("network", {"kind": "vnet"}, "network.kind must be one of unet, .*, got 'vnet'"),
         ("network", {"kind": ["unet"]}, "network.kind must be one of unet"),
-        ("network", {"preset": "tiny"}, "network.preset must be one of 0.6M, .* for unet, got tiny"),
+        (
+            "network",
+            {"preset": "tiny"},
+            "network.preset must be one of 0.6M, .* for unet, got tiny",
+        ),
         ("training", {"steps": "many"}, "training.steps: input should be a valid integer"),
     ],
 )
@@ -309,7 +379,13 @@ def test_only_whole_files_are_taken_for_old_ones() -> None:
 def test_data_of_a_saved_model_have_a_kind(
     data: dict[str, Any] | None, network: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    written = {"format": 1, "process": {}, "schedule": {}, "diffusion": {}, "network": {**network, "tensors": []}}
+    written = {
+        "format": 1,
+        "process": {},
+        "schedule": {},
+        "diffusion": {},
+        "network": {**network, "tensors": []},
+    }
     written |= {} if data is None else {"data": data}
     before = json.dumps(written)
     found = format_1.upgraded_model(written)

@@ -72,6 +72,16 @@ def test_wrong_labels(label: torch.Tensor, message: str) -> None:
         embedding()(label, 3)
 
 
+@pytest.mark.parametrize("wrong", [4, -2])
+def test_wrong_labels_fail_where_nothing_looks_at_them(
+    wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an accelerator, where the lookup itself has to refuse them."""
+    monkeypatch.setattr(LabelEmbedding, "check", lambda *_: None)
+    with pytest.raises(IndexError):
+        embedding()(torch.tensor([0, wrong, 1]), 3)
+
+
 def test_a_negative_number_of_labels() -> None:
     with pytest.raises(UserError, match="num_labels must be at least 0, got -1"):
         ByteNet(5, num_labels=-1)
@@ -186,6 +196,8 @@ def test_it_learns_what_is_likely_given_a_label(build: type[nn.Module]) -> None:
         optimiser.step()
     noisy = model.noise(torch.zeros(3, *dims, dtype=torch.long), torch.ones(3).double(), generator)
     label, expected = torch.tensor([0, 1, -1]), torch.stack([*laws, laws.mean(0)])
-    learnt = logits(network.eval(), noisy.x_t, model.condition(noisy, Given(label=label))).softmax(-1)
+    learnt = logits(network.eval(), noisy.x_t, model.condition(noisy, Given(label=label))).softmax(
+        -1
+    )
     error = learnt.reshape(3, 4, 3) - expected.unsqueeze(1)
     assert float(error.abs().max()) < 0.15

@@ -15,9 +15,17 @@ from scud.cli.sample import Sample
 from scud.cli.score import Score
 from scud.cli.train import Train
 from scud.config import KINDS, Config
-from scud.data import MODALITIES, load_arrays, load_hub_images, load_hub_text, load_images, load_sequences, load_text
-from scud.data.sequences.ingest import StoreOptions
+from scud.data import (
+    MODALITIES,
+    load_arrays,
+    load_hub_images,
+    load_hub_text,
+    load_images,
+    load_sequences,
+    load_text,
+)
 from scud.data.sequences.infilling import SequencesInfillOptions
+from scud.data.sequences.ingest import StoreOptions
 from scud.data.text.infilling import TextInfillOptions
 from scud.diffusion import SCUD, Classical, Masking
 from scud.errors import UserError
@@ -61,7 +69,9 @@ def names(options: type) -> list[str]:
     return [part.name for part in fields(options) if part.name != "kind"]
 
 
-@pytest.mark.parametrize("options", [Config, *OPTIONS, *TRAINING, *FORMS], ids=lambda options: options.__name__)
+@pytest.mark.parametrize(
+    "options", [Config, *OPTIONS, *TRAINING, *FORMS], ids=lambda options: options.__name__
+)
 def test_every_option_is_explained(options: type) -> None:
     """By a text below it: more than the name, and a sentence."""
     meanings = texts(options)
@@ -69,7 +79,9 @@ def test_every_option_is_explained(options: type) -> None:
         if (options, name) == (Train, "recipe"):
             continue  # the command's own summary says what it is
         assert len(meanings.get(name, "")) > len(name) + 2, f"{options.__name__}.{name}"
-        assert meanings[name].rstrip('"')[-1] in ".:", f"{options.__name__}.{name}: {meanings[name]}"
+        assert meanings[name].rstrip('"')[-1] in ".:", (
+            f"{options.__name__}.{name}: {meanings[name]}"
+        )
         assert "\n" not in meanings[name]
     assert options.__doc__, options.__name__
     assert set(meanings) <= {part.name for part in fields(options)}
@@ -89,7 +101,9 @@ def test_kinds_are_unique_and_those_of_the_registry(section: str) -> None:
         assert issubclass(options, Options)
 
 
-@pytest.mark.parametrize(("section", "kind"), [(name, kind) for name, kinds in SECTIONS.items() for kind in kinds])
+@pytest.mark.parametrize(
+    ("section", "kind"), [(name, kind) for name, kinds in SECTIONS.items() for kind in kinds]
+)
 def test_defaults_are_those_of_the_constructor(section: str, kind: str) -> None:
     """Where an option and a parameter of what it configures have one name."""
     options = SECTIONS[section][kind]
@@ -109,9 +123,19 @@ def test_defaults_are_those_of_the_constructor(section: str, kind: str) -> None:
             if (kind, parameter.name) == ("blosum62", "frequencies"):
                 assert (theirs, defaults[parameter.name]) == (None, "swissprot")
             else:
-                assert defaults[parameter.name] == theirs, f"{options.__name__}.{parameter.name} of {thing.__name__}"
+                assert defaults[parameter.name] == theirs, (
+                    f"{options.__name__}.{parameter.name} of {thing.__name__}"
+                )
             shared += 1
-    has_defaults = {"gaussian", "blosum62", "neighbour_graph", *NETWORKS, "scud", "masking", "classical"}
+    has_defaults = {
+        "gaussian",
+        "blosum62",
+        "neighbour_graph",
+        *NETWORKS,
+        "scud",
+        "masking",
+        "classical",
+    }
     assert shared > 0 or kind not in has_defaults
 
 
@@ -127,7 +151,10 @@ def test_all_that_is_built_is_compared() -> None:
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: options.__name__)
 def test_options_have_a_default_each_and_are_frozen(options: Any) -> None:
     made = options()
-    assert all(part.default is not MISSING or part.default_factory is not MISSING for part in fields(options))
+    assert all(
+        part.default is not MISSING or part.default_factory is not MISSING
+        for part in fields(options)
+    )
     assert hash(made) == hash(options())
     assert made == options()
     with pytest.raises(FrozenInstanceError):
@@ -184,7 +211,11 @@ class Extended(Base):
 
 def test_texts_are_those_below_the_fields_also_of_the_classes_before() -> None:
     assert texts(Base) == {"kind": "A name.", "place": "Where, in two lines."}
-    assert texts(Extended) == {"kind": "A name.", "place": "Where, in two lines.", "count": "How many."}
+    assert texts(Extended) == {
+        "kind": "A name.",
+        "place": "Where, in two lines.",
+        "count": "How many.",
+    }
 
 
 def test_unions_are_registries() -> None:
@@ -201,7 +232,9 @@ def test_options_are_checked_when_they_are_made_and_paths_kept_in_full() -> None
 class Own:
     """A class of a user's own."""
 
-    def __init__(self, num_states: int, dims: tuple[int, ...], width: int = 8, name: str | None = None) -> None:
+    def __init__(
+        self, num_states: int, dims: tuple[int, ...], width: int = 8, name: str | None = None
+    ) -> None:
         self.arguments = (num_states, dims, width, name)
 
     def spec(self) -> dict[str, Any]:
@@ -223,7 +256,11 @@ def test_parameters_of_an_own_class_are_options() -> None:
     """But for those that the data say."""
     name = f"{__name__}:Own"
     options: Any = options_of("network", name)
-    assert {part.name: part.default for part in fields(options)} == {"width": 8, "name": None, "kind": name}
+    assert {part.name: part.default for part in fields(options)} == {
+        "width": 8,
+        "name": None,
+        "kind": name,
+    }
     assert options_of("network", name) is options
 
     class View:
@@ -242,11 +279,17 @@ def test_options_of_an_own_class_of_options_are_its_own() -> None:
     ("name", "message"),
     [
         (":", "network.kind must name a class as package.module:Class"),
-        ("nowhere.at.all:Class", "network.kind must name a class as package.module:Class, got nowhere.at.all:Class"),
+        (
+            "nowhere.at.all:Class",
+            "network.kind must name a class as package.module:Class, got nowhere.at.all:Class",
+        ),
         (f"{__name__}:Missing", "must name a class as package.module:Class"),
         (f"{__name__}:FORMS", "must name a class as package.module:Class, got .*, which is a list"),
         (f"{__name__}:NoSpec", r"must name a class with spec\(\), .* add `def spec"),
-        (f"{__name__}:Needy", "whose arguments have defaults, but for num_states.*, got .*, which needs width"),
+        (
+            f"{__name__}:Needy",
+            "whose arguments have defaults, but for num_states.*, got .*, which needs width",
+        ),
     ],
 )
 def test_own_classes_that_will_not_do(name: str, message: str) -> None:
@@ -263,5 +306,7 @@ for name in ("pydantic", "pytorch_lightning", "tyro", "yaml", "rich", "safetenso
 import scud.diffusion, scud.evaluation, scud.networks, scud.processes, scud.samplers, scud.schedules
 print(scud.processes.GaussianOptions(bandwidth=0.2), scud.samplers.Ancestral(steps=3))
 """
-    done = subprocess.run([sys.executable, "-c", program], check=True, timeout=120, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=120, capture_output=True, text=True
+    )
     assert "GaussianOptions(kind='gaussian', bandwidth=0.2" in done.stdout

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import scud
-from scud.building import build_model, build_modality, build_network, build_process
+from scud.building import build_modality, build_model, build_network, build_process
 from scud.data import Arrays, Data, Images, Sequences, Text, find_alphabet, find_tokenizer
 from scud.diffusion import SCUD, Classical, Diffusion, Masking
 from scud.errors import UserError
@@ -59,7 +59,10 @@ def draw(model: Diffusion, net: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
 def test_round_trip(tmp_path: Path, name: str) -> None:
     model, net = MODELS[name], network().eval()
     scud.save(tmp_path, model, net, IMAGES)
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
     run = scud.load(tmp_path)
     assert not run.network.training
     assert run.model.p0.equal(model.p0)
@@ -71,8 +74,12 @@ def test_round_trip(tmp_path: Path, name: str) -> None:
     x = torch.stack(run.draw(3, sampler=sampler, generator=torch.Generator().manual_seed(1)).states)
     assert x.equal(draw(model, net)[0])
     pixels = run.sample(3, sampler=sampler, generator=torch.Generator().manual_seed(1))
-    assert [image.tolist() for image in pixels] == [image.tolist() for image in IMAGES.decode(list(x))]
-    assert run.elbo(x, generator=torch.Generator().manual_seed(2)).diffusion.equal(draw(model, net)[1])
+    assert [image.tolist() for image in pixels] == [
+        image.tolist() for image in IMAGES.decode(list(x))
+    ]
+    assert run.elbo(x, generator=torch.Generator().manual_seed(2)).diffusion.equal(
+        draw(model, net)[1]
+    )
 
 
 def test_saving_again_replaces_both_files(tmp_path: Path) -> None:
@@ -107,24 +114,47 @@ def test_a_network_without_a_spec_is_refused(tmp_path: Path) -> None:
             ('"gaussian"', '"pink"'),
             "process.kind must be one of blosum62, dense, gaussian, neighbour_graph, uniform, got 'pink'",
         ),
-        (('"mutual_information"', '"sudden"'), "schedule.kind must be one of cosine, linear, mutual_information"),
+        (
+            ('"mutual_information"', '"sudden"'),
+            "schedule.kind must be one of cosine, linear, mutual_information",
+        ),
         (('"scud"', '"skud"'), "diffusion.kind must be one of"),
         (('"unet"', '"vnet"'), "network.kind must be one of bytenet, dit, unet"),
-        (('"images"', '"films"'), "data.kind must be one of arrays, images, sequences, text, got 'films'"),
+        (
+            ('"images"', '"films"'),
+            "data.kind must be one of arrays, images, sequences, text, got 'films'",
+        ),
         (('"num_states": 5,\n    "dims"', '"num_stats": 5,\n    "dims"'), "num_stat"),
         (('"labels"', '"levels"'), "config.json must have the keys .*, got also levels"),
-        (('"format": 2', '"format": 3'), "format must be 2 or 1, .* got 3 in .*; use the version that wrote it"),
+        (
+            ('"format": 2', '"format": 3'),
+            "format must be 2 or 1, .* got 3 in .*; use the version that wrote it",
+        ),
         (('"format": 2', '"version": 2'), "format must be 2 or 1, .* got None"),
-        (('"unet"', '"my.nets:Wide"'), r"network must be given, since .* my.nets:Wide, got none; .*network=Wide"),
-        (('"gaussian"', '"my.noise:Pink"'), r"process must be given, .* --process my.noise:Pink to a command"),
-        (('"images"', '"my.data:Films"'), r"modality must be given, .* scud.load\(folder, modality=Films\)"),
+        (
+            ('"unet"', '"my.nets:Wide"'),
+            r"network must be given, since .* my.nets:Wide, got none; .*network=Wide",
+        ),
+        (
+            ('"gaussian"', '"my.noise:Pink"'),
+            r"process must be given, .* --process my.noise:Pink to a command",
+        ),
+        (
+            ('"images"', '"my.data:Films"'),
+            r"modality must be given, .* scud.load\(folder, modality=Films\)",
+        ),
         (('"bandwidth"', '"breadth"'), "process must have the arguments of its kind"),
         (('"width": 8', '"width": 16'), "layer .* must have the shape"),
-        (('"network"', '"netwerk"'), "config.json must have the keys .*, network, .*, got also netwerk"),
+        (
+            ('"network"', '"netwerk"'),
+            "config.json must have the keys .*, network, .*, got also netwerk",
+        ),
         (('"gamma": 0.7', '"gamma": 7.0'), r"gamma must lie in"),
     ],
 )
-def test_a_config_this_version_cannot_build_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+def test_a_config_this_version_cannot_build_is_named(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
     scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
     path = tmp_path / "model" / "config.json"
     assert change[0] in path.read_text()
@@ -133,7 +163,9 @@ def test_a_config_this_version_cannot_build_is_named(tmp_path: Path, change: tup
         scud.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ['{"format": 2}', "[]", "3", "null", '{"format": 2, "process": 3}', "{", "\udcff"])
+@pytest.mark.parametrize(
+    "text", ['{"format": 2}', "[]", "3", "null", '{"format": 2, "process": 3}', "{", "\udcff"]
+)
 def test_a_config_that_is_none(tmp_path: Path, text: str) -> None:
     scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
     (tmp_path / "model" / "config.json").write_text(text, errors="surrogateescape")
@@ -156,7 +188,10 @@ def test_a_config_without_a_part(tmp_path: Path, part: str) -> None:
 def test_a_config_without_a_format(tmp_path: Path, text: str) -> None:
     scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
     (tmp_path / "model" / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"format must be 2 or 1, which this version reads, got None in .*config\.json"):
+    with pytest.raises(
+        UserError,
+        match=r"format must be 2 or 1, which this version reads, got None in .*config\.json",
+    ):
         scud.load(tmp_path)
 
 
@@ -169,7 +204,10 @@ def test_specs_that_are_incomplete() -> None:
         build_model(P0, {"kind": "auto"}, {"kind": "linear"}, {})
     with pytest.raises(UserError, match="data must have a kind"):
         build_modality({"num_states": 5})
-    with pytest.raises(UserError, match="schedule.kind must be linear or cosine for masking, got mutual_information"):
+    with pytest.raises(
+        UserError,
+        match=r"schedule\.kind must be linear or cosine for masking, got mutual_information",
+    ):
         build_model(P0, {"kind": "masking"}, {"kind": "mutual_information"}, {})
 
 
@@ -218,7 +256,11 @@ def test_a_model_of_text_keeps_its_tokens_and_length(tmp_path: Path) -> None:
     run = scud.load(tmp_path)
     assert isinstance(run.modality, Text)
     assert run.modality.describe() == text.describe()
-    assert (run.modality.dims, run.modality.unit, run.modality.state_names) == ((6,), "bits/char", text.state_names)
+    assert (run.modality.dims, run.modality.unit, run.modality.state_names) == (
+        (6,),
+        "bits/char",
+        text.state_names,
+    )
     assert [len(drawn) for drawn in run.sample(2, sampler=Ancestral(steps=2))] == [6, 6]
 
 
@@ -230,9 +272,13 @@ def test_a_model_of_arrays_keeps_their_shape_and_the_names_of_labels(tmp_path: P
     scud.save(tmp_path, Masking(5, p0=P0), net, data, data.label_names)
     run = scud.load(tmp_path)
     assert isinstance(run.modality, Arrays)
-    assert (run.modality.num_states, run.modality.dims, run.label_names) == (5, (3, 2), ("odd", "even"))
+    assert (run.modality.num_states, run.modality.dims, run.label_names) == (
+        5,
+        (3, 2),
+        ("odd", "even"),
+    )
     assert run.label("even", 3).tolist() == [1, 1, 1]
-    with pytest.raises(UserError, match="label must be .*odd.*even"):
+    with pytest.raises(UserError, match=r"label must be .*odd.*even"):
         run.label("prime", 3)
     told: list[Tensor | None] = []
 
@@ -249,7 +295,9 @@ def test_a_model_of_arrays_keeps_their_shape_and_the_names_of_labels(tmp_path: P
 def test_a_model_without_labels_refuses_them(tmp_path: Path) -> None:
     scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
     run = scud.load(tmp_path)
-    with pytest.raises(UserError, match=r"label must be left out for a model that reads no labels, got 'cat'"):
+    with pytest.raises(
+        UserError, match=r"label must be left out for a model that reads no labels, got 'cat'"
+    ):
         run.sample(1, label="cat")
 
 
@@ -262,7 +310,9 @@ def test_a_model_of_images_has_no_letters(tmp_path: Path) -> None:
         _ = modality.scoring
     with pytest.raises(UserError, match="run must model sequences or text, got images"):
         _ = modality.infilling
-    with pytest.raises(UserError, match="length must be given for sequences and text only, got 3-4"):
+    with pytest.raises(
+        UserError, match="length must be given for sequences and text only, got 3-4"
+    ):
         scud.load(tmp_path).draw(2, length=(3, 4))
     with pytest.raises(UserError, match="num must be at least 1, got 0"):
         scud.load(tmp_path).draw(0)
@@ -303,8 +353,13 @@ def test_classes_of_ones_own_are_kept_by_name_and_must_be_given(tmp_path: Path) 
     assert isinstance(run.model, SCUD)
     assert (type(run.network), type(run.model.process), type(run.modality)) == (Wide, Slow, Films)
     assert len(run.sample(2, sampler=Ancestral(steps=2))) == 2
-    with pytest.raises(UserError, match=r"process must be given, since this run's is a class of its own, .*:Slow"):
+    with pytest.raises(
+        UserError, match=r"process must be given, since this run's is a class of its own, .*:Slow"
+    ):
         scud.load(tmp_path, network=Wide, modality=Films)
     scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
-    with pytest.raises(UserError, match="network must be left out, since this run's is the library's unet, got .*:Wide"):
+    with pytest.raises(
+        UserError,
+        match=r"network must be left out, since this run's is the library's unet, got .*:Wide",
+    ):
         scud.load(tmp_path, network=Wide)

@@ -28,9 +28,13 @@ MODEL = Masking(3, p0=torch.full((3,), 1 / 3, dtype=torch.float64))
 def portions(
     label_dropout: float, first: int = 0, ranks: int = 1, accumulate: int = 1, steps: int = 20
 ) -> list[Portion]:
-    settings = ByExamples(batch_size=24, steps=steps, accumulate=accumulate, label_dropout=label_dropout)
+    settings = ByExamples(
+        batch_size=24, steps=steps, accumulate=accumulate, label_dropout=label_dropout
+    )
     job = Job(MODEL, network(COUNT), EXAMPLES, EXAMPLES, settings, seed=3)
-    return [portion for rank in range(ranks) for portion in Stream(job, first, rank=rank, ranks=ranks)]
+    return [
+        portion for rank in range(ranks) for portion in Stream(job, first, rank=rank, ranks=ranks)
+    ]
 
 
 def labels(portion: Portion) -> Tensor:
@@ -73,7 +77,13 @@ def test_all_labels_of_an_example_are_withheld_together() -> None:
     assert (told == -1).equal(withheld[:, None].expand(100, 2))
     assert told[~withheld].equal(several[~withheld])
     examples = Examples(STATES.to(torch.uint8), torch.arange(2 * COUNT).reshape(COUNT, 2))
-    job = Job(MODEL, network(2 * COUNT), examples, examples, ByExamples(batch_size=24, steps=5, label_dropout=0.5))
+    job = Job(
+        MODEL,
+        network(2 * COUNT),
+        examples,
+        examples,
+        ByExamples(batch_size=24, steps=5, label_dropout=0.5),
+    )
     gone = torch.cat([labels(portion) == -1 for portion in Stream(job, 0)])
     assert gone[:, 0].equal(gone[:, 1])
     assert 24 < int(gone[:, 0].sum()) < 96

@@ -79,7 +79,8 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
 def test_metrics_keep_their_digits_and_drop_later_and_broken_rows(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     rows = [
-        Metrics(step, math.pi * step, step / 3 if step == 2 else None, 1e-7, 0.1 + 0.2, 1.5) for step in range(1, 6)
+        Metrics(step, math.pi * step, step / 3 if step == 2 else None, 1e-7, 0.1 + 0.2, 1.5)
+        for step in range(1, 6)
     ]
     for row in rows:
         metrics.append(path, row)
@@ -91,7 +92,12 @@ def test_metrics_keep_their_digits_and_drop_later_and_broken_rows(tmp_path: Path
 
 def test_checkpoints_come_back_as_they_were(tmp_path: Path) -> None:
     state = Checkpoint(
-        3, {"a": torch.randn(2)}, {"a": torch.randn(2)}, {"state": {0: {"step": torch.ones(())}}}, 1.5, 2.0
+        3,
+        {"a": torch.randn(2)},
+        {"a": torch.randn(2)},
+        {"state": {0: {"step": torch.ones(())}}},
+        1.5,
+        2.0,
     )
     checkpoint.write(tmp_path / "last.ckpt", state)
     again = checkpoint.read(tmp_path / "last.ckpt")

@@ -25,7 +25,11 @@ EXAMPLES = Examples(torch.arange(30, dtype=torch.uint8).reshape(30, 1), torch.ar
 MODEL = Masking(256, p0=torch.full((256,), 1 / 256, dtype=torch.float64))
 
 
-def job(examples: ExampleSet, settings: TrainingOptions, augment: Callable[[Tensor, Generator], Tensor] | None) -> Job:
+def job(
+    examples: ExampleSet,
+    settings: TrainingOptions,
+    augment: Callable[[Tensor, Generator], Tensor] | None,
+) -> Job:
     return Job(MODEL, nn.Identity(), examples, examples, settings, seed=3, augment=augment)
 
 
@@ -46,7 +50,9 @@ def portions(batch_size: int, accumulate: int, ranks: int, first: int, end: int)
 
 
 @given(st.integers(1, 20), st.integers(1, 50), st.integers(0, 2**63 - 1))
-def test_steps_run_through_one_permutation_per_epoch(count: int, batch_size: int, seed: int) -> None:
+def test_steps_run_through_one_permutation_per_epoch(
+    count: int, batch_size: int, seed: int
+) -> None:
     steps = 3 * count // batch_size + 1
     order = torch.cat([Shuffled(count, batch_size, seed).examples(step) for step in range(steps)])
     assert len(order) == steps * batch_size
@@ -61,12 +67,18 @@ def test_epochs_and_seeds_differ() -> None:
 
 
 @pytest.mark.parametrize(("accumulate", "ranks"), [(1, 1), (4, 1), (1, 3), (2, 3)])
-def test_all_ranks_and_accumulation_steps_see_one_batch_and_one_systematic_sample(accumulate: int, ranks: int) -> None:
+def test_all_ranks_and_accumulation_steps_see_one_batch_and_one_systematic_sample(
+    accumulate: int, ranks: int
+) -> None:
     (whole,) = portions(24, 1, 1, 5, 6)
     parts = portions(24, accumulate, ranks, 5, 6)
     assert sorted(part.part for part in parts) == list(range(accumulate * ranks))
     assert sum(part.last for part in parts) == ranks
-    pairs = sorted((x, u) for part in parts for x, u in zip(part.batch.x0[:, 0].tolist(), part.u.tolist(), strict=True))
+    pairs = sorted(
+        (x, u)
+        for part in parts
+        for x, u in zip(part.batch.x0[:, 0].tolist(), part.u.tolist(), strict=True)
+    )
     assert pairs == sorted(zip(whole.batch.x0[:, 0].tolist(), whole.u.tolist(), strict=True))
     u = torch.cat([part.u for part in parts]).sort().values
     torch.testing.assert_close(u.diff(), torch.full((23,), 1 / 24, dtype=torch.float64))
@@ -95,7 +107,11 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
 
 def test_half_of_the_images_are_mirrored_and_nothing_else_changes() -> None:
     """Each is as it was or mirrored; over 400 the number mirrored is within 6 deviations of 200 (false alarm 2e-9)."""
-    images = Examples(torch.randint(256, (40, 3, 2, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
+    images = Examples(
+        torch.randint(
+            256, (40, 3, 2, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+        )
+    )
     plain = stream(images, ByExamples(batch_size=40, steps=10))
     flipped = stream(images, ByExamples(batch_size=40, steps=10), augment=mirror_half)
     mirrored = 0
@@ -109,12 +125,20 @@ def test_half_of_the_images_are_mirrored_and_nothing_else_changes() -> None:
 
 
 def test_what_is_changed_at_random_is_the_same_wherever_training_started_and_on_any_ranks() -> None:
-    images = Examples(torch.randint(256, (40, 3, 2, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
+    images = Examples(
+        torch.randint(
+            256, (40, 3, 2, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+        )
+    )
     settings = ByExamples(batch_size=12, steps=8)
     whole = stream(images, settings, augment=mirror_half)
-    for ours, theirs in zip(stream(images, settings, 5, augment=mirror_half), whole[5:], strict=True):
+    for ours, theirs in zip(
+        stream(images, settings, 5, augment=mirror_half), whole[5:], strict=True
+    ):
         assert ours.batch.x0.equal(theirs.batch.x0)
-    parts = stream(images, ByExamples(batch_size=12, steps=1, accumulate=2), ranks=2, augment=mirror_half)
+    parts = stream(
+        images, ByExamples(batch_size=12, steps=1, accumulate=2), ranks=2, augment=mirror_half
+    )
     together = torch.empty_like(whole[0].batch.x0)
     for part in parts:
         together[part.part :: 4] = part.batch.x0
@@ -144,12 +168,16 @@ def test_sequences_come_in_batches_of_like_length_within_the_budget(
         # Dividing each part's nats by `positions` and averaging over parts gives nats per position of the whole batch.
         assert all(part.positions * len(mine) == counted for part in mine)
         u = torch.cat([part.u for part in mine]).sort().values
-        torch.testing.assert_close(u.diff(), torch.full((len(u) - 1,), 1 / len(u), dtype=torch.float64))
+        torch.testing.assert_close(
+            u.diff(), torch.full((len(u) - 1,), 1 / len(u), dtype=torch.float64)
+        )
 
 
 def test_a_stream_of_sequences_can_start_anywhere(sequences: SequenceSet) -> None:
     settings = ByPositions(batch_tokens=300, infill_share=0.5, steps=30)
-    for ours, theirs in zip(stream(sequences, settings, 17), stream(sequences, settings)[17:], strict=True):
+    for ours, theirs in zip(
+        stream(sequences, settings, 17), stream(sequences, settings)[17:], strict=True
+    ):
         assert ours.batch.x0.equal(theirs.batch.x0)
         assert ours.u.equal(theirs.u)
         assert ours.batch.known is not None

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from scud.data.order import Shuffled, shuffled
+from scud.data.splits import hold_out
 from scud.errors import check_states, fail
 from scud.typing import Batch, BatchSize, Shape
 
@@ -53,6 +54,21 @@ class Examples:
     def state_counts(self) -> Tensor:
         """How often every state occurs, up to the largest one: [at most B] int64."""
         return torch.bincount(self.x.flatten())
+
+
+def hold_out_examples(
+    argument: str, examples: Examples, valid_share: float, noun: str
+) -> dict[str, Examples]:
+    """Examples divided into "train" and "valid" by `scud.data.splits.hold_out`.
+
+    Raises:
+        UserError: there are fewer than two, which are called by `noun`.
+    """
+    if len(examples) < 2:
+        remedy = f"add {noun}, or {noun} for validation"
+        raise fail(argument, f"hold two {noun} or more", "one", remedy)
+    parts = hold_out(len(examples), valid_share)
+    return {name: examples.take(torch.from_numpy(index)) for name, index in parts.items()}
 
 
 def smallest_dtype(num_states: int) -> torch.dtype:

@@ -51,7 +51,9 @@ class LabelEmbedding(nn.Module):
         self.check(label, batch)
         label = label.long().unsqueeze(-1) if label.ndim == 1 else label.long()
         there = label != -1
-        each = F.embedding(torch.where(there, label, 0), self.weight)
+        # Compiled lookups may count from the end below 0: what is below -1 is sent beyond the last.
+        index = torch.where(label < -1, self.num_labels, torch.where(there, label, 0))
+        each = F.embedding(index, self.weight)
         total = (each * there.unsqueeze(-1)).sum(1)
         return torch.where(there.any(1, keepdim=True), total, self.null)
 

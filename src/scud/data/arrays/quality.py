@@ -63,7 +63,9 @@ class ArrayQuality:
         return rows_of(names, self.samples, self.heldout, self.training)
 
 
-def array_quality(samples: Tensor, heldout: Tensor, training: Tensor, num_states: int, seed: int = 0) -> ArrayQuality:
+def array_quality(
+    samples: Tensor, heldout: Tensor, training: Tensor, num_states: int, seed: int = 0
+) -> ArrayQuality:
     """Measure samples, held-out arrays and a training subset alike.
 
     Args:
@@ -124,7 +126,7 @@ def _singles(x: Tensor) -> Iterator[NDArray[np.int64]]:
 
 
 def _pairs(x: Tensor) -> Iterator[NDArray[np.int64]]:
-    """A number [N] for each pair of neighbours along the last axis: the same for the same states."""
+    """A number [N] for each pair of neighbours along the last axis; same states, same number."""
     lines = x.reshape(len(x), -1, x.shape[-1])
     for line in range(lines.shape[1]):
         for place in range(lines.shape[2] - 1):

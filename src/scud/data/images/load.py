@@ -7,7 +7,7 @@ ends half the share of the others.
 Splits that are made here come from a fixed shuffle, which is the same on every machine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scud.data.base import Data
-from scud.data.examples import Examples, check_examples
+from scud.data.dataset import Data
+from scud.data.examples import Examples, check_examples, hold_out_examples
 from scud.data.files import check_share
-from scud.data.images.archives import (
-    Pixels,
-    is_cifar,
-    is_idx,
-    is_imagenet,
-    read_cifar,
-    read_idx,
-    read_imagenet,
-    read_npz,
-    refuse_pickle,
-)
+from scud.data.images.archives import Pixels
 from scud.data.images.augment import mirror_half
 from scud.data.images.modality import Images, check_levels
-from scud.data.images.pictures import read_folder
-from scud.data.images.tables import read_hub, read_parquet
+from scud.data.images.read import quantise, read_pixels
+from scud.data.images.tables import read_hub
 from scud.data.labels import LabelTable, number_labels, occurring, read_labels
-from scud.data.splits import SPLITS, fixed_shuffle, hold_out
-from scud.data.tables import parquet_files
+from scud.data.splits import SPLITS, fixed_shuffle
 from scud.errors import fail
 
 _DIGITS_SIZES = {"train": 1350, "valid": 150, "test": 297}
-_SLICE = 1 << 20
-_FOLDERS: list[tuple[Callable[[Path], object], Callable[[Path], dict[str, Pixels]]]] = [
-    (is_cifar, read_cifar),
-    (is_idx, read_idx),
-    (is_imagenet, read_imagenet),
-    (parquet_files, read_parquet),
-]
-"""How to recognise each kind of folder, and to read it."""
 
 
 def load_digits() -> Data:
@@ -109,7 +90,7 @@ def load_images(
     """
     path = Path(path).resolve()
     check_options(num_states, valid_share)
-    images, report = _read(path)
+    images, report = read_pixels(path)
     name = path.name if path.is_dir() else path.stem.removesuffix(".tar")
     report += _add_files(images, files)
     table = None if labels is None else read_labels(labels)
@@ -140,21 +121,9 @@ def check_options(num_states: int, valid_share: float) -> None:
     check_share(valid_share)
 
 
-def quantise(pixels: NDArray[np.uint8], num_states: int) -> NDArray[np.uint8]:
-    """floor(pixels * num_states / 256), for 2..256 states; any shape.
-
-    In place, so that a large data set is in memory once.
-    """
-    levels = (np.arange(256) * num_states // 256).astype(np.uint8)
-    if num_states < 256:
-        rows = max(1, _SLICE * len(pixels) // max(1, pixels.size))
-        # By slices, because numpy takes eight bytes for each index.
-        for start in range(0, len(pixels), rows):
-            pixels[start : start + rows] = levels[pixels[start : start + rows]]
-    return pixels
-
-
-def stratified_split(label: NDArray[np.integer[Any]], sizes: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
+def stratified_split(
+    label: NDArray[np.integer[Any]], sizes: Mapping[str, int]
+) -> dict[str, NDArray[np.int64]]:
     """Divide examples among splits of exactly these `sizes`, each label in proportion.
 
     Each split but the first gets its share of every label by the largest-remainder rule; the first
@@ -182,35 +151,12 @@ def _largest_remainder(counts: NDArray[np.int64], total: int) -> NDArray[np.int6
     return quotas
 
 
-def _read(path: Path) -> tuple[dict[str, Pixels], list[str]]:
-    """The images of each split, and what to report of reading them."""
-    if path.is_dir():
-        for holds, read in _FOLDERS:
-            if holds(path):
-                return read(path), []
-        refuse_pickle(path)
-        return read_folder(path)
-    if not path.is_file():
-        remedy = "check the spelling, or give the full path; sets of the hub are named by --data.hub"
-        raise fail("path", "name a file or folder that exists", path, remedy)
-    name = path.name.lower()
-    if name.endswith((".tar", ".tar.gz", ".tgz")):
-        return read_cifar(path), []
-    if name.endswith(".parquet"):
-        return read_parquet(path), []
-    if name.endswith(".npz"):
-        return read_npz(path), []
-    refuse_pickle(path)
-    remedy = "give an .npz or .parquet file, cifar-10-binary.tar.gz, or the folder that this file is in"
-    raise fail("path", "name a file of a known kind, or a folder", path, remedy)
-
-
 def _add_files(images: dict[str, Pixels], files: Mapping[str, Path | None] | None) -> list[str]:
     """Put the images of files in the place of splits; what to report of reading them."""
     report: list[str] = []
     for split, path in (files or {}).items():
         if path is not None:
-            parts, lines = _read(path)
+            parts, lines = read_pixels(path)
             images[split] = parts.get(split, parts["train"])
             report += [f"{split} file: {line}" for line in lines]
     return report
@@ -226,7 +172,7 @@ def _data(
     table: LabelTable | None,
     flips: bool,
 ) -> Data:
-    """Quantise images, which are taken out of the dictionary, and hold out what validation needs."""
+    """Quantise images, which are taken out of the dictionary; hold out what validation needs."""
     present = [split for split in SPLITS if split in images]
     parts = [images[split] for split in present]
     if table is None:
@@ -250,7 +196,7 @@ def _data(
         raise fail(f"train of {where}", rule, f"level {x.min()}", remedy)
     note = ""
     if "valid" not in splits:
-        splits |= _hold_out(where, splits["train"], valid_share)
+        splits |= hold_out_examples(f"train of {where}", splits["train"], valid_share, "images")
         note = ", held out of those for training"
     for split, part in splits.items():
         report.append(f"{split}: {len(part):,} images{note if split == 'valid' else ''}")
@@ -285,12 +231,3 @@ def _labels_by_name(
         raise fail("data.labels", f"name pictures of {where}", "none of them", remedy)
     labels = [numbers[part] for part in rows]
     return names, [part if table.several else part[:, 0] for part in labels]
-
-
-def _hold_out(where: str, examples: Examples, valid_share: float) -> dict[str, Examples]:
-    """`examples` divided into "train" and "valid", at least one each."""
-    if len(examples) < 2:
-        remedy = "add images, or images for validation"
-        raise fail(f"train of {where}", "hold two images or more", "one", remedy)
-    parts = hold_out(len(examples), valid_share)
-    return {name: examples.take(torch.from_numpy(index)) for name, index in parts.items()}

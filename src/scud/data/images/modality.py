@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from scud.data.base import Data, Modality, Spec
-from scud.data.examples import Examples
+from scud.data.base import Modality, Spec
+from scud.data.examples import Examples, check_examples
+from scud.data.images.archives import read_samples
+from scud.data.images.read import quantise, read_levels
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_at_least, check_in_interval, fail
-from scud.evaluation.report import Normal
-from scud.typing import ExampleSet, Shape
+from scud.typing import DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
     from scud.evaluation import Evaluation
@@ -88,7 +89,7 @@ class Images(Modality):
         self,
         num: int,
         length: tuple[int, int] | None,
-        generator: Generator | None,  # noqa: ARG002
+        generator: Generator | None,
     ) -> list[Shape]:
         check_at_least("num", num, 1, "say how many images to draw")
         if length is not None:
@@ -98,7 +99,7 @@ class Images(Modality):
         return [self.dims] * num
 
     def decode(self, states: Sequence[Tensor]) -> Sequence[NDArray[np.uint8]]:
-        """Pixels [height, width, channels], or [height, width] where there is one channel."""
+        """Pixels [height, width, channels]."""
         return list(self._pixels(torch.stack(list(states))))
 
     def write(self, samples: "Samples", folder: Path) -> list[Path]:
@@ -122,23 +123,26 @@ class Images(Modality):
         return files
 
     def read(self, path: Path) -> list[Tensor]:
-        from scud.data.images.archives import read_samples
-        from scud.data.images.load import quantise
-
         levels = quantise(read_samples(path, self.dims), self.num_states)
         return list(torch.from_numpy(levels))
 
-    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:  # noqa: ARG002
-        reach = 1.96 * result.bits_per_dim_error
-        bits = result.bits_per_dim
-        return [Normal("bits/dim", bits, bits - reach, bits + reach)]
+    def examples(self, path: Path) -> Examples:
+        levels = read_levels(path, "test", self.num_states)
+        examples = Examples(torch.from_numpy(levels))
+        check_examples({str(path): examples}, self.num_states, self.dims)
+        return examples
 
-    def quality(self, samples: Sequence[Tensor], data: Data, split: str, seed: int) -> list["Row"]:
+    def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
+        return [result.bits]
+
+    def quality(
+        self, samples: Sequence[Tensor], data: DataView, split: str, seed: int
+    ) -> list["Row"]:
         from rich.console import Console
 
         from scud.data.images.quality import check_images, image_quality, train_classifier
 
-        drawn = torch.stack(list(samples))
+        drawn, training = torch.stack(list(samples)), levels_of(data, "train")
         train, label = labelled(data, "train")
         valid, valid_label = labelled(data, "valid")
         heldout = levels_of(data, split)
@@ -148,7 +152,7 @@ class Images(Modality):
         with Console().status("training a classifier for its features"):
             trained = train_classifier(train, label, valid, valid_label, self.num_states, seed=seed)
         with Console().status("comparing with training data"):
-            return image_quality(drawn, heldout, train, trained, seed).rows()
+            return image_quality(drawn, heldout, training, trained, seed).rows()
 
     def _pixels(self, levels: Tensor) -> NDArray[np.uint8]:
         from scud import plots
@@ -160,15 +164,15 @@ class Images(Modality):
         return np.where(x_t == self.num_states, self.num_states // 2, x_t)
 
 
-def levels_of(data: Data, split: str) -> Tensor:
+def levels_of(data: DataView, split: str) -> Tensor:
     """The levels of a split, [N, C, H, W]."""
     examples = data.split(split)
     assert isinstance(examples, Examples), "images are kept as examples"
     return examples.x
 
 
-def labelled(data: Data, split: str) -> tuple[Tensor, Tensor]:
-    """Levels [N, C, H, W] and class labels [N] of a split.
+def labelled(data: DataView, split: str) -> tuple[Tensor, Tensor]:
+    """Levels [N, C, H, W] and class labels [N] of the images of a split that have one.
 
     Raises:
         UserError: there are no labels, or several of an image.
@@ -181,4 +185,5 @@ def labelled(data: Data, split: str) -> tuple[Tensor, Tensor]:
         found = "none" if examples.label is None else "several of each"
         remedy = f"put each class in a folder of its own, or add an array y_{split} to an .npz file"
         raise fail(argument, rule, found, remedy)
-    return examples.x, examples.label
+    present = examples.label >= 0
+    return examples.x[present], examples.label[present]
