@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from scud.config import Config, changed, default_config, read_config, write_config
 from scud.data import Data, TextOptions, load_text
@@ -10,7 +11,7 @@ from scud.data.text.tokenizers import Bytes
 from scud.errors import UserError
 from scud.experiment import prepare
 from scud.networks import DiTOptions
-from scud.processes import Blosum62Options, GaussianOptions, NeighbourGraphOptions
+from scud.processes import Blosum62Options, Gaussian, GaussianOptions, NeighbourGraphOptions
 from scud.recipes import RECIPES
 from scud.training.options import ByRows
 from tests.unit.sequences import random_fasta
@@ -35,13 +36,16 @@ def test_the_network_has_its_preset_or_its_options(data: Data) -> None:
     assert (paper.width, paper.layers, paper.heads, paper.checkpointing) == (768, 12, 12, True)
 
 
-def test_the_bandwidth_of_gaussian_noise_is_a_tenth_unless_it_is_given(data: Data) -> None:
-    assert GaussianOptions().build(data).bandwidth == 0.1
+def test_the_bandwidth_of_gaussian_noise_is_the_paper_s_unless_it_is_given(data: Data) -> None:
+    assert GaussianOptions().build(data).bandwidth == Gaussian(256).bandwidth == 0.05
     assert GaussianOptions(bandwidth=0.3).build(data).bandwidth == 0.3
 
 
 def test_noise_of_amino_acids_is_refused(data: Data) -> None:
-    with pytest.raises(UserError, match=r"process.kind must suit the data: blosum62 is for proteins, got a.* with states"):
+    with pytest.raises(
+        UserError,
+        match=r"process.kind must suit the data: blosum62 is for proteins, got a.* with states",
+    ):
         Blosum62Options().build(data)
 
 
@@ -57,9 +61,14 @@ def test_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
     assert unit(TextOptions(length=4), tmp_path) == "bits/char"
     assert unit(TextOptions(length=4, tokens="bytes"), tmp_path) == "bits/byte"
-    assert unit(TextOptions(length=4, tokens=str(write_vocabulary(tmp_path))), tmp_path) == "perplexity"
+    assert (
+        unit(TextOptions(length=4, tokens=str(write_vocabulary(tmp_path))), tmp_path)
+        == "perplexity"
+    )
     assert RECIPES["digits"]().data.read().modality.unit == "bits/dim"
-    proteins = changed(RECIPES["proteins"](), {"data.train": random_fasta(tmp_path / "a.fasta", 30, 5, 20)})
+    proteins = changed(
+        RECIPES["proteins"](), {"data.train": random_fasta(tmp_path / "a.fasta", 200, 5, 20)}
+    )
     assert proteins.data.read().modality.unit == "perplexity"
 
 
@@ -76,19 +85,28 @@ def test_recipes_of_text() -> None:
     assert text8.network == DiTOptions.preset("paper")
     noise = lm1b.process
     assert isinstance(noise, NeighbourGraphOptions)
-    assert (noise.kind, noise.nearest, noise.bandwidth, noise.marginal_rate) == ("neighbour_graph", 10, 0.3, 0.2)
+    assert (noise.kind, noise.nearest, noise.bandwidth, noise.marginal_rate) == (
+        "neighbour_graph",
+        10,
+        0.3,
+        0.2,
+    )
 
 
 def test_all_that_training_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data, a model of them, and a network whose first weights derive from the seed alone."""
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a.txt").write_text("the cat sat " * 40)
-    options = {"data.train": tmp_path / "a.txt", "data.length": 4, "network": {"width": 16, "layers": 1, "heads": 2}}
+    options = {
+        "data.train": tmp_path / "a.txt",
+        "data.length": 4,
+        "network": {"width": 16, "layers": 1, "heads": 2},
+    }
     config = changed(RECIPES["text"](), options)
     first, again, other = prepare(config), prepare(config), prepare(changed(config, {"seed": 1}))
-    assert first.data.modality.describe() == "text in bytes"
+    assert first.data.modality.describe() == "text in the bytes of UTF-8"
     assert first.model.num_states == first.data.num_states == 256
-    assert first.model.p0.equal(first.data.p0())
+    torch.testing.assert_close(first.model.p0, first.data.p0())
     weights, same, others = (part.network.state_dict() for part in (first, again, other))
     assert all(value.equal(same[name]) for name, value in weights.items())
     assert any(not value.equal(others[name]) for name, value in weights.items())
