@@ -44,15 +44,20 @@ def check_in_interval(
 
 def check_at_least(argument: str, value: float, low: float, remedy: str) -> None:
     """Raise unless `value` is a number of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{argument} must be a number, got {value!r}; {remedy}")
+    check_number(argument, value, remedy)
     if not value >= low:
         raise fail(argument, f"be at least {low:g}", value, remedy)
 
 
+def check_number(argument: str, value: object, remedy: str) -> None:
+    """Raise `TypeError` unless `value` is a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{argument} must be a number, got {value!r}; {remedy}")
+
+
 def check_positive(argument: str, value: float, remedy: str) -> None:
     """Raise unless `value` is a finite number above 0."""
-    check_at_least(argument, value, -math.inf, remedy)
+    check_number(argument, value, remedy)
     if not 0 < value < math.inf:
         raise fail(argument, "be positive and finite", value, remedy)
 
