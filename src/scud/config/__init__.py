@@ -11,20 +11,19 @@ from scud.config.files import (
 )
 from scud.config.sections import (
     KINDS,
-    TRAINING,
     Config,
     changed,
     default_config,
     find_preset,
     nested,
     options_class,
+    owners_of,
     unknown_option,
 )
 
 __all__ = [
     "FORMAT",
     "KINDS",
-    "TRAINING",
     "Config",
     "changed",
     "default_config",
@@ -33,6 +32,7 @@ __all__ = [
     "kinds_of",
     "nested",
     "options_class",
+    "owners_of",
     "read_config",
     "read_data_options",
     "to_values",

@@ -5,7 +5,7 @@ kind is refused by name, and a value that breaks a rule is refused by the check 
 `config.yaml` reproduces the run.
 """
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from scud.networks import DiTOptions, NetworkOptions
 from scud.options import Options, by_kind, kind_of
 from scud.processes import ProcessOptions, UniformOptions
 from scud.schedules import MutualInformationOptions, ScheduleOptions
-from scud.training.options import ByExamples, ByPositions, ByRows, TrainingOptions, options_for
+from scud.training.options import ByExamples, TrainingOptions, options_for
 
 LARGEST_SEED = 2**63 - 1
 
@@ -37,14 +37,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "objective": by_kind(ObjectiveOptions),
 }
 """The options of every section by kind. `training` has no kind: its options are those that suit the data."""
-
-
-TRAINING: dict[str, type[TrainingOptions]] = {
-    "data of one shape": ByExamples,
-    "rows of one length": ByRows,
-    "sequences of many lengths": ByPositions,
-}
-"""The options of training, by the data that they suit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,20 +252,44 @@ def with_values(section: str, start: Section, given: Any) -> Section:
 
 def unknown_option(section: str, options: type[Options], name: str, value: object) -> UserError:
     """The error for an option that this kind does not have, naming the kinds that have it."""
-    others = ", ".join(part.name for part in fields(options) if part.name != "kind") or "no options"
-    kinds = TRAINING if section == "training" else KINDS.get(section, {})
-    owners = [
-        kind
-        for kind, other in kinds.items()
-        if name in {part.name for part in fields(other)}
-        or (name == "preset" and hasattr(other, "presets"))
-    ]
+    own_names = (
+        ", ".join(part.name for part in fields(options) if part.name != "kind") or "no others"
+    )
+    owners = owners_of(section, name)
     if not owners:
-        return UserError(f"{section}.{name} is no option; choose from {others}")
-    (chosen,) = [kind for kind, other in kinds.items() if other is options] or [kind_of(options)]
-    chosen = f"{section}.kind {chosen}" if section in KINDS else chosen
-    remedy = f"it is an option of {', '.join(owners)}; {chosen} has {others}"
-    return fail(f"{section}.{name}", f"be left out for {chosen}", value, remedy)
+        return UserError(f"{section}.{name} is no option; choose from {own_names}")
+    if section == "training":
+        chosen, where = (
+            [kind for kind, other in _training_by_data().items() if other is options],
+            "data",
+        )
+    else:
+        chosen, where = [kind_of(options)], section
+    rule = f"be left out for {where}.kind {_listed(chosen)}"
+    have = "has" if len(chosen) == 1 else "have"
+    remedy = f"it is an option of {_listed(owners)}; {_listed(chosen)} {have} {own_names}"
+    return fail(f"{section}.{name}", rule, value, remedy)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def owners_of(section: str, name: str) -> list[str]:
+    """The kinds that have an option of this name; of training, the kinds of data that it suits."""
+    kinds = _training_by_data() if section == "training" else KINDS[section]
+    return [
+        kind
+        for kind, options in kinds.items()
+        if name in {part.name for part in fields(options)}
+        or (name == "preset" and hasattr(options, "presets"))
+    ]
+
+
+def _training_by_data() -> dict[str, type[Options]]:
+    """The options of training by kind of data."""
+    return {kind: options_for(data.modality) for kind, data in DATA.items()}
 
 
 @cache
