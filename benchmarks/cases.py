@@ -48,7 +48,9 @@ class Scale:
 
     def quick(self) -> "Scale":
         """A size that shows that everything runs, and says nothing about speed."""
-        return replace(self, shape=(2, 3, 8, 8), states=(2, 17), size="tiny", pairs=2, inner=1, steps=8)
+        return replace(
+            self, shape=(2, 3, 8, 8), states=(2, 17), size="tiny", pairs=2, inner=1, steps=8
+        )
 
 
 class Tokenizer:
@@ -123,4 +125,6 @@ def network(size: str, num_states: int, dims: tuple[int, int, int]) -> UNet:
 def images(p0: Tensor, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
     """Independent pixels with marginal p0, [batch, *dims] int64, on the CPU."""
     count = torch.Size(shape).numel()
-    return torch.multinomial(p0.cpu().float(), count, replacement=True, generator=generator).reshape(shape)
+    return torch.multinomial(
+        p0.cpu().float(), count, replacement=True, generator=generator
+    ).reshape(shape)

@@ -61,7 +61,9 @@ def batch_figures(train: SequenceSet, tokens: int) -> tuple[float, float]:
     batches = [train.batch(train.by_length(plan.ranks(step))) for step in range(BATCHES)]
     milliseconds = 1e3 * (time.perf_counter() - start) / BATCHES
     taken = sum(batch.x0.numel() for batch in batches)
-    real = sum(int(train.lengths(train.by_length(plan.ranks(step))).sum()) for step in range(BATCHES))
+    real = sum(
+        int(train.lengths(train.by_length(plan.ranks(step))).sum()) for step in range(BATCHES)
+    )
     return 1 - real / taken, milliseconds
 
 
@@ -81,7 +83,9 @@ def repeated(path: Path, times: int, folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("file", type=Path, help="a FASTA file, plain or gzip")
     parser.add_argument("--tokens", type=int, default=4096, help="budget of a training batch")
     parser.add_argument("--repeats", type=int, default=4, help="times the file is repeated")
@@ -98,7 +102,9 @@ def main() -> None:
                 row = pool.apply(measure, (path, share, options.tokens))
             if not number:
                 print(f"| {options.file.name} | {' | '.join(row)} |\n|{'---|' * (len(row) + 1)}")
-            print(f"| {name} | {' | '.join(f'{value:,.{2 * (value < 100)}f}' for value in row.values())} |")
+            print(
+                f"| {name} | {' | '.join(f'{value:,.{2 * (value < 100)}f}' for value in row.values())} |"
+            )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,11 @@ class Figures:
     @property
     def error(self) -> float:
         """Standard error over seeds; of evaluation where there is one seed."""
-        return statistics.stdev(self.bits) / math.sqrt(len(self.bits)) if len(self.bits) > 1 else self.evaluation
+        return (
+            statistics.stdev(self.bits) / math.sqrt(len(self.bits))
+            if len(self.bits) > 1
+            else self.evaluation
+        )
 
 
 def configuration(model: Model, seed: int, steps: int | None) -> Config:
@@ -54,8 +58,13 @@ def one(options: argparse.Namespace, work: tuple[Model, int]) -> tuple[float, fl
     model, seed = work
     config = configuration(model, seed, options.train_steps)
     run = train_once(config, options.folder / model.folder(seed))
-    result = evaluate(run.model, run.network, config.data.read().split("test"), repeats=options.repeats)
-    print(f"{model.folder(seed)}: {result.bits_per_dim:.4f} ± {result.bits_per_dim_error:.4f} bits/dim", flush=True)
+    result = evaluate(
+        run.model, run.network, config.data.read().split("test"), repeats=options.repeats
+    )
+    print(
+        f"{model.folder(seed)}: {result.bits_per_dim:.4f} ± {result.bits_per_dim_error:.4f} bits/dim",
+        flush=True,
+    )
     return result.bits_per_dim, result.bits_per_dim_error
 
 
@@ -66,7 +75,9 @@ def table(rows: dict[str, Model], options: argparse.Namespace) -> dict[str, Figu
     work = [(model, seed) for model in rows.values() for seed in options.seeds]
     results = in_parallel(partial(one, options), work, options.workers)
     count, found = len(options.seeds), dict[str, Figures]()
-    print("| model | bits/dim, mean ± s.e. over seeds | each seed | s.e. of one evaluation |\n|---|---|---|---|")
+    print(
+        "| model | bits/dim, mean ± s.e. over seeds | each seed | s.e. of one evaluation |\n|---|---|---|---|"
+    )
     for place, name in enumerate(rows):
         mine = results[place * count : (place + 1) * count]
         row = found[name] = Figures(tuple(bits for bits, _ in mine), mine[0][1])
@@ -77,10 +88,16 @@ def table(rows: dict[str, Model], options: argparse.Namespace) -> dict[str, Figu
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Options of tables of digits."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--folder", type=Path, default=Path("runs/digits-table"), help="where runs are kept")
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "--folder", type=Path, default=Path("runs/digits-table"), help="where runs are kept"
+    )
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of training")
-    made.add_argument("--train-steps", type=int, default=None, help="steps of training; the recipe's by default")
+    made.add_argument(
+        "--train-steps", type=int, default=None, help="steps of training; the recipe's by default"
+    )
     made.add_argument("--repeats", type=int, default=64, help="draws per test example")
     made.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
     return made

@@ -21,24 +21,42 @@ from scud.runs import load
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder of a run")
-    parser.add_argument("--repeats", type=int, default=1, help="draws per example in each evaluation")
-    parser.add_argument("--examples", type=int, default=500, help="at most so many validation examples")
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="draws per example in each evaluation"
+    )
+    parser.add_argument(
+        "--examples", type=int, default=500, help="at most so many validation examples"
+    )
     parser.add_argument("--seeds", type=int, default=12, help="evaluations")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    run, valid = load(options.run), read_config(options.run / "config.yaml").data.read().split("valid")
+    run, valid = (
+        load(options.run),
+        read_config(options.run / "config.yaml").data.read().split("valid"),
+    )
     valid = valid.part(options.examples)
-    print(f"{machine_line()}; {len(valid)} examples, {options.repeats} draws of each, {options.seeds} seeds")
-    print("| control variate | mean, nats per position | standard deviation between seeds |\n|---|---|---|", flush=True)
+    print(
+        f"{machine_line()}; {len(valid)} examples, {options.repeats} draws of each, {options.seeds} seeds"
+    )
+    print(
+        "| control variate | mean, nats per position | standard deviation between seeds |\n|---|---|---|",
+        flush=True,
+    )
     for name, enough in (("yes", bound.ENOUGH), ("no", math.inf)):
         with mock.patch("scud.evaluation.bound.ENOUGH", enough):
             nats = [
-                evaluate(run.model, run.network, valid, repeats=options.repeats, seed=seed).nats_per_position
+                evaluate(
+                    run.model, run.network, valid, repeats=options.repeats, seed=seed
+                ).nats_per_position
                 for seed in range(options.seeds)
             ]
-        print(f"| {name} | {statistics.mean(nats):.4f} | {statistics.stdev(nats):.4f} |", flush=True)
+        print(
+            f"| {name} | {statistics.mean(nats):.4f} | {statistics.stdev(nats):.4f} |", flush=True
+        )
 
 
 if __name__ == "__main__":

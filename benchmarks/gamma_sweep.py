@@ -15,14 +15,18 @@ from scud import plots
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--gammas", type=float, nargs="+", default=[1, 0.7, 0.4, 0.1], help="besides classical")
+    made.add_argument(
+        "--gammas", type=float, nargs="+", default=[1, 0.7, 0.4, 0.1], help="besides classical"
+    )
     options = made.parse_args()
     rows = {f"SCUD, gamma = {gamma:g}": Model("scud", gamma=gamma) for gamma in options.gammas}
     found = table({**rows, "classical": Model("classical"), "masking": Model("masking")}, options)
     curve = [found[name] for name in [*rows, "classical"]]
     means, errors = [figures.mean for figures in curve], [figures.error for figures in curve]
     target = options.folder / "gamma.png"
-    figure = plots.gamma_curve([*options.gammas, 0.0], means, errors, "bits/dim", found["masking"].mean)
+    figure = plots.gamma_curve(
+        [*options.gammas, 0.0], means, errors, "bits/dim", found["masking"].mean
+    )
     plots.save_figure(figure, target)
     print(f"wrote {target}")
 

@@ -35,10 +35,10 @@ from benchmarks import cases, steps
 from benchmarks.cases import Scale
 from benchmarks.report import Row, Table, machine, machine_line, write
 from scud.diffusion import SCUD, Classical, Diffusion, Masking, Noisy
-from scud.diffusion.base import per_example
+from scud.diffusion.objectives import per_example
 from scud.evaluation import evaluate
 from scud.samplers import Ancestral
-from scud.typing import Batch
+from scud.typing import Batch, BatchSize
 
 TOLERANCES = {
     "bound": 1e-4,
@@ -116,9 +116,9 @@ class Images:
         """The examples at index [batch]."""
         return Batch(self.x[index].long())
 
-    def batches(self, size: int, _: int) -> Iterable[Tensor]:
-        """All indices in order, `size` at a time."""
-        return torch.arange(len(self)).split(size)
+    def batches(self, size: BatchSize) -> Iterable[Tensor]:
+        """All indices in order, `size.examples` at a time."""
+        return torch.split(torch.arange(len(self)), size.examples)
 
 
 def read_images(path: Path) -> tuple[Images, Images]:
@@ -126,7 +126,10 @@ def read_images(path: Path) -> tuple[Images, Images]:
     with np.load(path, allow_pickle=False) as file:
         held_out = "x_test" if "x_test" in file.files else "x_valid"
         arrays = [file["x_train"], file[held_out]]
-    parts = [torch.from_numpy(array if array.ndim == 4 else array[..., None]).movedim(-1, 1) for array in arrays]
+    parts = [
+        torch.from_numpy(array if array.ndim == 4 else array[..., None]).movedim(-1, 1)
+        for array in arrays
+    ]
     return Images(parts[0].contiguous()), Images(parts[1].contiguous())
 
 
@@ -160,7 +163,11 @@ def check_rows(plan: Plan, device: torch.device) -> Iterator[Row]:
             network = cases.network("tiny", num_states, plan.check_shape[1:]).double()
             true = numbers(exact, network, x0, noisy, torch.float64)
             found = numbers(
-                model, copy.deepcopy(network).float().to(device), x0.to(device), moved(noisy, device), torch.float32
+                model,
+                copy.deepcopy(network).float().to(device),
+                x0.to(device),
+                moved(noisy, device),
+                torch.float32,
             )
             row: dict[str, object] = {"model": name, "B": num_states}
             differences = {what: relative(found[what], true[what]) for what in true}
@@ -171,7 +178,9 @@ def deviations(exact: Diffusion, model: Diffusion, device: torch.device) -> dict
     """How far, in standard deviations, the device's draws of noised and of clean states are from their laws at most."""
     num_states, generator = model.num_states, torch.Generator(device).manual_seed(0)
     state, t = num_states // 3, torch.full((1,), 0.4, dtype=torch.float64)
-    p = torch.randn(num_states, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).softmax(-1)
+    p = torch.randn(
+        num_states, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    ).softmax(-1)
     x = torch.full((1, DRAWS), state, device=device)
     if isinstance(exact, Masking):
         masked = -(-exact.schedule.tau(t)).expm1()
@@ -182,7 +191,10 @@ def deviations(exact: Diffusion, model: Diffusion, device: torch.device) -> dict
         noised = exact.process.time().matrices(exact.schedule.tau(t))[0, state]
         at = Noisy(x, t.to(device), torch.full_like(x, 3) if isinstance(exact, SCUD) else None)
         amount = exact.amounts(
-            moved(Noisy(at.x_t[:, :1], at.t, None if at.s is None else at.s[:, :1]), torch.device("cpu"))
+            moved(
+                Noisy(at.x_t[:, :1], at.t, None if at.s is None else at.s[:, :1]),
+                torch.device("cpu"),
+            )
         )
         clean = p * exact.kernel.matrices(amount.flatten())[0, :, state]
     logits = p.log().float().to(device).expand(1, DRAWS, num_states)
@@ -204,14 +216,22 @@ def largest_deviation(states: Tensor, law: Tensor) -> float:
 
 def moved(noisy: Noisy, device: torch.device) -> Noisy:
     """The same noised batch on a device."""
-    return Noisy(noisy.x_t.to(device), noisy.t.to(device), None if noisy.s is None else noisy.s.to(device))
+    return Noisy(
+        noisy.x_t.to(device), noisy.t.to(device), None if noisy.s is None else noisy.s.to(device)
+    )
 
 
-def numbers(model: Diffusion, network: nn.Module, x0: Tensor, noisy: Noisy, dtype: torch.dtype) -> dict[str, Tensor]:
+def numbers(
+    model: Diffusion, network: nn.Module, x0: Tensor, noisy: Noisy, dtype: torch.dtype
+) -> dict[str, Tensor]:
     """What is checked, on the same logits and weights whatever the precision."""
     generator, device = torch.Generator().manual_seed(0), x0.device
     # No sharp wrong logits: where a prediction is nearly 0 the bound depends on the precision's own floor, by design.
-    logits = torch.randn(*x0.shape, model.num_states, generator=generator).to(device, dtype).requires_grad_()
+    logits = (
+        torch.randn(*x0.shape, model.num_states, generator=generator)
+        .to(device, dtype)
+        .requires_grad_()
+    )
     weight = torch.randn(model.num_states, cases.EMBEDDING, generator=generator).to(device, dtype)
     bound = per_example(model.integrand(logits, x0, noisy))
     bound.sum().backward()
@@ -220,7 +240,9 @@ def numbers(model: Diffusion, network: nn.Module, x0: Tensor, noisy: Noisy, dtyp
     assert logits.grad is not None
     through = per_example(model.integrand(network(noisy.x_t, conditioning), x0, noisy))
     through.sum().backward()
-    gradients = [weights.grad.flatten() for weights in network.parameters() if weights.grad is not None]
+    gradients = [
+        weights.grad.flatten() for weights in network.parameters() if weights.grad is not None
+    ]
     return {
         "bound": bound.detach(),
         "logits' gradient": logits.grad,
@@ -257,7 +279,13 @@ def train(
     prepared = steps.Bfloat16(network).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=0.01, fused=True)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.999))
-    start, seconds, rows, losses, step = time.monotonic(), 60 * plan.minutes, list[Row](), list[Tensor](), 0
+    start, seconds, rows, losses, step = (
+        time.monotonic(),
+        60 * plan.minutes,
+        list[Row](),
+        list[Tensor](),
+        0,
+    )
     while True:
         share = (time.monotonic() - start) / seconds
         if losses and share >= (len(rows) + 1) / 10:
@@ -269,7 +297,9 @@ def train(
         if share >= 1 and step:
             return average.module.eval(), rows
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min((step + 1) / 100, 1) * (1 + math.cos(math.pi * min(share, 1))) / 2
+            group["lr"] = (
+                1e-3 * min((step + 1) / 100, 1) * (1 + math.cos(math.pi * min(share, 1))) / 2
+            )
         x0 = data.batch(torch.randint(len(data), (plan.batch,))).x0.to(device)
         loss = model.loss(prepared, x0)
         optimizer.zero_grad()
@@ -281,7 +311,9 @@ def train(
         step += 1
 
 
-def training_tables(plan: Plan, images: tuple[Images, Images], out: Path, device: torch.device) -> list[Table]:
+def training_tables(
+    plan: Plan, images: tuple[Images, Images], out: Path, device: torch.device
+) -> list[Table]:
     """Train on images of 256 levels, evaluate on held-out ones, write samples."""
     data, held_out = images
     counts = 1 + torch.bincount(data.x.flatten(), minlength=256).double()
@@ -290,7 +322,9 @@ def training_tables(plan: Plan, images: tuple[Images, Images], out: Path, device
     network = cases.network(plan.size, 256, dims).to(device)
     average, rows = train(plan, model, network, data, device)
     text = f"SCUD, Gaussian noise, B = 256, U-Net {plan.size}, {len(data)} images, batch {plan.batch}, bfloat16."
-    found = evaluate(model, steps.Bfloat16(average), Images(held_out.x[: plan.held_out]), repeats=plan.repeats)
+    found = evaluate(
+        model, steps.Bfloat16(average), Images(held_out.x[: plan.held_out]), repeats=plan.repeats
+    )
     last = rows[-1]
     score: Row = {
         "steps": last["step"],
@@ -308,14 +342,20 @@ def training_tables(plan: Plan, images: tuple[Images, Images], out: Path, device
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="an .npz file of images")
-    parser.add_argument("--out", type=Path, required=True, help="folder for gpu.md, gpu.json and samples.npy")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for gpu.md, gpu.json and samples.npy"
+    )
     parser.add_argument("--device", default="cuda", help="cuda, or cpu with --reduced")
     parser.add_argument("--minutes", type=float, default=None, help="of training; 3 by default")
     parser.add_argument("--seed", type=int, default=0, help="of weights, data and noise")
-    parser.add_argument("--reduced", action="store_true", help="in miniature: shows that all runs, not how fast")
+    parser.add_argument(
+        "--reduced", action="store_true", help="in miniature: shows that all runs, not how fast"
+    )
     options = parser.parse_args()
     if not options.data.is_file():
         parser.error(f"--data must name a file that exists, got {options.data}")
@@ -325,7 +365,9 @@ def main() -> None:
     try:
         images = read_images(options.data)
     except (AttributeError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        parser.error(f"--data must be an .npz file with x_train and x_test or x_valid, got {options.data} ({error})")
+        parser.error(
+            f"--data must be an .npz file with x_train and x_test or x_valid, got {options.data} ({error})"
+        )
     plan = Plan().reduced() if options.reduced else Plan()
     plan = plan if options.minutes is None else replace(plan, minutes=options.minutes)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -333,7 +375,9 @@ def main() -> None:
     sys.exit(run(plan, images, options.out, device, options.seed))
 
 
-def run(plan: Plan, images: tuple[Images, Images], out: Path, device: torch.device, seed: int) -> int:
+def run(
+    plan: Plan, images: tuple[Images, Images], out: Path, device: torch.device, seed: int
+) -> int:
     """All parts in turn; the exit status."""
     start, tables, scale = time.monotonic(), list[Table](), plan.scale
     made_on = machine(seed, device)

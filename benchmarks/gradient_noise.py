@@ -25,7 +25,14 @@ from scud.runs import load
 
 CELLS = 32
 
-MIXTURES = ((1.0, 0.0, 0.0), (0.8, 0.2, 0.0), (0.8, 0.1, 0.1), (0.7, 0.2, 0.1), MIXTURE, (0.3, 0.4, 0.3))
+MIXTURES = (
+    (1.0, 0.0, 0.0),
+    (0.8, 0.2, 0.0),
+    (0.8, 0.1, 0.1),
+    (0.7, 0.2, 0.1),
+    MIXTURE,
+    (0.3, 0.4, 0.3),
+)
 """Shares of times drawn uniformly in t, in sqrt(t) and in tau."""
 
 
@@ -41,7 +48,9 @@ def gradient(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder of an image run")
     parser.add_argument("--examples", type=int, default=96, help="training examples")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
@@ -58,15 +67,21 @@ def main() -> None:
     middles, widths = (edges[1:] + edges[:-1]) / 2, edges.diff() / model.t_max
     second, between, value = torch.zeros(3, CELLS, dtype=torch.float64)
     for cell, t in enumerate(middles):
-        drawn = [gradient(model, network, x0[i : i + 1], t.reshape(1), generator) for i in range(len(x0))]
+        drawn = [
+            gradient(model, network, x0[i : i + 1], t.reshape(1), generator) for i in range(len(x0))
+        ]
         each = torch.stack([g for g, _ in drawn]).double()
         second[cell] = each.square().sum(1).mean()
         value[cell] = sum(loss**2 for _, loss in drawn) / len(drawn)
         # |mean|² without bias: all pairs of different examples.
-        between[cell] = (each.sum(0).square().sum() - each.square().sum()) / (len(drawn) * (len(drawn) - 1))
+        between[cell] = (each.sum(0).square().sum() - each.square().sum()) / (
+            len(drawn) * (len(drawn) - 1)
+        )
     print(machine_line())
     print("| t | root of E gradient² | root of E loss² |\n|---|---|---|")
-    for t, g, loss in zip(middles.tolist(), second.sqrt().tolist(), value.sqrt().tolist(), strict=True):
+    for t, g, loss in zip(
+        middles.tolist(), second.sqrt().tolist(), value.sqrt().tolist(), strict=True
+    ):
         print(f"| {t:.4f} | {g:.3f} | {loss:.3f} |")
     print(
         "| shares | gradient: second moment over the least possible | of it between times | loss |\n|---|---|---|---|"
@@ -78,7 +93,9 @@ def main() -> None:
             (between / f * widths).sum() / (second / f * widths).sum(),
             (value / f * widths).sum() / (value.sqrt() * widths).sum() ** 2,
         )
-        print(f"| {', '.join(f'{share:g}' for share in mixture)} | {' | '.join(f'{float(v):.3f}' for v in figures)} |")
+        print(
+            f"| {', '.join(f'{share:g}' for share in mixture)} | {' | '.join(f'{float(v):.3f}' for v in figures)} |"
+        )
 
 
 if __name__ == "__main__":

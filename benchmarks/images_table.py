@@ -67,8 +67,19 @@ def one(table: Table, work: tuple[str, int]) -> None:
     if seed == table.drawn and not picture.exists():
         drawn = run.draw(table.samples, generator=torch.Generator().manual_seed(seed)).states
         plots.save_image(plots.sample_grid(torch.stack(drawn).numpy(), table.levels), picture)
-    result = evaluate(run.model, run.network, config.data.read().split("valid"), repeats=table.repeats, batch_size=64)
-    figures = (result.bits_per_dim, result.bits_per_dim_error, result.term_bits_per_dim(result.prior), seconds)
+    result = evaluate(
+        run.model,
+        run.network,
+        config.data.read().split("valid"),
+        repeats=table.repeats,
+        batch_size=64,
+    )
+    figures = (
+        result.bits_per_dim,
+        result.bits_per_dim_error,
+        result.term_bits_per_dim(result.prior),
+        seconds,
+    )
     values = [row, seed, *(f"{figure:.5f}" for figure in figures)]
     add_row(table.out / "rows.csv", values)
 
@@ -82,32 +93,47 @@ def show(path: Path, seeds: list[int]) -> None:
     for model in ROWS:
         runs = [done[model, str(seed)] for seed in seeds if (model, str(seed)) in done]
         if runs:
-            each = ", ".join(f"{float(run['bits']):.3f} ± {float(run['error']):.3f}" for run in runs)
+            each = ", ".join(
+                f"{float(run['bits']):.3f} ± {float(run['error']):.3f}" for run in runs
+            )
             bits, prior, seconds = (
-                statistics.mean(float(run[name]) for run in runs) for name in ("bits", "prior", "seconds")
+                statistics.mean(float(run[name]) for run in runs)
+                for name in ("bits", "prior", "seconds")
             )
             print(f"| {model} | {bits:.3f} | {each} | {prior:.4f} | {seconds / 60:.0f} |")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path, help="the .npz file")
-    parser.add_argument("--levels", type=int, default=256, help="levels that pixels are quantised to")
-    parser.add_argument("--out", type=Path, default=None, help="where runs are kept; runs/images-LEVELS by default")
+    parser.add_argument(
+        "--levels", type=int, default=256, help="levels that pixels are quantised to"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=None, help="where runs are kept; runs/images-LEVELS by default"
+    )
     parser.add_argument("--steps", type=int, default=1500, help="optimiser steps of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows")
+    parser.add_argument(
+        "--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows"
+    )
     parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
     parser.add_argument("--repeats", type=int, default=1, help="draws per validation image")
     parser.add_argument("--samples", type=int, default=32, help="images in each picture")
     options = parser.parse_args()
     out = options.out or Path("runs") / f"images-{options.levels}"
     drawn = (options.seeds[0], options.samples)
-    table = Table(options.data.resolve(), options.levels, out, options.steps, options.repeats, *drawn)
+    table = Table(
+        options.data.resolve(), options.levels, out, options.steps, options.repeats, *drawn
+    )
     made_with = f"{table.data}, {table.levels} levels, {table.steps} steps, {table.repeats} draws"
     start_rows(out / "rows.csv", HEADER, made_with)
     print(machine_line(), flush=True)
-    in_parallel(partial(one, table), to_do(out / "rows.csv", options.rows, options.seeds), options.workers)
+    in_parallel(
+        partial(one, table), to_do(out / "rows.csv", options.rows, options.seeds), options.workers
+    )
     show(out / "rows.csv", options.seeds)
 
 

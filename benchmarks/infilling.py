@@ -41,7 +41,9 @@ def nats(run: Run, table: Table, *, spans: bool, repeats: int) -> list[float]:
     valid = configuration(table, ROW, 0).data.read().split("valid")
     known = span if spans else None
     return [
-        evaluate(run.model, run.network, valid, repeats=repeats, seed=seed, known=known).nats_per_position
+        evaluate(
+            run.model, run.network, valid, repeats=repeats, seed=seed, known=known
+        ).nats_per_position
         for seed in range(EVALUATIONS)
     ]
 
@@ -52,26 +54,50 @@ def with_error(values: list[float]) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path, help="folder of the data")
     parser.add_argument(
-        "--table", type=Path, default=Path("runs/globins-table"), help="runs of benchmarks.proteins_table"
+        "--table",
+        type=Path,
+        default=Path("runs/globins-table"),
+        help="runs of benchmarks.proteins_table",
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/infilling"), help="where runs are kept")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.3, 0.6], help="of training.infill_share")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/infilling"), help="where runs are kept"
+    )
+    parser.add_argument(
+        "--shares", type=float, nargs="+", default=[0.0, 0.3, 0.6], help="of training.infill_share"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of training")
     parser.add_argument("--steps", type=int, default=600, help="optimiser steps of each run")
-    parser.add_argument("--repeats", type=int, default=12, help="draws per sequence in each evaluation")
+    parser.add_argument(
+        "--repeats", type=int, default=12, help="draws per sequence in each evaluation"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(machine_line())
-    print("| seed | infill_share | whole, perplexity | difference, nats | span, perplexity | difference, nats |")
+    print(
+        "| seed | infill_share | whole, perplexity | difference, nats | span, perplexity | difference, nats |"
+    )
     print("|---|---|---|---|---|---|", flush=True)
     for seed in options.seeds:
         first: dict[bool, list[float]] = {}
         for share in options.shares:
-            chosen: dict[str, dict[str, object]] = {"training": {"infill_share": share}} if share else {}
-            table = Table("globins", options.data, options.out, options.steps, None, options.repeats, 2000, chosen)
+            chosen: dict[str, dict[str, object]] = (
+                {"training": {"infill_share": share}} if share else {}
+            )
+            table = Table(
+                "globins",
+                options.data,
+                options.out,
+                options.steps,
+                None,
+                options.repeats,
+                2000,
+                chosen,
+            )
             folder = options.table if share == 0 else options.out / f"share-{share:g}"
             run = train_once(configuration(table, ROW, seed), folder / ROWS[ROW].folder(seed))
             cells = []
@@ -80,7 +106,10 @@ def main() -> None:
                 mean, error = with_error(found)
                 pairs = zip(found, first.setdefault(spans, found), strict=True)
                 change, doubt = with_error([after - before for after, before in pairs])
-                cells += [f"{math.exp(mean):.3f} ± {math.exp(mean) * error:.3f}", f"{change:+.4f} ± {doubt:.4f}"]
+                cells += [
+                    f"{math.exp(mean):.3f} ± {math.exp(mean) * error:.3f}",
+                    f"{change:+.4f} ± {doubt:.4f}",
+                ]
             print(f"| {seed} | {share:g} | {' | '.join(cells)} |", flush=True)
 
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.labels [--folder runs/labels] [--steps 2000] [--per-class 40] [--repeats 40]
 
-The digits recipe is trained with labels, withheld from a tenth of the examples; the run is kept, and not trained again. Samples of
-each class are judged by a small classifier trained on the same training images; its accuracy on test images stands beside. The
-bound on test images is taken with their labels and without, paired by image: the same times and noise.
+The digits recipe is trained with labels, withheld from a tenth of the examples; the run is kept, and not trained again.
+Samples of each class are judged by a small classifier trained on the same training images; its accuracy on test images stands
+beside. The bound on test images is taken with their labels and without, by the same times and noise.
 """
 
 import argparse
@@ -29,8 +29,12 @@ def share(right: torch.Tensor) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/labels"), help="where the run is kept")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/labels"), help="where the run is kept"
+    )
     parser.add_argument("--steps", type=int, default=2000, help="steps of training")
     parser.add_argument("--per-class", type=int, default=40, help="samples of each class")
     parser.add_argument("--repeats", type=int, default=40, help="draws per test image")
@@ -49,7 +53,9 @@ def main() -> None:
     wanted = torch.arange(len(names)).repeat_interleave(options.per_class)
     drawn = []
     for name in names:
-        drawn += run.draw(options.per_class, label=name, sampler=Ancestral(steps=64), generator=generator).states
+        drawn += run.draw(
+            options.per_class, label=name, sampler=Ancestral(steps=64), generator=generator
+        ).states
     free = run.draw(len(wanted), sampler=Ancestral(steps=64), generator=generator).states
     print("| what is judged | of the class asked for |\n|---|---|")
     with torch.no_grad():

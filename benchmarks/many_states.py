@@ -22,6 +22,7 @@ from benchmarks.report import Row, Table
 from benchmarks.steps import TrainingStep
 from benchmarks.timing import compare, fresh_process, held_bytes, peak_bytes
 from scud.diffusion import SCUD, Diffusion, Masking
+from scud.diffusion.objectives import Bound, Objective, Reconstruction
 from scud.diffusion.times import draw_times
 from scud.networks import DiT
 from scud.networks.dit import PRESETS
@@ -36,13 +37,13 @@ CPU = torch.device("cpu")
 
 Result = TypeVar("Result")
 
-MODELS = {
-    "masking": ("masking", 0.0),
-    "graph": ("graph", 0.0),
-    "graph, reconstruction": ("graph", 1.0),
-    "uniform": ("uniform", 0.0),
+MODELS: dict[str, tuple[str, Objective]] = {
+    "masking": ("masking", Bound()),
+    "graph": ("graph", Bound()),
+    "graph, reconstruction": ("graph", Reconstruction()),
+    "uniform": ("uniform", Bound()),
 }
-"""What is measured: the noise, and the share of the reconstruction term in the loss."""
+"""What is measured: the noise, and what the loss is."""
 
 DIMENSIONS = 9
 """Of the space that the embeddings lie in."""
@@ -65,7 +66,14 @@ class Scale:
     def quick(cls) -> "Scale":
         """A size that shows that everything runs, and says nothing about speed."""
         return cls(
-            num_states=600, width=8, nearest=3, batch=2, length=8, network="tiny", pairs=2, models=("masking", "graph")
+            num_states=600,
+            width=8,
+            nearest=3,
+            batch=2,
+            length=8,
+            network="tiny",
+            pairs=2,
+            models=("masking", "graph"),
         )
 
 
@@ -101,13 +109,13 @@ def model(name: str, scale: Scale) -> Diffusion:
 
 def step(name: str, scale: Scale) -> TrainingStep:
     """The training step of one of MODELS."""
-    noise, reconstruction = MODELS[name]
+    noise, objective = MODELS[name]
     torch.manual_seed(0)
     network = DiT(scale.num_states, **PRESETS[scale.network], dropout=0.0).train()
     made = model(noise, scale)
     network.start_at(made.p0)
     x0 = images(made.p0, (scale.batch, scale.length), torch.Generator().manual_seed(1))
-    return TrainingStep(made, network, Batch(x0), reconstruction)
+    return TrainingStep(made, network, Batch(x0), objective)
 
 
 def step_rows(scale: Scale) -> Iterator[Row]:
@@ -118,12 +126,26 @@ def step_rows(scale: Scale) -> Iterator[Row]:
         least = call(step_memory, "masking", scale)
         for name in scale.models:
             other = step(name, scale)
-            found = compare(base.full, other.full, CPU, scale.pairs, average=lambda times: sum(times) / len(times))
+            found = compare(
+                base.full,
+                other.full,
+                CPU,
+                scale.pairs,
+                average=lambda times: sum(times) / len(times),
+            )
             del other
             most = call(step_memory, name, scale)
-            row: dict[str, object] = {"model": name, "masking, s": found.base, "step, s": found.full}
+            row: dict[str, object] = {
+                "model": name,
+                "masking, s": found.base,
+                "step, s": found.full,
+            }
             row |= {"step / masking": found.ratio, "±": found.error}
-            yield {**row, "peak, MB": most / 1e6, "peak / masking": most / least if least > 0 else math.nan}
+            yield {
+                **row,
+                "peak, MB": most / 1e6,
+                "peak / masking": most / least if least > 0 else math.nan,
+            }
 
 
 def step_memory(name: str, scale: Scale) -> float:
@@ -161,11 +183,16 @@ def parts(work: TrainingStep, repeats: int) -> dict[str, float]:
         if isinstance(model, SCUD) and isinstance(model.kernel, SparseKernel):
             counts = model.kernel.counts(noisy.s.flatten())
             walked, _ = timed(
-                "columns of K^s, s", partial(model.kernel.ancestors, counts, noisy.x_t.flatten(), torch.float32)
+                "columns of K^s, s",
+                partial(model.kernel.ancestors, counts, noisy.x_t.flatten(), torch.float32),
             )
             found["columns that are no lists"] += len(walked.dense)
-        logits = timed("network with evidence, s", partial(work.network, noisy.x_t, model.condition(noisy)))
-        loss = timed("output layer and loss, s", partial(model.reconstruction, logits, x0, noisy)).sum()
+        logits = timed(
+            "network with evidence, s", partial(work.network, noisy.x_t, model.condition(noisy))
+        )
+        loss = timed(
+            "output layer and loss, s", partial(model.reconstruction, logits, x0, noisy)
+        ).sum()
         timed("backward, s", loss.backward)
         timed("optimiser, s", work.optimizer.step)
         found["positions with noise"] += int((noisy.s > 0).sum())
@@ -176,7 +203,9 @@ def cost_rows(scale: Scale) -> Iterator[Row]:
     """What is made once: seconds of graph and information curve, and the bytes of the tables."""
     vectors, p0 = embeddings(scale), marginal(scale)
     began = time.perf_counter()
-    neighbours, cosines = nearest_by_cosine(vectors, scale.nearest, torch.zeros(scale.num_states, dtype=torch.bool))
+    neighbours, cosines = nearest_by_cosine(
+        vectors, scale.nearest, torch.zeros(scale.num_states, dtype=torch.bool)
+    )
     yield {"what": "nearest neighbours, s", "value": time.perf_counter() - began}
     began = time.perf_counter()
     process = NeighbourGraph(neighbours, ((cosines.double() - 1) / 0.3).exp(), p0)
@@ -188,9 +217,14 @@ def cost_rows(scale: Scale) -> Iterator[Row]:
     began = time.perf_counter()
     made = SCUD(process, schedule, p0=p0)
     yield {"what": "model, s", "value": time.perf_counter() - began}
-    tensors = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in made.buffers()}
+    tensors = {
+        tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in made.buffers()
+    }
     kept = (process.neighbours, process.rates, process.marginal)
-    yield {"what": "tables, MB", "value": (sum(tensors.values()) + sum(part.numel() * 8 for part in kept)) / 1e6}
+    yield {
+        "what": "tables, MB",
+        "value": (sum(tensors.values()) + sum(part.numel() * 8 for part in kept)) / 1e6,
+    }
 
 
 def steps_table(scale: Scale) -> Table:
@@ -213,7 +247,5 @@ def parts_table(scale: Scale) -> Table:
 
 def costs_table(scale: Scale) -> Table:
     """What is made once."""
-    text = (
-        f"Noise on the graph of {scale.num_states} embeddings of width {scale.width}, {scale.nearest} neighbours each."
-    )
+    text = f"Noise on the graph of {scale.num_states} embeddings of width {scale.width}, {scale.nearest} neighbours each."
     return Table("graph", text, list(cost_rows(scale)))

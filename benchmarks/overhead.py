@@ -68,7 +68,9 @@ def table_mb(model: Diffusion) -> float:
 def schedule(num_states: int, form: str) -> MutualInformation:
     """The mutual-information schedule of the measured noise."""
     gamma = cases.events_gamma(num_states) if form == "events" else 0.0
-    return MutualInformation(Gaussian(num_states, bandwidth=0.05), cases.marginal(num_states), gamma)
+    return MutualInformation(
+        Gaussian(num_states, bandwidth=0.05), cases.marginal(num_states), gamma
+    )
 
 
 def schedule_memory(num_states: int, form: str) -> float:
@@ -86,11 +88,22 @@ def overhead_table(scale: Scale) -> Table:
             for form in FORMS:
                 taken = median_seconds(lambda b=num_states, f=form: schedule(b, f), CPU, 3)
                 memory = call(schedule_memory, num_states, form) / 1e6
-                rows.append({"what": f"schedule, {form}", "B": num_states, "seconds": taken, "MB": memory})
+                rows.append(
+                    {"what": f"schedule, {form}", "B": num_states, "seconds": taken, "MB": memory}
+                )
             for name in cases.MODELS:
                 model = cases.model(name, num_states)
-                taken = median_seconds(free_step(model, cases.images(model.p0, scale.shape)), CPU, 7)
-                rows.append({"what": f"step, {name}", "B": num_states, "seconds": taken, "MB": table_mb(model)})
+                taken = median_seconds(
+                    free_step(model, cases.images(model.p0, scale.shape)), CPU, 7
+                )
+                rows.append(
+                    {
+                        "what": f"step, {name}",
+                        "B": num_states,
+                        "seconds": taken,
+                        "MB": table_mb(model),
+                    }
+                )
     text = (
         f"Everything but the network in a training step, forward and backward, batch {' x '.join(map(str, scale.shape))}, "
         "and building the mutual-information schedule. MB: peak memory of building a schedule, tables kept by a model."
@@ -107,7 +120,12 @@ def growth_table(ranges: Ranges) -> Table:
 
     for num_states in ranges.vary_states:
         for form in FORMS:
-            add(f"schedule, {form}", "B", num_states, seconds(lambda b=num_states, f=form: schedule(b, f), CPU))
+            add(
+                f"schedule, {form}",
+                "B",
+                num_states,
+                seconds(lambda b=num_states, f=form: schedule(b, f), CPU),
+            )
         for name in cases.MODELS:
             model = cases.model(name, num_states)
             step = free_step(model, cases.images(model.p0, ranges.shape))
@@ -122,7 +140,9 @@ def growth_table(ranges: Ranges) -> Table:
             add(f"step, {name}", "batch", batch, median_seconds(step, CPU, 3))
         denoiser = FreeDenoiser(ranges.shape, ranges.states, CPU)
         for steps in ranges.vary_steps:
-            taken = seconds(lambda m=model, d=denoiser, n=steps: Ancestral(steps=n)(m, d, ranges.shape), CPU)
+            taken = seconds(
+                lambda m=model, d=denoiser, n=steps: Ancestral(steps=n)(m, d, ranges.shape), CPU
+            )
             add(f"sampling run, {name}", "steps", steps, taken)
     text = (
         f"Without a network, one thing varied at a time: batch {' x '.join(map(str, ranges.shape))}, B = {ranges.states} unless "
@@ -134,14 +154,18 @@ def growth_table(ranges: Ranges) -> Table:
 def data_table(scale: Scale, count: int) -> Table:
     """Reading images from a file, and taking batches of them from memory."""
     channels, height, width = scale.shape[1:]
-    pixels = np.random.default_rng(0).integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (count, height, width, channels), dtype=np.uint8
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npz"
         np.savez(path, x_train=pixels)
         reading = median_seconds(lambda: load_images(path, 256), CPU, 3)
         examples = load_images(path, 256).split("train")
     assert isinstance(examples, Examples)
-    rows: list[Row] = [{"what": f"read and quantise {count} images", "batch": None, "seconds": reading}]
+    rows: list[Row] = [
+        {"what": f"read and quantise {count} images", "batch": None, "seconds": reading}
+    ]
     for batch in (16, 64, 256):
         generator = torch.Generator().manual_seed(0)
         indices = itertools.cycle(torch.randint(len(examples), (16, batch), generator=generator))

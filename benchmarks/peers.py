@@ -76,7 +76,11 @@ def our_sampling(model: Diffusion, x0: Tensor, steps: int) -> Work:
 
 def source(noise: str, x0: Tensor, num_states: int) -> Tensor:
     """flow-matching's noise: all masks (state B), or uniform states."""
-    return torch.full_like(x0, num_states) if noise == "masking" else torch.randint_like(x0, num_states)
+    return (
+        torch.full_like(x0, num_states)
+        if noise == "masking"
+        else torch.randint_like(x0, num_states)
+    )
 
 
 def flow_matching_loss(noise: str, x0: Tensor, num_states: int) -> Work:
@@ -126,12 +130,19 @@ def diffusers_sampling(kind: str, x0: Tensor, num_states: int, steps: int) -> Wo
     denoiser = Fed(tuple(flat.shape), num_states, num_states + (kind != "DiscreteDDIMScheduler"))
     masked = torch.full_like(flat, num_states)
     if kind == "AmusedScheduler":
-        scheduler, start, options = diffusers.AmusedScheduler(num_states, masking_schedule="linear"), masked, {}
+        scheduler, start, options = (
+            diffusers.AmusedScheduler(num_states, masking_schedule="linear"),
+            masked,
+            {},
+        )
     elif kind == "VQDiffusionScheduler":
         scheduler = diffusers.VQDiffusionScheduler(num_states + 1, num_train_timesteps=steps)
         start, options = masked, {}
     else:
-        scheduler, start = diffusers.DiscreteDDIMScheduler(steps), torch.randint_like(flat, num_states)
+        scheduler, start = (
+            diffusers.DiscreteDDIMScheduler(steps),
+            torch.randint_like(flat, num_states),
+        )
         options = {"temperature": 1.0}
     scheduler.set_timesteps(steps)
 
@@ -171,7 +182,13 @@ PEERS: list[tuple[str, str, str, str, Make]] = [
         for noise in ("masking", "uniform")
     ),
     *(
-        ("diffusers", kind, noise, "sampling step", lambda x, b, steps, k=kind: diffusers_sampling(k, x, b, steps))
+        (
+            "diffusers",
+            kind,
+            noise,
+            "sampling step",
+            lambda x, b, steps, k=kind: diffusers_sampling(k, x, b, steps),
+        )
         for kind, noise in (
             ("AmusedScheduler", "masking"),
             ("VQDiffusionScheduler", "masking"),
@@ -190,7 +207,13 @@ def rows(scale: Scale, steps: int) -> Iterator[Row]:
         for num_states in scale.states[-2:]:
             for name, model in ours(noise, num_states).items():
                 x0 = cases.images(model.p0, scale.shape)
-                row: dict[str, object] = {"work": work, "noise": noise, "B": num_states, "scud": name, "peer": what}
+                row: dict[str, object] = {
+                    "work": work,
+                    "noise": noise,
+                    "B": num_states,
+                    "scud": name,
+                    "peer": what,
+                }
                 mine = free_step(model, x0) if work == "loss" else our_sampling(model, x0, steps)
                 parts = 1 if work == "loss" else steps
                 try:
@@ -198,7 +221,13 @@ def rows(scale: Scale, steps: int) -> Iterator[Row]:
                 except RuntimeError as error:
                     if "allocate memory" not in str(error):
                         raise
-                    yield {**row, "scud, s": None, "peer, s": "out of memory", "scud / peer": None, "±": None}
+                    yield {
+                        **row,
+                        "scud, s": None,
+                        "peer, s": "out of memory",
+                        "scud / peer": None,
+                        "±": None,
+                    }
                     continue
                 row |= {"scud, s": found.full / parts, "peer, s": found.base / parts}
                 yield {**row, "scud / peer": found.ratio, "±": found.error}

@@ -20,11 +20,20 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.report import machine_line
+from scud.data import Alphabet, Sequences
 from scud.data.sequences.fasta import read_fasta
+from scud.errors import fail
 from scud.evaluation.scores import score_variants
 from scud.runs import Run, load
 
 COLUMNS, SEQUENCES, MUTATIONS = 5, 20, 200
+
+
+def alphabet_of(run: Run) -> Alphabet:
+    """The letters of a run on sequences."""
+    if not isinstance(run.modality, Sequences):
+        raise fail("run", "model sequences", run.modality.noun, "give a run on the family")
+    return run.modality.alphabet
 
 
 def aligner() -> PairwiseAligner:
@@ -46,7 +55,9 @@ def columns(align: PairwiseAligner, reference: str, text: str) -> NDArray[np.int
 
 def conserved(align: PairwiseAligner, reference: str, training: list[str]) -> NDArray[np.int64]:
     """The columns of least entropy, gaps counted as a letter of their own."""
-    seen = np.array([[text[i] if i >= 0 else "-" for i in columns(align, reference, text)] for text in training])
+    seen = np.array(
+        [[text[i] if i >= 0 else "-" for i in columns(align, reference, text)] for text in training]
+    )
     entropy = np.zeros(len(reference))
     for letter in np.unique(seen):
         share = (seen == letter).mean(0)
@@ -67,7 +78,9 @@ def ranking(run: Run, wild: NDArray[np.uint8], repeats: int) -> None:
     results, seconds = [], []
     for seed in (1, 2):
         start = time.perf_counter()
-        results.append(score_variants(run.model, run.network, wild, variants, repeats=repeats, seed=seed))
+        results.append(
+            score_variants(run.model, run.network, wild, variants, repeats=repeats, seed=seed)
+        )
         seconds.append(time.perf_counter() - start)
     correlation = spearmanr(results[0].difference, results[1].difference).statistic
     spread, error = results[0].difference.std(), np.median(results[0].standard_error)
@@ -77,9 +90,11 @@ def ranking(run: Run, wild: NDArray[np.uint8], repeats: int) -> None:
     )
 
 
-def conservation(run: Run, records: list[tuple[str, NDArray[np.uint8]]], training: list[str], repeats: int) -> None:
+def conservation(
+    run: Run, records: list[tuple[str, NDArray[np.uint8]]], training: list[str], repeats: int
+) -> None:
     """W, C and P at conserved columns."""
-    align, letters = aligner(), run.alphabet.letters
+    align, letters = aligner(), alphabet_of(run).letters
     reference = records[0][0]
     places = conserved(align, reference, training)
     below = total = 0
@@ -100,7 +115,9 @@ def conservation(run: Run, records: list[tuple[str, NDArray[np.uint8]]], trainin
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder of a run on the family")
     parser.add_argument("train", type=Path, help="its training sequences")
     parser.add_argument("valid", type=Path, help="its validation sequences")
@@ -110,9 +127,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(machine_line())
     run = load(options.run)
-    alphabet = run.alphabet
-    valid = [(alphabet.decode(record.codes), record.codes) for record in read_fasta(options.valid, alphabet)]
-    training = [alphabet.decode(record.codes) for record in read_fasta(options.train, alphabet)][:200]
+    alphabet = alphabet_of(run)
+    valid = [
+        (alphabet.decode(record.codes), record.codes)
+        for record in read_fasta(options.valid, alphabet)
+    ]
+    training = [alphabet.decode(record.codes) for record in read_fasta(options.train, alphabet)][
+        :200
+    ]
     ranking(run, valid[0][1], options.repeats)
     conservation(run, valid, training, options.repeats)
 

@@ -54,16 +54,22 @@ def models(num_states: int) -> dict[str, Diffusion]:
 
 def proteins_table(scale: Scale) -> Table:
     """Training steps on proteins, a row for every alphabet and model."""
-    share, rows, cpu = RECIPES["proteins"]().training.reconstruction, list[Row](), torch.device("cpu")
+    objective, rows, cpu = RECIPES["proteins"]().objective.build(), list[Row](), torch.device("cpu")
     ends = torch.linspace(0.9 * scale.length, scale.length, scale.batch).long()
     mask = torch.arange(scale.length) < ends.unsqueeze(1)
     for num_states in scale.alphabets:
         for name, model in models(num_states).items():
-            network = ByteNet(num_states, width=scale.width, layers=scale.layers, dropout=0.1).train()
+            network = ByteNet(
+                num_states, width=scale.width, layers=scale.layers, dropout=0.1
+            ).train()
             batch = Batch(cases.images(model.p0, (scale.batch, scale.length)), mask)
-            work = TrainingStep(model, network, batch, share)
+            work = TrainingStep(model, network, batch, objective)
             found = compare(work.alone, work.full, cpu, scale.pairs)
-            row: dict[str, object] = {"model": name, "B": num_states, "network alone, s": found.base}
+            row: dict[str, object] = {
+                "model": name,
+                "B": num_states,
+                "network alone, s": found.base,
+            }
             rows.append({**row, "step / alone": found.ratio, "±": found.error})
     text = (
         f"A training step on proteins over the network alone: tokens {scale.batch} x {scale.length}, ByteNet of width "

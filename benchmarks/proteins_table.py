@@ -61,12 +61,21 @@ def find(folder: Path, name: str) -> Path:
 def configuration(table: Table, row: str, seed: int) -> Config:
     """The proteins recipe with the data of the table, another model, noise and seed."""
     model, options = ROWS[row], dict(table.options)
-    files = {"train": find(table.data, f"{table.name}_train"), "valid": find(table.data, f"{table.name}_valid")}
+    files = {
+        "train": find(table.data, f"{table.name}_train"),
+        "valid": find(table.data, f"{table.name}_valid"),
+    }
     process = options.pop("process", {})
     training = {"steps": table.steps, "validate_every": table.steps, **options.pop("training", {})}
     start = None if table.start is None else table.start / model.folder(seed)
     return model.of(
-        RECIPES["proteins"](), seed, init_from=start, data=files, process=process, training=training, **options
+        RECIPES["proteins"](),
+        seed,
+        init_from=start,
+        data=files,
+        process=process,
+        training=training,
+        **options,
     )
 
 
@@ -77,13 +86,19 @@ def one(table: Table, work: tuple[str, int]) -> None:
     trained = train_once(config, table.out / ROWS[row].folder(seed))
     valid = config.data.read().split("valid").part(table.sequences)
     results = [
-        evaluate(trained.model, trained.network, valid, repeats=table.repeats, seed=s) for s in range(EVALUATIONS)
+        evaluate(trained.model, trained.network, valid, repeats=table.repeats, seed=s)
+        for s in range(EVALUATIONS)
     ]
     nats = [result.nats_per_position for result in results]
     mean, error = statistics.mean(nats), statistics.stdev(nats) / math.sqrt(EVALUATIONS)
     reach = 1.96 * results[0].standard_error
     gain = statistics.mean(result.gain for result in results)
-    figures = [math.exp(mean), math.exp(mean) * error, math.exp(mean - reach), math.exp(mean + reach)]
+    figures = [
+        math.exp(mean),
+        math.exp(mean) * error,
+        math.exp(mean - reach),
+        math.exp(mean + reach),
+    ]
     values = [row, seed, *(f"{figure:.5f}" for figure in (*figures, gain, results[0].gain_error))]
     add_row(table.out / "rows.csv", values)
 
@@ -109,19 +124,39 @@ def show(path: Path, seeds: list[int]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=["globins", "proteins"], help="which data")
     parser.add_argument("data", type=Path, help="folder of the data")
-    parser.add_argument("--out", type=Path, default=None, help="where runs are kept; runs/NAME-table by default")
-    parser.add_argument("--from", dest="start", type=Path, default=None, help="folder of another table, to start from")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="where runs are kept; runs/NAME-table by default"
+    )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        default=None,
+        help="folder of another table, to start from",
+    )
     parser.add_argument("--steps", type=int, default=600, help="optimiser steps of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows")
-    parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
-    parser.add_argument("--repeats", type=int, default=16, help="draws per sequence in each of the evaluations")
-    parser.add_argument("--sequences", type=int, default=2000, help="validation sequences used, spread over lengths")
     parser.add_argument(
-        "--set", nargs="*", default=[], metavar="SECTION.OPTION=VALUE", help="other options of the recipe"
+        "--rows", nargs="+", default=list(ROWS), choices=list(ROWS), help="which rows"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
+    parser.add_argument(
+        "--repeats", type=int, default=16, help="draws per sequence in each of the evaluations"
+    )
+    parser.add_argument(
+        "--sequences", type=int, default=2000, help="validation sequences used, spread over lengths"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="SECTION.OPTION=VALUE",
+        help="other options of the recipe",
     )
     options = parser.parse_args()
     chosen: dict[str, dict[str, object]] = {}
@@ -133,13 +168,15 @@ def main() -> None:
         chosen.setdefault(section, {})[option] = None if value == "none" else value
     out = options.out or Path("runs") / f"{options.name}-table"
     amount = (options.repeats, options.sequences)
-    table = Table(options.name, options.data.resolve(), out, options.steps, options.start, *amount, chosen)
-    made_with = (
-        f"{table.data}, {table.steps} steps, start {table.start}, {amount[0]} draws of {amount[1]} sequences, {chosen}"
+    table = Table(
+        options.name, options.data.resolve(), out, options.steps, options.start, *amount, chosen
     )
+    made_with = f"{table.data}, {table.steps} steps, start {table.start}, {amount[0]} draws of {amount[1]} sequences, {chosen}"
     start_rows(out / "rows.csv", HEADER, made_with)
     print(machine_line(), flush=True)
-    in_parallel(partial(one, table), to_do(out / "rows.csv", options.rows, options.seeds), options.workers)
+    in_parallel(
+        partial(one, table), to_do(out / "rows.csv", options.rows, options.seeds), options.workers
+    )
     show(out / "rows.csv", options.seeds)
 
 

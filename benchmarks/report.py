@@ -40,7 +40,9 @@ class Table:
         if self.rows:
             columns = list(self.rows[0])
             lines += ["", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-            lines += [f"| {' | '.join(cell(row[column]) for column in columns)} |" for row in self.rows]
+            lines += [
+                f"| {' | '.join(cell(row[column]) for column in columns)} |" for row in self.rows
+            ]
         return "\n".join([*lines, ""])
 
 
@@ -58,7 +60,11 @@ def machine(seed: int | None = None, device: torch.device | None = None) -> dict
     found: dict[str, object] = {"processor": _processor(), "cores": os.cpu_count()}
     if device is not None and device.type == "cuda":
         found["GPU"] = torch.cuda.get_device_name(device)
-    found |= {"threads": torch.get_num_threads(), "Python": platform.python_version(), "torch": torch.__version__}
+    found |= {
+        "threads": torch.get_num_threads(),
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+    }
     found["scud"] = scud.__version__
     for package in PACKAGES:
         try:
@@ -86,15 +92,23 @@ def write(folder: Path, name: str, made_on: Mapping[str, object], tables: Iterab
     folder.mkdir(parents=True, exist_ok=True)
     tables = list(tables)
     head = ", ".join(f"{key} {value}" for key, value in made_on.items())
-    (folder / f"{name}.md").write_text("\n".join([head, "", *(table.markdown() for table in tables)]), encoding="utf-8")
+    (folder / f"{name}.md").write_text(
+        "\n".join([head, "", *(table.markdown() for table in tables)]), encoding="utf-8"
+    )
     content = {
         "machine": dict(made_on),
-        "tables": {table.name: {"text": table.text, "rows": [_plain(row) for row in table.rows]} for table in tables},
+        "tables": {
+            table.name: {"text": table.text, "rows": [_plain(row) for row in table.rows]}
+            for table in tables
+        },
     }
-    (folder / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(
+        json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+    )
 
 
 def _plain(row: Row) -> dict[str, object]:
     return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
     }

@@ -28,7 +28,11 @@ class Model:
     def folder(self, seed: int) -> str:
         """The folder of a run; masking has its own noise."""
         noise = "" if self.kind == "masking" else f"-{self.process}"
-        return f"{self.kind}{noise}" + ("" if self.gamma == 1 else f"-gamma{self.gamma:g}") + f"-{seed}"
+        return (
+            f"{self.kind}{noise}"
+            + ("" if self.gamma == 1 else f"-gamma{self.gamma:g}")
+            + f"-{seed}"
+        )
 
     def of(self, recipe: Config, seed: int, **options: Any) -> Config:
         """A recipe with this model, a seed and other options: values, or mappings of a section's options to values."""
@@ -41,11 +45,17 @@ class Model:
             chosen |= {f"process.{name}": value for name, value in noise.items()}
         for section, value in options.items():
             named = value if isinstance(value, Mapping) else None
-            chosen |= {section: value} if named is None else {f"{section}.{name}": part for name, part in named.items()}
+            chosen |= (
+                {section: value}
+                if named is None
+                else {f"{section}.{name}": part for name, part in named.items()}
+            )
         return changed(recipe, chosen)
 
 
-def in_parallel(function: Callable[[Work], Result], work: Sequence[Work], workers: int) -> list[Result]:
+def in_parallel(
+    function: Callable[[Work], Result], work: Sequence[Work], workers: int
+) -> list[Result]:
     """Results of the function, in order; each is computed in one of so many processes of one thread, or here where that is 1."""
     if workers == 1:
         torch.set_num_threads(1)
@@ -67,7 +77,12 @@ def start_rows(path: Path, header: Sequence[str], options: str = "") -> None:
         kept.write_text(options, encoding="utf-8")
     before = kept.read_text(encoding="utf-8") if kept.exists() else ""
     if before != options:
-        raise fail("--out", f"hold rows made with {options}", f"{path}, made with {before}", "give another folder")
+        raise fail(
+            "--out",
+            f"hold rows made with {options}",
+            f"{path}, made with {before}",
+            "give another folder",
+        )
 
 
 def add_row(path: Path, values: Sequence[object]) -> None:
@@ -100,7 +115,10 @@ def train_once(config: Config, folder: Path) -> Run:
         changed = differences(config, read_config(folder / "config.yaml"))
         if changed:
             raise fail(
-                "folder", "hold a run with these options", f"{folder} with another {', '.join(changed)}", "remove it"
+                "folder",
+                "hold a run with these options",
+                f"{folder} with another {', '.join(changed)}",
+                "remove it",
             )
     else:
         train(config, folder, resume=started, device="cpu", progress=False)

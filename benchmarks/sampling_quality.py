@@ -24,16 +24,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from scud.cli.quality import labelled, stored_images
 from torch import Tensor
 
 from benchmarks.digits_table import ROWS, configuration
 from benchmarks.report import machine_line
 from benchmarks.runs import add_row, in_parallel, read_rows, start_rows, train_once
 from scud import plots
-from scud.config import DataConfig, read_config
+from scud.config import read_config
+from scud.data import DataOptions
+from scud.data.images.modality import labelled, levels_of
 from scud.data.images.quality import Trained, frechet_distance, frechet_error, train_classifier
 from scud.diffusion import Diffusion
+from scud.front import sample
 from scud.runs import Run, load
 from scud.samplers import Ancestral
 from scud.training.files import RunFolder
@@ -114,16 +116,16 @@ class Measure:
 
 def prepare(folder: Path) -> tuple[Run, Measure]:
     """A run, and what its samples are compared with."""
-    return load(folder), prepare_measure(read_config(RunFolder(folder).config).data.model_dump_json())
+    return load(folder), prepare_measure(read_config(RunFolder(folder).config).data)
 
 
 @functools.cache
-def prepare_measure(data: str) -> Measure:
-    """Read the data, given as JSON of their options, and train their classifier, once per process."""
-    source = load_data(DataConfig.model_validate_json(data))
-    (train, label), (valid, valid_label) = (labelled(source, name) for name in ("train", "valid"))
-    trained = train_classifier(train, label, valid, valid_label, source.num_states)
-    heldout = torch.cat([stored_images(source, name) for name in source.splits if name != "train"])
+def prepare_measure(options: DataOptions) -> Measure:
+    """Read the data and train their classifier, once per process."""
+    data = options.read()
+    (train, label), (valid, valid_label) = (labelled(data, name) for name in ("train", "valid"))
+    trained = train_classifier(train, label, valid, valid_label, data.num_states)
+    heldout = torch.cat([levels_of(data, name) for name in data.splits if name != "train"])
     return Measure(trained, trained.classifier.features(heldout), train)
 
 
@@ -133,10 +135,10 @@ def one(amount: tuple[int, int], out: Path, work: tuple[Path, str, int]) -> None
     run, measure = prepare(folder)
     generator = torch.Generator().manual_seed(seed)
     steps = times(run.model, grid, calls)
-    sizes = [len(part) for part in torch.arange(num).split(BATCH)]
+    sizes = [len(part) for part in torch.split(torch.arange(num), BATCH)]
     sampler = Ancestral(grid=steps)
-    drawn = torch.cat([run.sample(size, sampler=sampler, generator=generator) for size in sizes])
-    distance, error = measure.distance(drawn)
+    drawn = [sample(run, size, sampler=sampler, generator=generator) for size in sizes]
+    distance, error = measure.distance(torch.cat(drawn))
     values = [folder.name, grid, calls, num, seed, f"{distance:.6f}", f"{error:.6f}"]
     add_row(out / "rows.csv", values)
 
@@ -165,7 +167,10 @@ def different(models: list[Diffusion], grids: list[str]) -> list[str]:
         same = [
             other
             for other in kept
-            if all(torch.allclose(times(m, grid, 16), times(m, other, 16), rtol=1e-4, atol=0) for m in models)
+            if all(
+                torch.allclose(times(m, grid, 16), times(m, other, 16), rtol=1e-4, atol=0)
+                for m in models
+            )
         ]
         if same:
             print(f"{grid} is the same as {same[0]} here")
@@ -174,26 +179,45 @@ def different(models: list[Diffusion], grids: list[str]) -> list[str]:
     return kept
 
 
-def show(out: Path, runs: list[str], grids: list[str], calls: list[int], amount: tuple[int, int], floor: float) -> None:
+def show(
+    out: Path,
+    runs: list[str],
+    grids: list[str],
+    calls: list[int],
+    amount: tuple[int, int],
+    floor: float,
+) -> None:
     """Print the table as Markdown and draw the figures; amount is the number of samples and their seed."""
     done = distances(out / "rows.csv")
-    print("| run | grid | " + " | ".join(f"{n} calls" for n in calls) + " |\n|---|---|" + "---|" * len(calls))
+    print(
+        "| run | grid | "
+        + " | ".join(f"{n} calls" for n in calls)
+        + " |\n|---|---|"
+        + "---|" * len(calls)
+    )
     for run in runs:
         for grid in grids:
             cells = [done[run, grid, n, *amount] for n in calls]
-            print(f"| {run} | {grid} | " + " | ".join(f"{value:.4f} ± {error:.4f}" for value, error in cells) + " |")
+            print(
+                f"| {run} | {grid} | "
+                + " | ".join(f"{value:.4f} ± {error:.4f}" for value, error in cells)
+                + " |"
+            )
 
     if len(grids) > 1:
         print("\ngeometric mean over runs and numbers of calls, and its relative standard error")
         print("| grid | distance |\n|---|---|")
         for grid in grids:
-            cells = torch.tensor([done[run, grid, n, *amount] for run in runs for n in calls], dtype=torch.float64)
+            cells = torch.tensor(
+                [done[run, grid, n, *amount] for run in runs for n in calls], dtype=torch.float64
+            )
             relative = float((cells[:, 1] / cells[:, 0]).norm()) / len(cells)
             print(f"| {grid} | {float(cells[:, 0].log().mean().exp()):.4f} ± {relative:.1%} |")
 
     def draw(name: str, lines: dict[str, tuple[str, str]]) -> None:
         figures = {
-            label: list(zip(*(done[*line, n, *amount] for n in calls), strict=True)) for label, line in lines.items()
+            label: list(zip(*(done[*line, n, *amount] for n in calls), strict=True))
+            for label, line in lines.items()
         }
         title = "Fréchet distance on features of a small classifier"
         plots.save_figure(plots.distance_curves(calls, figures, floor, title), out / f"{name}.png")
@@ -205,17 +229,43 @@ def show(out: Path, runs: list[str], grids: list[str], calls: list[int], amount:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="*", help="folders of runs on the same images; the digits by default")
-    parser.add_argument("--digits", type=Path, default=Path("runs/digits-table"), help="where runs on digits are kept")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--train-steps", type=int, default=None, help="digits: steps of training; the recipe's by default"
+        "runs",
+        type=Path,
+        nargs="*",
+        help="folders of runs on the same images; the digits by default",
+    )
+    parser.add_argument(
+        "--digits",
+        type=Path,
+        default=Path("runs/digits-table"),
+        help="where runs on digits are kept",
+    )
+    parser.add_argument(
+        "--train-steps",
+        type=int,
+        default=None,
+        help="digits: steps of training; the recipe's by default",
     )
     parser.add_argument("--seed", type=int, default=0, help="of training on digits, and of samples")
-    parser.add_argument("--out", type=Path, default=Path("runs/sampling-quality"), help="where rows and figures go")
-    parser.add_argument("--num", type=int, default=1500, help="samples, at most as many as there are training images")
-    parser.add_argument("--calls", type=int, nargs="+", default=list(CALLS), help="numbers of network calls")
-    parser.add_argument("--grids", nargs="+", default=["cosine"], choices=list(GRIDS), help="which grids")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/sampling-quality"), help="where rows and figures go"
+    )
+    parser.add_argument(
+        "--num",
+        type=int,
+        default=1500,
+        help="samples, at most as many as there are training images",
+    )
+    parser.add_argument(
+        "--calls", type=int, nargs="+", default=list(CALLS), help="numbers of network calls"
+    )
+    parser.add_argument(
+        "--grids", nargs="+", default=["cosine"], choices=list(GRIDS), help="which grids"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -232,7 +282,9 @@ def main() -> None:
     grids = different([load(folder).model for folder in folders], options.grids)
     done, amount = distances(options.out / "rows.csv"), (num, options.seed)
     work = [(folder, grid, n) for n in options.calls for grid in grids for folder in folders]
-    work = [(folder, grid, n) for folder, grid, n in work if (folder.name, grid, n, *amount) not in done]
+    work = [
+        (folder, grid, n) for folder, grid, n in work if (folder.name, grid, n, *amount) not in done
+    ]
     in_parallel(functools.partial(one, amount, options.out), work, options.workers)
     show(options.out, [folder.name for folder in folders], grids, options.calls, amount, floor)
 

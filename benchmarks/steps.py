@@ -20,7 +20,9 @@ from benchmarks import cases
 from benchmarks.cases import FreeDenoiser, Scale, Tokenizer
 from benchmarks.report import Row
 from benchmarks.timing import compare, fresh_process, held_bytes, median_seconds, peak_bytes
-from scud.diffusion import Bound, Diffusion, Reconstruction
+from scud.diffusion import Diffusion
+from scud.diffusion.objectives import Bound, Objective
+from scud.numerics.logits import all_finite
 from scud.samplers import Ancestral
 from scud.typing import Batch, Conditioning, Denoiser
 
@@ -54,12 +56,14 @@ class TrainingStep:
         model: the diffusion, on the device of everything.
         network: the denoiser, in training mode.
         batch: clean examples.
-        reconstruction: share of that term in the full step's loss.
+        objective: the full step's; the bound by default.
     """
 
-    def __init__(self, model: Diffusion, network: nn.Module, batch: Batch, reconstruction: float = 0.0) -> None:
+    def __init__(
+        self, model: Diffusion, network: nn.Module, batch: Batch, objective: Objective | None = None
+    ) -> None:
         self.model, self.network, self.batch = model, network, batch
-        self.objective = Reconstruction(share=reconstruction) if reconstruction else Bound()
+        self.objective = Bound() if objective is None else objective
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
         self.fixed = bare(model, batch.x0, batch.mask)
         self.count = batch.x0.numel() if batch.mask is None else int(batch.mask.sum())
@@ -96,7 +100,9 @@ class SamplingStep:
         places: how many single steps are taken from it.
     """
 
-    def __init__(self, model: Diffusion, denoiser: Denoiser, x0: Tensor, steps: int, places: int) -> None:
+    def __init__(
+        self, model: Diffusion, denoiser: Denoiser, x0: Tensor, steps: int, places: int
+    ) -> None:
         self.model, self.denoiser, self.x0, self.fixed = model, denoiser, x0, bare(model, x0)
         grid = Ancestral(steps=steps).times(model)
         chosen = [int((place + 0.5) * steps / places) for place in range(places)]
@@ -114,7 +120,7 @@ class SamplingStep:
         noisy, u = next(self.states)
         logits = self.denoiser(noisy.x_t, self.model.condition(noisy))
         self.model.check_logits(logits, noisy.x_t)
-        assert bool(logits.amax(-1).isfinite().all())
+        assert all_finite(logits)
         self.model.reverse(noisy, logits, u)
 
 
@@ -132,7 +138,9 @@ def training_rows(
     """Training steps, a row for every number of states and model."""
     for num_states, name in itertools.product(scale.states, cases.MODELS):
         model = cases.model(name, num_states).to(device)
-        network = prepare(cases.network(scale.size, num_states, scale.shape[1:]), device, bfloat16, compiled).train()
+        network = prepare(
+            cases.network(scale.size, num_states, scale.shape[1:]), device, bfloat16, compiled
+        ).train()
         work = TrainingStep(model, network, Batch(cases.images(model.p0, scale.shape).to(device)))
         found = compare(work.alone, work.full, device, scale.pairs, scale.inner)
         row: dict[str, object] = {"model": name, "B": num_states, "network alone, s": found.base}
@@ -146,8 +154,16 @@ def memory_rows(scale: Scale, device: torch.device, *, bfloat16: bool = False) -
         call(training_memory, cases.MODELS[0], scale.states[0], scale, device, bfloat16)
         for num_states, name in itertools.product(scale.states, cases.MODELS):
             alone, full = call(training_memory, name, num_states, scale, device, bfloat16)
-            row: dict[str, object] = {"model": name, "B": num_states, "network alone, MB": alone / 1e6}
-            yield {**row, "step, MB": full / 1e6, "step / alone": full / alone if alone > 0 else math.nan}
+            row: dict[str, object] = {
+                "model": name,
+                "B": num_states,
+                "network alone, MB": alone / 1e6,
+            }
+            yield {
+                **row,
+                "step, MB": full / 1e6,
+                "step / alone": full / alone if alone > 0 else math.nan,
+            }
 
 
 def call_here(function: Callable[..., Any], *arguments: object) -> Any:
@@ -162,10 +178,15 @@ def training_memory(
     model = cases.model(name, num_states).to(device)
     x0 = cases.images(model.p0, scale.shape).to(device)
     before = held_bytes(device)
-    network = prepare(cases.network(scale.size, num_states, scale.shape[1:]), device, bfloat16, False).train()
+    network = prepare(
+        cases.network(scale.size, num_states, scale.shape[1:]), device, bfloat16, False
+    ).train()
     work = TrainingStep(model, network, Batch(x0))
     peaks = []
-    for step in (work.alone, work.full):  # what the first step of all keeps is not held against the network alone
+    for step in (
+        work.alone,
+        work.full,
+    ):  # what the first step of all keeps is not held against the network alone
         step()
         peaks.append(max(peak_bytes(step, device) for _ in range(DRAWS)) - before)
     return peaks[0], peaks[1]
@@ -177,11 +198,15 @@ def sampling_rows(
     """Sampling steps, a row for every number of states and model."""
     for num_states, name in itertools.product(scale.states, cases.MODELS):
         model = cases.model(name, num_states).to(device)
-        network = prepare(cases.network(scale.size, num_states, scale.shape[1:]), device, bfloat16, compiled).eval()
+        network = prepare(
+            cases.network(scale.size, num_states, scale.shape[1:]), device, bfloat16, compiled
+        ).eval()
         x0 = cases.images(model.p0, scale.shape).to(device)
         work = SamplingStep(model, network, x0, scale.steps, scale.pairs)
         found = compare(work.alone, work.full, device, scale.pairs, scale.inner, statistics.mean)
-        free = SamplingStep(model, FreeDenoiser(scale.shape, num_states, device), x0, scale.steps, scale.pairs)
+        free = SamplingStep(
+            model, FreeDenoiser(scale.shape, num_states, device), x0, scale.steps, scale.pairs
+        )
         row: dict[str, object] = {"model": name, "B": num_states, "network alone, s": found.base}
         row |= {"step, s": found.full, "step / alone": found.ratio, "±": found.error}
         row["step with the network free, s"] = median_seconds(free.full, device, scale.pairs)

@@ -39,17 +39,33 @@ ROWS = {
         "masking": Model("masking", "uniform"),
         "classical, uniform": Model("classical", "uniform"),
     },
-    "words": {"masking": Model("masking", "uniform"), "SCUD, graph": Model("scud", "neighbour_graph")},
+    "words": {
+        "masking": Model("masking", "uniform"),
+        "SCUD, graph": Model("scud", "neighbour_graph"),
+    },
 }
 """What is trained, by table."""
 
 FIGURES = {"characters": "bits_per_character", "words": "perplexity_per_token"}
 """What is reported, by table."""
 
-OTHERS: dict[str, tuple[str, ...]] = {"characters": (), "words": ("bits_per_character", "perplexity_per_word")}
+OTHERS: dict[str, tuple[str, ...]] = {
+    "characters": (),
+    "words": ("bits_per_character", "perplexity_per_word"),
+}
 """What is shown beside it, by table."""
 
-HEADER = ("model", "seed", "figure", "low", "high", "bits_per_character", "perplexity_per_word", "prior", "seconds")
+HEADER = (
+    "model",
+    "seed",
+    "figure",
+    "low",
+    "high",
+    "bits_per_character",
+    "perplexity_per_word",
+    "prior",
+    "seconds",
+)
 """Columns of rows.csv: the figure with its 95% interval, two others, the prior term in nats per token, seconds of training."""
 
 SHOWN = 4
@@ -86,7 +102,9 @@ def configuration(table: Table, row: str, seed: int) -> Config:
             training | {"batch_size": 16, "validation_examples": 100},
         )
     process = noise if ROWS[table.name][row].process == "neighbour_graph" else {}
-    return ROWS[table.name][row].of(RECIPES["text"](), seed, data=data, training=training, process=process)
+    return ROWS[table.name][row].of(
+        RECIPES["text"](), seed, data=data, training=training, process=process
+    )
 
 
 def one(table: Table, work: tuple[str, int]) -> None:
@@ -106,44 +124,76 @@ def one(table: Table, work: tuple[str, int]) -> None:
     figures = text_figures(result, split.text)
     chosen = getattr(figures, FIGURES[table.name])
     per_token = result.prior * result.examples / result.positions
-    others = (figures.bits_per_character.value, figures.perplexity_per_word.value, per_token, seconds)
+    others = (
+        figures.bits_per_character.value,
+        figures.perplexity_per_word.value,
+        per_token,
+        seconds,
+    )
     add_row(
-        table.out / "rows.csv", [row, seed, *(f"{v:.5f}" for v in (chosen.value, chosen.low, chosen.high, *others))]
+        table.out / "rows.csv",
+        [row, seed, *(f"{v:.5f}" for v in (chosen.value, chosen.low, chosen.high, *others))],
     )
 
 
 def show(table: Table, seeds: list[int]) -> None:
     """Print the rows that are done, as Markdown."""
-    done, figure, others = read_rows(table.out / "rows.csv", "model", "seed"), FIGURES[table.name], OTHERS[table.name]
-    titles = ["model", f"{figure}, mean of seeds", "each seed (95% interval)", *others, "minutes a run"]
+    done, figure, others = (
+        read_rows(table.out / "rows.csv", "model", "seed"),
+        FIGURES[table.name],
+        OTHERS[table.name],
+    )
+    titles = [
+        "model",
+        f"{figure}, mean of seeds",
+        "each seed (95% interval)",
+        *others,
+        "minutes a run",
+    ]
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}".replace("_", " "))
     for model in ROWS[table.name]:
         runs = [done[model, str(seed)] for seed in seeds if (model, str(seed)) in done]
         if runs:
             each = ", ".join(
-                f"{float(r['figure']):.3f} ({float(r['low']):.3f} to {float(r['high']):.3f})" for r in runs
+                f"{float(r['figure']):.3f} ({float(r['low']):.3f} to {float(r['high']):.3f})"
+                for r in runs
             )
-            mean = {name: statistics.mean(float(run[name]) for run in runs) for name in ("figure", *others, "seconds")}
+            mean = {
+                name: statistics.mean(float(run[name]) for run in runs)
+                for name in ("figure", *others, "seconds")
+            }
             rest = [f"{mean[name]:.4g}" for name in others]
             cells = [model, f"{mean['figure']:.3f}", each, *rest, f"{mean['seconds'] / 60:.0f}"]
             print(f"| {' | '.join(cells)} |")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("table", choices=list(ROWS), help="which")
     parser.add_argument("data", type=Path, help="the folder of the data")
-    parser.add_argument("--out", type=Path, default=None, help="where runs are kept; runs/text-TABLE by default")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="where runs are kept; runs/text-TABLE by default"
+    )
     parser.add_argument("--steps", type=int, default=900, help="optimiser steps of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
     parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
     parser.add_argument("--repeats", type=int, default=1, help="draws per chunk of validation text")
     options = parser.parse_args()
     out = options.out or Path("runs") / f"text-{options.table}"
-    table = Table(options.table, options.data.resolve(), out, options.steps, options.repeats, options.seeds[0])
-    start_rows(out / "rows.csv", HEADER, f"{table.data}, {table.steps} steps, {table.repeats} draws")
+    table = Table(
+        options.table, options.data.resolve(), out, options.steps, options.repeats, options.seeds[0]
+    )
+    start_rows(
+        out / "rows.csv", HEADER, f"{table.data}, {table.steps} steps, {table.repeats} draws"
+    )
     print(machine_line(), flush=True)
-    in_parallel(partial(one, table), to_do(out / "rows.csv", list(ROWS[table.name]), options.seeds), options.workers)
+    in_parallel(
+        partial(one, table),
+        to_do(out / "rows.csv", list(ROWS[table.name]), options.seeds),
+        options.workers,
+    )
     show(table, options.seeds)
 
 

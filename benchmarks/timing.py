@@ -128,7 +128,9 @@ def fresh_process() -> Iterator[Callable[..., Any]]:
     before = {name: os.environ.get(name) for name in RETURN_FREED}
     os.environ.update(RETURN_FREED)
     try:
-        with multiprocessing.get_context("spawn").Pool(1, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
+        with multiprocessing.get_context("spawn").Pool(
+            1, torch.set_num_threads, (torch.get_num_threads(),)
+        ) as pool:
             yield lambda function, *arguments: pool.apply(function, arguments)
     finally:
         for name, value in before.items():

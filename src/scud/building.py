@@ -51,7 +51,9 @@ def build_process(spec: Spec, own_process: type | None = None) -> Process:
     """A process from its spec; errors as in `build_model`."""
     kind, options = _split("process", spec)
     if own.is_own(kind):
-        process: Process = own.build_again("process", _given_class("process", kind, own_process), options)
+        process: Process = own.build_again(
+            "process", _given_class("process", kind, own_process), options
+        )
         return process
     _refuse_class("process", kind, own_process)
     check_choice("process.kind", kind, PROCESSES)
@@ -64,7 +66,10 @@ def build_schedule(spec: Spec, process: Process | None, p0: Tensor, gamma: float
     if spec["kind"] == "mutual_information":
         if process is None:
             raise fail(
-                "schedule.kind", "be linear or cosine for masking", "mutual_information", "write the model again"
+                "schedule.kind",
+                "be linear or cosine for masking",
+                "mutual_information",
+                "write the model again",
             )
         return MutualInformation(process, p0, gamma, spec.get("curve"), spec.get("error", 0.0))
     return SCHEDULES[spec["kind"]]()
@@ -74,11 +79,15 @@ def build_network(spec: Spec, own_network: type | None = None) -> nn.Module:
     """A network from its spec, with new weights; errors as in `build_model`."""
     kind, options = _split("network", spec)
     if own.is_own(kind):
-        network: nn.Module = own.build_again("network", _given_class("network", kind, own_network), options)
+        network: nn.Module = own.build_again(
+            "network", _given_class("network", kind, own_network), options
+        )
         return network
     _refuse_class("network", kind, own_network)
     check_choice("network.kind", kind, NETWORKS)
-    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    options = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
+    }
     return _construct("network", NETWORKS[kind].network, **options)
 
 
@@ -97,13 +106,20 @@ def _given_class(part: str, kind: str, given: type | None) -> Any:
     """The class of a user's own that a saved model needs."""
     if given is None:
         remedy = f"give it: scud.load(folder, {part}={kind.partition(':')[2]}), or --{part} {kind} to a command"
-        raise fail(part, f"be given, since this run's is a class of its own, {kind}", "none", remedy)
+        raise fail(
+            part, f"be given, since this run's is a class of its own, {kind}", "none", remedy
+        )
     return given
 
 
 def _refuse_class(part: str, kind: str, given: type | None) -> None:
     if given is not None:
-        raise fail(part, f"be left out, since this run's is the library's {kind}", own.name_of(given), "drop it")
+        raise fail(
+            part,
+            f"be left out, since this run's is the library's {kind}",
+            own.name_of(given),
+            "drop it",
+        )
 
 
 def _split(part: str, spec: Spec) -> tuple[str, Spec]:
@@ -112,9 +128,13 @@ def _split(part: str, spec: Spec) -> tuple[str, Spec]:
     return spec["kind"], {name: value for name, value in spec.items() if name != "kind"}
 
 
-def _construct(part: str, constructor: Callable[..., Built], *arguments: Any, **options: Any) -> Built:
+def _construct(
+    part: str, constructor: Callable[..., Built], *arguments: Any, **options: Any
+) -> Built:
     """Call the constructor; arguments that it does not know are a mistake of whoever wrote the spec."""
     try:
         return constructor(*arguments, **options)
     except TypeError as error:
-        raise fail(part, "have the arguments of its kind", str(error), "compare it with a saved config") from error
+        raise fail(
+            part, "have the arguments of its kind", str(error), "compare it with a saved config"
+        ) from error

@@ -44,15 +44,20 @@ def check_in_interval(
 
 def check_at_least(argument: str, value: float, low: float, remedy: str) -> None:
     """Raise unless `value` is a number of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{argument} must be a number, got {value!r}; {remedy}")
+    check_number(argument, value, remedy)
     if not value >= low:
         raise fail(argument, f"be at least {low:g}", value, remedy)
 
 
+def check_number(argument: str, value: object, remedy: str) -> None:
+    """Raise `TypeError` unless `value` is a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{argument} must be a number, got {value!r}; {remedy}")
+
+
 def check_positive(argument: str, value: float, remedy: str) -> None:
     """Raise unless `value` is a finite number above 0."""
-    check_at_least(argument, value, -math.inf, remedy)
+    check_number(argument, value, remedy)
     if not 0 < value < math.inf:
         raise fail(argument, "be positive and finite", value, remedy)
 
@@ -69,13 +74,25 @@ def check_states(argument: str, states: Tensor, num_states: int) -> None:
     import torch  # here, because `scud --help` needs this module but cannot wait for PyTorch
 
     if states.dtype.is_floating_point or states.dtype.is_complex or states.dtype == torch.bool:
-        raise TypeError(f"{argument} must hold integer states, got dtype {states.dtype}; convert it with .long()")
+        raise TypeError(
+            f"{argument} must hold integer states, got dtype {states.dtype}; convert it with .long()"
+        )
     if states.numel() == 0:
-        raise fail(argument, "hold at least one state", f"shape {tuple(states.shape)}", "pass data that is not empty")
+        raise fail(
+            argument,
+            "hold at least one state",
+            f"shape {tuple(states.shape)}",
+            "pass data that is not empty",
+        )
     low, high = int(states.min()), int(states.max())
     if low < 0 or high >= num_states:
         worst = low if low < 0 else high
-        raise fail(argument, f"hold states in 0..{num_states - 1}", worst, "raise num_states or clean the data")
+        raise fail(
+            argument,
+            f"hold states in 0..{num_states - 1}",
+            worst,
+            "raise num_states or clean the data",
+        )
 
 
 def check_distribution(argument: str, probs: Tensor, num_states: int) -> None:
@@ -83,9 +100,16 @@ def check_distribution(argument: str, probs: Tensor, num_states: int) -> None:
     import torch
 
     if not isinstance(probs, torch.Tensor):
-        raise TypeError(f"{argument} must be a tensor [B], got {type(probs).__name__}; convert it with torch.as_tensor")
+        raise TypeError(
+            f"{argument} must be a tensor [B], got {type(probs).__name__}; convert it with torch.as_tensor"
+        )
     if tuple(probs.shape) != (num_states,):
-        raise fail(argument, f"have shape [{num_states}]", f"{list(probs.shape)}", "give one probability per state")
+        raise fail(
+            argument,
+            f"have shape [{num_states}]",
+            f"{list(probs.shape)}",
+            "give one probability per state",
+        )
     if not bool(torch.isfinite(probs).all()) or float(probs.min()) <= 0:
         raise fail(
             argument,
@@ -94,7 +118,9 @@ def check_distribution(argument: str, probs: Tensor, num_states: int) -> None:
             "add one to each count before normalising",
         )
     if abs(float(probs.double().sum()) - 1) > 1e-6:
-        raise fail(argument, "sum to 1", f"{float(probs.double().sum()):.8g}", "divide it by its sum")
+        raise fail(
+            argument, "sum to 1", f"{float(probs.double().sum()):.8g}", "divide it by its sum"
+        )
 
 
 def check_flags(argument: str, flags: Tensor, shape: Iterable[int]) -> None:
@@ -104,4 +130,6 @@ def check_flags(argument: str, flags: Tensor, shape: Iterable[int]) -> None:
     expected = list(shape)
     if flags.dtype != torch.bool or list(flags.shape) != expected:
         given = f"{flags.dtype} of shape {list(flags.shape)}"
-        raise fail(argument, f"be bool of shape {expected}", given, "give True or False for every position")
+        raise fail(
+            argument, f"be bool of shape {expected}", given, "give True or False for every position"
+        )

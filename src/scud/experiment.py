@@ -74,7 +74,14 @@ def train(
     with status(progress):
         prepared = prepare(config)
     data = prepared.data
-    job = front.job_of(prepared.model, prepared.network, data, config.training, config.objective.build(), config.seed)
+    job = front.job_of(
+        prepared.model,
+        prepared.network,
+        data,
+        config.training,
+        config.objective.build(),
+        config.seed,
+    )
     start = find_start(config, files, prepared, resume=resume)
     files.path.mkdir(parents=True, exist_ok=True)
     if overwrite:
@@ -90,7 +97,9 @@ def train(
     return rows[-1], job.unit
 
 
-def find_start(config: Config, files: RunFolder, prepared: Prepared, *, resume: bool) -> checkpoint.Checkpoint | None:
+def find_start(
+    config: Config, files: RunFolder, prepared: Prepared, *, resume: bool
+) -> checkpoint.Checkpoint | None:
     """The checkpoint to go on from; without one, the network gets the weights of the run to start from, if there is one.
 
     Raises:
@@ -99,13 +108,17 @@ def find_start(config: Config, files: RunFolder, prepared: Prepared, *, resume: 
     # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
     if resume and (files.last.exists() or files.model.exists()):
         start = checkpoint.read(files.last)
-        checkpoint.check_continues(start, files.last, prepared.model, prepared.network, prepared.data.name)
+        checkpoint.check_continues(
+            start, files.last, prepared.model, prepared.network, prepared.data.name
+        )
         return start
     if config.init_from is not None:
         other, ours = runs.load(config.init_from), prepared.data.modality
         if other.modality.describe() != ours.describe():
             what = f"{config.init_from} of {other.modality.describe()}"
-            raise fail("init_from", f"be of {ours.describe()}", what, "start from a run of the same states")
+            raise fail(
+                "init_from", f"be of {ours.describe()}", what, "start from a run of the same states"
+            )
         checkpoint.load_weights(prepared.network, other.network.state_dict(), str(config.init_from))
     return None
 
@@ -126,7 +139,9 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
             remedy = "resume with the folder's own config.yaml, or use --init-from for a new run from its weights"
             raise fail("a resumed run", "keep its options", f"another {', '.join(changed)}", remedy)
     elif overwrite and files.config.is_file():
-        read_config(files.config, kinds_of(config))  # a folder whose config.yaml is not a run's is somebody else's
+        read_config(
+            files.config, kinds_of(config)
+        )  # a folder whose config.yaml is not a run's is somebody else's
 
 
 def draw_curves(files: RunFolder, rows: list[metrics.Metrics], unit: str) -> None:
@@ -136,7 +151,13 @@ def draw_curves(files: RunFolder, rows: list[metrics.Metrics], unit: str) -> Non
     def shown(bits: float) -> float:
         return metrics.in_unit(bits, unit)
 
-    valid = [(row.step, shown(row.valid_bits_per_dim)) for row in rows if row.valid_bits_per_dim is not None]
+    valid = [
+        (row.step, shown(row.valid_bits_per_dim))
+        for row in rows
+        if row.valid_bits_per_dim is not None
+    ]
     steps, losses = [row.step for row in rows], [shown(row.train_bits_per_dim) for row in rows]
-    figure = plots.training_curves(steps, losses, [step for step, _ in valid], [value for _, value in valid], unit)
+    figure = plots.training_curves(
+        steps, losses, [step for step, _ in valid], [value for _, value in valid], unit
+    )
     plots.save_figure(figure, files.curves)

@@ -12,7 +12,16 @@ Values = dict[str, Any]
 DATA = {
     "digits": (),
     "images": ("train", "hub", "valid_share", "num_states"),
-    "sequences": ("train", "valid", "test", "valid_share", "alphabet", "min_length", "max_length", "long"),
+    "sequences": (
+        "train",
+        "valid",
+        "test",
+        "valid_share",
+        "alphabet",
+        "min_length",
+        "max_length",
+        "long",
+    ),
     "text": ("train", "hub", "valid", "test", "valid_share", "alphabet", "tokens", "length"),
 }
 """The options of data by kind; images had no files for validation and test: those that were given were not read."""
@@ -27,6 +36,9 @@ PROCESSES = {
 
 BANDWIDTHS = {"gaussian": 0.1, "neighbour_graph": 0.3}
 """What a bandwidth of null meant."""
+
+ALPHABET = "protein"
+"""What an alphabet of null meant for sequences."""
 
 DIFFUSIONS = {"scud": ("gamma", "t_max"), "masking": ("t_max",), "classical": ("t_max",)}
 
@@ -87,34 +99,60 @@ TRAINING = {
 
 def is_config(values: Mapping[str, Any]) -> bool:
     """Whether a file without a format is a whole configuration of version 0.1.0."""
-    marks = {"network": "preset", "process": "bandwidth", "training": "flips"}
-    return all(isinstance(values.get(section), dict) and mark in values[section] for section, mark in marks.items())
+    marks = {
+        "data": "kind",
+        "network": "preset",
+        "process": "bandwidth",
+        "diffusion": "kind",
+        "training": "flips",
+    }
+    return all(
+        isinstance(values.get(section), dict) and mark in values[section]
+        for section, mark in marks.items()
+    )
 
 
 def upgraded_config(values: Mapping[str, Any]) -> Values:
-    """A configuration of version 0.1.0 in today's format: the options of the chosen kinds, and a preset's sizes."""
-    sections = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
+    """A configuration of version 0.1.0 in today's format: the options of the chosen kinds, and a preset's sizes.
+
+    A kind or a preset that there was not is left for whoever reads the result to refuse.
+    """
+    sections = {
+        name: dict(section) if isinstance(section, dict) else section
+        for name, section in values.items()
+    }
     data, training = sections["data"], sections["training"]
     process, diffusion, network = sections["process"], sections["diffusion"], sections["network"]
     flips, share = training.pop("flips"), training.pop("reconstruction", 0.0)
     sections["data"] = _kept(data, DATA)
     if data["kind"] == "images":
         sections["data"]["flips"] = flips
-    sections["training"] = {name: training[name] for name in TRAINING[data["kind"]] if name in training}
-    sections["objective"] = {"kind": "reconstruction", "share": share} if share else {"kind": "bound"}
-    if process.get("bandwidth") is None and process["kind"] in BANDWIDTHS:
-        process["bandwidth"] = BANDWIDTHS[process["kind"]]
+    if data["kind"] == "sequences" and data.get("alphabet") is None:
+        sections["data"]["alphabet"] = ALPHABET
+    kept = TRAINING.get(str(data["kind"]), EVERYWHERE)
+    sections["training"] = {name: training[name] for name in kept if name in training}
+    sections["objective"] = (
+        {"kind": "reconstruction", "share": share} if share else {"kind": "bound"}
+    )
+    if process["bandwidth"] is None:
+        process["bandwidth"] = BANDWIDTHS.get(str(process.get("kind")))
     sections["process"] = None if diffusion["kind"] == "masking" else _kept(process, PROCESSES)
     sections["diffusion"] = _kept(diffusion, DIFFUSIONS)
-    preset = network.get("preset")
-    sections["network"] = _kept(network, NETWORKS) | (PRESETS[network["kind"]][preset] if preset else {})
+    sections["network"] = _kept(network, NETWORKS)
+    preset = network["preset"]
+    if preset is not None:
+        sections["network"] |= PRESETS.get(str(network["kind"]), {}).get(
+            str(preset), {"preset": preset}
+        )
     return sections
 
 
 def _kept(section: Mapping[str, Any], kinds: Mapping[str, tuple[str, ...]]) -> Values:
     """The options of the chosen kind."""
-    kind = section["kind"]
-    return {"kind": kind} | {name: section[name] for name in kinds[kind] if name in section}
+    kind = section.get("kind")
+    return {"kind": kind} | {
+        name: section[name] for name in kinds.get(str(kind), ()) if name in section
+    }
 
 
 def upgraded_model(config: Mapping[str, Any]) -> Values:

@@ -84,7 +84,12 @@ def fit(
     objective = Bound() if objective is None else objective
     job = job_of(model, network, data, settings, objective, seed)
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
-    about = {"format": 2, "seed": seed, "objective": _described(objective), "training": asdict(settings)}
+    about = {
+        "format": 2,
+        "seed": seed,
+        "objective": _described(objective),
+        "training": asdict(settings),
+    }
     check_folder(files, about, resume=resume, overwrite=overwrite)
     start = checkpoint.read(files.last) if resume and files.last.exists() else None
     if start is not None:
@@ -95,7 +100,14 @@ def fit(
     with replacing(files.options) as temporary:
         temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return train_job(
-        job, data, files, device=place, start=start, loggers=loggers, callbacks=callbacks, progress=progress
+        job,
+        data,
+        files,
+        device=place,
+        start=start,
+        loggers=loggers,
+        callbacks=callbacks,
+        progress=progress,
     )
 
 
@@ -110,17 +122,33 @@ def training_options(data: Data, options: dict[str, Any]) -> TrainingOptions:
     unknown = [name for name in options if name not in names]
     if unknown:
         remedy = f"training on {data.modality.noun} has {', '.join(names)}"
-        raise fail(", ".join(unknown), f"be an option of training on {data.modality.noun}", "none", remedy)
+        raise fail(
+            ", ".join(unknown), f"be an option of training on {data.modality.noun}", "none", remedy
+        )
     return suited(**options)
 
 
 def job_of(
-    model: Diffusion, network: nn.Module, data: Data, settings: TrainingOptions, objective: Objective, seed: int
+    model: Diffusion,
+    network: nn.Module,
+    data: Data,
+    settings: TrainingOptions,
+    objective: Objective,
+    seed: int,
 ) -> Job:
     """What is to be trained; raises `UserError` where the parts do not fit together."""
     if model.num_states != data.num_states:
         remedy = "build the model with num_states and p0() of the data"
-        raise fail("model", f"have the {data.num_states} states of the data", model.num_states, remedy)
+        raise fail(
+            "model", f"have the {data.num_states} states of the data", model.num_states, remedy
+        )
+    runs.check_savable(model, network)
+    if reads_labels(network) and network.num_labels != len(data.label_names):
+        remedy = (
+            "build it with num_labels=len(data.label_names), or 0 for a network that reads none"
+        )
+        rule = f"read the {len(data.label_names)} labels of the data"
+        raise fail("network", rule, f"num_labels {network.num_labels}", remedy)
     job = Job(
         model=model,
         network=network,
@@ -148,7 +176,9 @@ def train_job(
     progress: bool = True,
 ) -> Run:
     """Train into a folder whose files are in order; arguments, result and errors as in `fit`."""
-    from scud.training.fit import run  # loads Lightning, which takes seconds: mistakes are told before that
+    from scud.training.fit import (
+        run,  # loads Lightning, which takes seconds: mistakes are told before that
+    )
 
     labels = data.label_names if reads_labels(job.network) else ()
     if start is not None and start.step >= job.settings.steps:
@@ -178,7 +208,9 @@ def check_folder(files: RunFolder, about: dict[str, Any], *, resume: bool, overw
         try:
             saved = json.loads(files.options.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise fail("folder", "hold a run of scud.fit", f"{files.options} ({error})", "overwrite it") from error
+            raise fail(
+                "folder", "hold a run of scud.fit", f"{files.options} ({error})", "overwrite it"
+            ) from error
         changed = [name for name in about if _plain(about[name]) != saved.get(name)]
         if changed:
             remedy = "give the options that the run was begun with, or another folder"
@@ -277,7 +309,9 @@ def sample(
         shape = (shape, *dims)
     chosen = Ancestral() if sampler is None else sampler
     with torch.no_grad():
-        return chosen(model, network, shape, (given or Given()).to(model.p0.device), generator=generator)
+        return chosen(
+            model, network, shape, (given or Given()).to(model.p0.device), generator=generator
+        )
 
 
 def parts_of(trained: Trained) -> tuple[Diffusion, nn.Module]:

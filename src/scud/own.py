@@ -11,6 +11,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import field, fields, make_dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -39,7 +40,10 @@ def import_class(argument: str, name: str) -> type:
     Raises:
         UserError: it cannot be imported, or is no class; `argument` is the option that names it.
     """
-    rule, remedy = "name a class as package.module:Class", "check the spelling, and that Python finds the module"
+    rule, remedy = (
+        "name a class as package.module:Class",
+        "check the spelling, and that Python finds the module",
+    )
     module, _, attribute = name.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -65,8 +69,13 @@ def options_of(section: str, name: str) -> type[Options]:
         UserError: the class cannot be imported, cannot be saved with a run (it has no `spec()`), or needs an argument that no
             option can give.
     """
+    return _options_of(section, name, import_class(f"{section}.kind", name))
+
+
+@cache
+def _options_of(section: str, name: str, thing: type) -> type[Options]:
+    """The options of a class, one class of them, so that equal options are equal."""
     argument = f"{section}.kind"
-    thing = import_class(argument, name)
     if issubclass(thing, Options):
         return _named(thing, name)
     if not callable(getattr(thing, "spec", None)):
@@ -82,20 +91,33 @@ def options_of(section: str, name: str) -> type[Options]:
     needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     if needed:
         rule = f"name a class whose arguments have defaults, but for {', '.join(SAID_BY_DATA)}"
-        raise fail(argument, rule, f"{name}, which needs {', '.join(needed)}", "give these a default")
+        raise fail(
+            argument, rule, f"{name}, which needs {', '.join(needed)}", "give these a default"
+        )
     declared = [
-        (parameter.name, hints.get(parameter.name, type(parameter.default)), field(default=parameter.default))
+        (
+            parameter.name,
+            hints.get(parameter.name, type(parameter.default)),
+            field(default=parameter.default),
+        )
         for parameter in parameters
         if _is_plain(parameter.default)
     ]
 
     def build(self: Options, data: DataView) -> Any:
-        chosen = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "kind"}
+        chosen = {
+            part.name: getattr(self, part.name) for part in fields(self) if part.name != "kind"
+        }
         return thing(**chosen, **_said(thing, data))
 
     namespace: dict[str, Any] = {"build": build, "__doc__": inspect.getdoc(thing), "__texts__": {}}
     made = make_dataclass(
-        f"{thing.__name__}Options", declared, bases=(Options,), namespace=namespace, frozen=True, kw_only=True
+        f"{thing.__name__}Options",
+        declared,
+        bases=(Options,),
+        namespace=namespace,
+        frozen=True,
+        kw_only=True,
     )
     return _named(made, name)
 
@@ -116,7 +138,9 @@ def build_again(argument: str, thing: type, spec: Mapping[str, Any]) -> Any:
         )
     except TypeError as error:
         remedy = "let spec() give the constructor's arguments, or give the class that the run was trained with"
-        raise UserError(f"{argument} must be built by what its spec() gave, got {error}; {remedy}") from error
+        raise UserError(
+            f"{argument} must be built by what its spec() gave, got {error}; {remedy}"
+        ) from error
 
 
 def _named(options: type[Options], name: str) -> type[Options]:

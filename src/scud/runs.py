@@ -153,18 +153,36 @@ def save(
         "network": _spec_of("network", network, [options.network for options in NETWORKS.values()]),
         "data": {"kind": _kind_of_modality(modality), **modality.spec()},
     }
-    tensors = {"p0": model.p0} | {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors = {"p0": model.p0} | {
+        f"network.{name}": value for name, value in network.state_dict().items()
+    }
     config: dict[str, Any] = {"format": FORMAT}
     for part, values in parts.items():
         among = {name: value for name, value in values.items() if isinstance(value, Tensor)}
         tensors |= {f"{part}.{name}": value for name, value in among.items()}
-        config[part] = {name: value for name, value in values.items() if name not in among} | {"tensors": sorted(among)}
+        config[part] = {name: value for name, value in values.items() if name not in among} | {
+            "tensors": sorted(among)
+        }
     config["labels"] = list(label_names)
     target = RunFolder(Path(folder)).model
     target.mkdir(parents=True, exist_ok=True)
-    with replacing(target / "model.safetensors") as weights, replacing(target / "config.json") as text:
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, weights)
+    with (
+        replacing(target / "model.safetensors") as weights,
+        replacing(target / "config.json") as text,
+    ):
+        save_file(
+            {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
+            weights,
+        )
         text.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def check_savable(model: Diffusion, network: nn.Module) -> None:
+    """Raise `UserError` unless a model and its network can be saved: told before training, not after."""
+    process = getattr(model, "process", None)
+    if process is not None:
+        _spec_of("process", process, PROCESSES.values())
+    _spec_of("network", network, [options.network for options in NETWORKS.values()])
 
 
 def _spec_of(part: str, thing: Any, known: Any) -> Spec:
@@ -172,7 +190,12 @@ def _spec_of(part: str, thing: Any, known: Any) -> Spec:
     spec = getattr(thing, "spec", None)
     if spec is None:
         remedy = "add `def spec(self): return {...}` with the constructor's arguments"
-        raise fail(part, "have a spec(), which gives the arguments that build it again", type(thing).__name__, remedy)
+        raise fail(
+            part,
+            "have a spec(), which gives the arguments that build it again",
+            type(thing).__name__,
+            remedy,
+        )
     return dict(spec()) if type(thing) in known else {**spec(), "kind": own.name_of(type(thing))}
 
 
@@ -206,7 +229,9 @@ def load(
     try:
         config = _current(config, source)
         parts = {part: _with_tensors(part, config[part], tensors) for part in _PARTS}
-        model = build_model(tensors["p0"], parts["diffusion"], parts["schedule"], parts["process"], process)
+        model = build_model(
+            tensors["p0"], parts["diffusion"], parts["schedule"], parts["process"], process
+        )
         net = build_network(parts["network"], network)
         kind = build_modality(parts["data"], modality)
         labels = tuple(str(name) for name in config.get("labels", ()))
@@ -214,7 +239,11 @@ def load(
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(source, f"an entry is missing or of the wrong kind: {error}") from error
-    weights = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+    weights = {
+        name.removeprefix("network."): value
+        for name, value in tensors.items()
+        if name.startswith("network.")
+    }
     load_weights(net, weights, str(source))
     net.eval().requires_grad_(False)
     return Run(model.to(place), net.to(place), kind, labels, Path(folder))
@@ -228,12 +257,20 @@ def _current(config: dict[str, Any], source: Path) -> dict[str, Any]:
     elif number != FORMAT:
         remedy = "use the version that wrote it"
         raise fail(
-            "format", f"be {FORMAT} or 1, which this version reads", f"{number} in {source / 'config.json'}", remedy
+            "format",
+            f"be {FORMAT} or 1, which this version reads",
+            f"{number} in {source / 'config.json'}",
+            remedy,
         )
     unknown = sorted(set(config) - _KEYS)
     if unknown:
         remedy = "use the version that wrote it"
-        raise fail("config.json", f"have the keys {', '.join(sorted(_KEYS))}", f"also {', '.join(unknown)}", remedy)
+        raise fail(
+            "config.json",
+            f"have the keys {', '.join(sorted(_KEYS))}",
+            f"also {', '.join(unknown)}",
+            remedy,
+        )
     return config
 
 
@@ -250,9 +287,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
     except RuntimeError:
         place = torch.device("meta")
     if place.type not in ("cpu", "cuda"):
-        raise fail("device", "be auto, cpu, cuda or cuda:N", repr(str(device)), "choose one of these")
+        raise fail(
+            "device", "be auto, cpu, cuda or cuda:N", repr(str(device)), "choose one of these"
+        )
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise fail("device", "exist", f"{device} with {torch.cuda.device_count()} GPUs", "use --device cpu")
+        raise fail(
+            "device", "exist", f"{device} with {torch.cuda.device_count()} GPUs", "use --device cpu"
+        )
     return place
 
 
@@ -264,11 +305,16 @@ def _with_tensors(part: str, values: Spec, tensors: Mapping[str, Tensor]) -> Spe
 
 def _read(folder: Path, text: Path, weights: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not folder.is_dir():
-        raise fail("run", "be a folder that exists", folder, "check the spelling; `scud train` makes one")
+        raise fail(
+            "run", "be a folder that exists", folder, "check the spelling; `scud train` makes one"
+        )
     for file in (text, weights):
         if not file.is_file():
             raise fail(
-                "run", f"hold model/{file.name}", folder, "train it until its first validation with `scud train`"
+                "run",
+                f"hold model/{file.name}",
+                folder,
+                "train it until its first validation with `scud train`",
             )
     try:
         return json.loads(text.read_text(encoding="utf-8")), load_file(weights)

@@ -22,7 +22,9 @@ class Use(IntEnum):
 
 def derive(seed: int, use: Use, *path: int) -> int:
     """A seed in [0, 2^63) for one use and place, such as (step, part); all arguments are >= 0."""
-    return int(np.random.SeedSequence([seed, use, *path]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(
+        np.random.SeedSequence([seed, use, *path]).generate_state(1, np.uint64)[0] >> np.uint64(1)
+    )
 
 
 def seeded(seed: int, use: Use, *path: int, device: torch.device | None = None) -> torch.Generator:

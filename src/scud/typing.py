@@ -132,12 +132,15 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same examples on a device."""
-        return Batch(self.x0.to(device), *(_on(part, device) for part in (self.mask, self.label, self.known)))
+        return Batch(
+            self.x0.to(device), *(_on(part, device) for part in (self.mask, self.label, self.known))
+        )
 
     def __getitem__(self, rows: slice | Tensor) -> "Batch":
         """Some of the examples."""
         return Batch(
-            self.x0[rows], *(None if part is None else part[rows] for part in (self.mask, self.label, self.known))
+            self.x0[rows],
+            *(None if part is None else part[rows] for part in (self.mask, self.label, self.known)),
         )
 
 
@@ -164,7 +167,9 @@ class Reversible(Protocol):
         """What a denoiser is told about a noised batch."""
         ...
 
-    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
+    def reverse(
+        self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None
+    ) -> Noisy:
         """Draw the state at an earlier time u given the one now and a prediction of x0. At u = 0 all noise is undone."""
         ...
 

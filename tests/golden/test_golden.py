@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from scud import SCUD, Classical, Masking, Noisy
-from scud.processes import Dense, Gaussian, Kernel, Operator, Uniform
-from scud.processes.kernels.base import CANCELLING, DenseOperator
+from scud.processes import Dense, Gaussian, Operator, Uniform
+from scud.processes.kernels.dense import DenseKernel
+from scud.processes.kernels.operator import CANCELLING, DenseOperator
 from scud.schedules import Linear, MutualInformation
 from scud.schedules.information import EventInformation
 
@@ -36,7 +37,7 @@ class StoredTimes(Linear):
         return self.stored_beta
 
 
-class StoredGenerator(Kernel):
+class StoredGenerator(DenseKernel):
     """exp(tau L) of the stored float32 L, whose rows do not quite sum to 0: `Dense` would mend them."""
 
     def __init__(self, generator: Tensor) -> None:
@@ -68,13 +69,17 @@ def assert_per_element(values: Tensor, golden: dict[str, Tensor], atol: float = 
 def test_kernels(name: str) -> None:
     golden = load("kernels")
     process = Gaussian(64, bandwidth=0.05) if name == "gaussian64" else Uniform(64)
-    torch.testing.assert_close(process.generator(), golden[f"L_{name}"].double(), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        process.generator(), golden[f"L_{name}"].double(), rtol=1e-5, atol=1e-7
+    )
     assert process.max_rate == pytest.approx(float(golden[f"rate_{name}"]), rel=1e-6)
     jump = process.events(1.0).matrices(torch.ones(1, dtype=torch.float64))[0]
     torch.testing.assert_close(jump, golden[f"K_{name}"].double(), rtol=1e-5, atol=2e-7)
 
 
-@pytest.mark.parametrize(("dtype", "rtol", "atol"), [(torch.float64, 1e-9, 0.0), (torch.float32, 1e-4, 1e-5)])
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "atol"), [(torch.float64, 1e-9, 0.0), (torch.float32, 1e-4, 1e-5)]
+)
 def test_scud(dtype: torch.dtype, rtol: float, atol: float) -> None:
     golden = load("scud_loss_gaussian64")
     K = golden["K"].double()
@@ -85,18 +90,25 @@ def test_scud(dtype: torch.dtype, rtol: float, atol: float) -> None:
     model = SCUD(process, schedule, gamma, p0=flat_p0(), t_max=T_MAX)
     logits, noised = golden["logits"].to(dtype), golden["S"] > 0
     kl = model.divergence(logits, golden["x0"], golden["x_t"], golden["S"])
-    torch.testing.assert_close(kl.double()[noised], golden["kl_exact64"][noised], rtol=rtol, atol=atol)
+    torch.testing.assert_close(
+        kl.double()[noised], golden["kl_exact64"][noised], rtol=rtol, atol=atol
+    )
     assert bool((kl[~noised] == 0).all())
     noisy = Noisy(golden["x_t"], golden["t"].double(), golden["S"])
     assert_per_element(model.integrand(logits, golden["x0"], noisy), golden)
 
 
-@pytest.mark.parametrize(("dtype", "rtol", "atol"), [(torch.float64, 1e-9, 0.0), (torch.float32, 1e-4, 1e-5)])
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "atol"), [(torch.float64, 1e-9, 0.0), (torch.float32, 1e-4, 1e-5)]
+)
 def test_classical(dtype: torch.dtype, rtol: float, atol: float) -> None:
     golden = load("classical_loss_gaussian64")
     off = golden["L"].double() - golden["L"].double().diagonal().diag()
     model = Classical(
-        Dense(off - off.sum(1).diag()), StoredTimes(-golden["log_alpha"], golden["beta"]), p0=flat_p0(), t_max=T_MAX
+        Dense(off - off.sum(1).diag()),
+        StoredTimes(-golden["log_alpha"], golden["beta"]),
+        p0=flat_p0(),
+        t_max=T_MAX,
     )
     model.kernel = StoredGenerator(golden["L"])
     noisy = Noisy(golden["x_t"], golden["t"].double())
@@ -120,8 +132,12 @@ def test_mutual_information() -> None:
     process = Gaussian(64, bandwidth=0.05)
     schedule = MutualInformation(process, p0, gamma=1.0)
     t = golden["t"].double()
-    torch.testing.assert_close(schedule.tau(t) * process.rate(1.0), golden["expected_events"], rtol=1e-6, atol=0.0)
-    torch.testing.assert_close(schedule.beta(t) * process.rate(1.0), golden["beta"], rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(
+        schedule.tau(t) * process.rate(1.0), golden["expected_events"], rtol=1e-6, atol=0.0
+    )
+    torch.testing.assert_close(
+        schedule.beta(t) * process.rate(1.0), golden["beta"], rtol=1e-5, atol=0.0
+    )
     share = EventInformation(process.events(1.0), p0)(np.arange(3000.0))
     np.testing.assert_allclose(share[:500], golden["information"].numpy()[:500], rtol=1e-6)
     np.testing.assert_allclose(share, golden["information"].numpy(), rtol=0, atol=5e-8)

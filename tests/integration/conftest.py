@@ -31,7 +31,9 @@ Command = Callable[..., Outcome]
 
 def without(options: list[str], *names: str) -> list[str]:
     """Options but those whose names begin so: options of other kinds are refused."""
-    return [option for option in options if not option.startswith(tuple(f"--{name}" for name in names))]
+    return [
+        option for option in options if not option.startswith(tuple(f"--{name}" for name in names))
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +113,9 @@ def small() -> list[str]:
 
 
 @pytest.fixture
-def small_text(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def small_text(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
     """Options that make training on text a matter of a second; stores go to a cache of their own."""
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path_factory.mktemp("cache")))
     options = {
@@ -140,7 +144,9 @@ def text(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def proteins(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def proteins(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """60 random proteins of 8 to 40 residues; stores go to a cache of their own."""
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path_factory.mktemp("cache")))
     return random_fasta(tmp_path / "proteins.fasta", 60, 8, 40)

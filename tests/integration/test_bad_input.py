@@ -32,20 +32,28 @@ def write_npz(folder: Path, **arrays: Any) -> Path:
 def test_commands_recipes_and_options(refuse: Callable[..., str], tiny: list[str]) -> None:
     assert "choose from train, evaluate, sample" in refuse("tarin")
     recipes = "arrays, cifar10, digits, fashion_mnist, images, lm1b, proteins, text, text8"
-    assert f"recipe must be one of {recipes} or a config.yaml, got 'digitz'" in refuse("train", "digitz")
+    assert f"recipe must be one of {recipes} or a config.yaml, got 'digitz'" in refuse(
+        "train", "digitz"
+    )
     assert "name a recipe or a config.yaml" in refuse("train", "--seed", "3")
     assert "--diffusion.gamma" in refuse("train", "digits", "--diffusion.gama", "1")
     assert "diffusion.kind must be one of scud, masking, classical, got 'scuds'" in refuse(
         "train", "digits", "--diffusion.kind", "scuds"
     )
     assert "invalid" in refuse("train", "digits", "--training.steps", "many").lower()
-    assert "training.steps must be at least 1, got 0" in refuse("train", "digits", "--training.steps", "0")
-    assert "must be auto, cpu, cuda or cuda:N" in refuse("train", "images", *tiny, "--device", "tpu", "--out", "x")
+    assert "training.steps must be at least 1, got 0" in refuse(
+        "train", "digits", "--training.steps", "0"
+    )
+    assert "must be auto, cpu, cuda or cuda:N" in refuse(
+        "train", "images", *tiny, "--device", "tpu", "--out", "x"
+    )
     divided = refuse("train", "images", *tiny, "--training.accumulate", "2", "--out", "x")
     assert "training.batch_size must be divisible" in divided
     wrong = refuse("train", "images", *tiny, "--network.preset", "600M", "--out", "x")
     assert "network.preset must be one of 0.6M, 4M, 12M, paper for unet, got 600M" in wrong
-    assert "use fewer levels" in refuse("train", "images", *tiny, "--network.levels", "9", "--out", "x")
+    assert "use fewer levels" in refuse(
+        "train", "images", *tiny, "--network.levels", "9", "--out", "x"
+    )
 
 
 @pytest.mark.parametrize("gamma", ["0", "-0.5", "1.5"])
@@ -79,7 +87,9 @@ def test_generators(refuse: Callable[..., str], tiny: list[str], tmp_path: Path)
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
     pickled = refuse("train", "images", *options)
     assert "process.generator must be an undamaged .npy file without pickled objects" in pickled
-    assert "add --process.generator FILE" in refuse("train", "images", *tiny, "--process.kind=dense", "--out=x")
+    assert "add --process.generator FILE" in refuse(
+        "train", "images", *tiny, "--process.kind=dense", "--out=x"
+    )
 
 
 def test_data(refuse: Callable[..., str], tmp_path: Path) -> None:
@@ -88,19 +98,27 @@ def test_data(refuse: Callable[..., str], tmp_path: Path) -> None:
 
     good = np.random.default_rng(0).integers(0, 256, (20, 4, 4))
     assert "add --data.train FILE" in refuse("train", "images", "--out=x")
-    assert "name a file or folder that exists" in refuse("train", "images", "--data.train=nowhere.npz", "--out=x")
+    assert "name a file or folder that exists" in refuse(
+        "train", "images", "--data.train=nowhere.npz", "--out=x"
+    )
     assert "hold an array x_train" in train(x_test=good)
     assert "convert it with .astype(np.uint8)" in train(x_train=good / 255)
-    assert "hold values in 0..255, got 300" in train(x_train=np.where(good == good.max(), 300, good))
+    assert "hold values in 0..255, got 300" in train(
+        x_train=np.where(good == good.max(), 300, good)
+    )
     assert "hold at least one image" in train(x_train=good[:0])
     assert "data.num_states must lie in [2, 256], got 1; choose" in refuse(
         "train", "images", "--data.num-states=1", "--out=x"
     )
     (tmp_path / "data.npz").write_bytes((tmp_path / "data.npz").read_bytes()[:100])
-    assert "undamaged .npz file" in refuse("train", "images", f"--data.train={tmp_path / 'data.npz'}", "--out=x")
+    assert "undamaged .npz file" in refuse(
+        "train", "images", f"--data.train={tmp_path / 'data.npz'}", "--out=x"
+    )
 
 
-def test_a_folder_that_holds_a_run(refuse: Callable[..., str], tiny: list[str], run: Path, tmp_path: Path) -> None:
+def test_a_folder_that_holds_a_run(
+    refuse: Callable[..., str], tiny: list[str], run: Path, tmp_path: Path
+) -> None:
     again = ["train", "images", *tiny, "--training.steps=2", "--out", run]
     assert "--resume to continue it, --overwrite to replace it" in refuse(*again)
     assert "--resume to continue it" in refuse("train", run / "config.yaml")
@@ -164,7 +182,9 @@ def test_runs_that_are_missing_or_damaged(refuse: Callable[..., str], run: Path)
         assert f"hold model/{file.name}" in refuse("sample", run)
         file.write_bytes(whole)
     text.write_text(text.read_text().replace('"scud"', '"skud"'))
-    assert "diffusion.kind must be one of classical, masking, scud, got 'skud'" in refuse("sample", run)
+    assert "diffusion.kind must be one of classical, masking, scud, got 'skud'" in refuse(
+        "sample", run
+    )
     whole = last.read_bytes()
     for size in (0, 100, len(whole) - 10):
         last.write_bytes(whole[:size])
@@ -181,7 +201,9 @@ def test_data_that_is_missing_or_has_changed(
     path = write_npz(tmp_path, x_train=np.random.default_rng(0).integers(0, 256, (20, 4, 4)))
     options = [*tiny, f"--data.train={path}", "--training.steps=1", "--out", tmp_path / "untested"]
     assert scud("train", "images", *options).status == 0
-    assert "split must be one of train, valid, got 'test'" in refuse("evaluate", tmp_path / "untested", "--split=test")
+    assert "split must be one of train, valid, got 'test'" in refuse(
+        "evaluate", tmp_path / "untested", "--split=test"
+    )
     np.savez(path, x_train=np.random.default_rng(0).integers(0, 256, (20, 6, 4)))
     changed = refuse("evaluate", tmp_path / "untested", "--split=valid")
     assert "data must be images of 5 levels of shape [1, 4, 4], as those of the run" in changed
@@ -192,14 +214,21 @@ def test_data_that_is_missing_or_has_changed(
 
 @pytest.mark.parametrize(("first", "where"), [(6, "last.ckpt"), (2, "there is no checkpoint yet")])
 def test_a_loss_that_is_not_finite(
-    scud: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, where: str
+    scud: Command,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: int,
+    where: str,
 ) -> None:
     forward, calls = UNet.forward, 0
 
     def breaks(network: UNet, x_t: Tensor, conditioning: Conditioning) -> Tensor:
         nonlocal calls
         calls += network.training
-        return forward(network, x_t, conditioning) * (float("nan") if network.training and calls == first else 1.0)
+        return forward(network, x_t, conditioning) * (
+            float("nan") if network.training and calls == first else 1.0
+        )
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:

@@ -76,7 +76,10 @@ def test_a_corrupt_picture(train: Refuse, folder: Path) -> None:
 def test_mixed_sizes_and_channels(train: Refuse, folder: Path) -> None:
     Image.fromarray(random_pixels(5, 4, 3)).save(folder / "07.png")
     size = train(folder)
-    assert f"the picture {folder / '07.png'} must have the 5 x 4 pixels and 3 channels of the first one" in size
+    assert (
+        f"the picture {folder / '07.png'} must have the 5 x 4 pixels and 3 channels of the first one"
+        in size
+    )
     assert "got 4 x 5 pixels and 3 channels; bring all to one size" in size
     Image.fromarray(random_pixels(4, 5)).save(folder / "07.png")
     assert "got 5 x 4 pixels and 1 channel; convert all to grey, or all to RGB" in train(folder)
@@ -86,7 +89,10 @@ def test_pictures_of_16_bits_with_transparency_or_many_frames(train: Refuse, fol
     for colour, width in ((0, 10), (2, 30)):
         (folder / "07.png").write_bytes(png(random_pixels(4, width), 16, colour))
         deep = train(folder)
-        assert f"the picture {folder / '07.png'} must have 8 bits a channel, got 16 bits; rescale" in deep
+        assert (
+            f"the picture {folder / '07.png'} must have 8 bits a channel, got 16 bits; rescale"
+            in deep
+        )
     Image.fromarray(random_pixels(4, 5, 4)).save(folder / "07.png")
     assert "flatten it on a background" in train(folder)
     frames = [Image.fromarray(frame) for frame in random_pixels(2, 4, 5, 3)]
@@ -94,7 +100,9 @@ def test_pictures_of_16_bits_with_transparency_or_many_frames(train: Refuse, fol
     assert "must hold one frame, got 2 frames" in train(folder)
 
 
-def test_a_folder_without_pictures_and_a_file_of_another_kind(train: Refuse, tmp_path: Path) -> None:
+def test_a_folder_without_pictures_and_a_file_of_another_kind(
+    train: Refuse, tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     assert "must hold pictures" in train(tmp_path / "empty")
     (tmp_path / "image.bin").write_bytes(b"12345")
@@ -117,7 +125,9 @@ def test_two_sources(train: Refuse, folder: Path) -> None:
     assert "data.train and data.hub must not be given together, got both; drop one of them" in said
 
 
-def test_a_name_that_the_hub_cannot_give(refuse: Refuse, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_the_hub_cannot_give(
+    refuse: Refuse, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     said = refuse("train", "images", "--data.hub=nobody/nothing", f"--out={run}")
@@ -130,7 +140,12 @@ def test_training_on_a_folder_of_classes(scud: Command, tiny: list[str], tmp_pat
         (tmp_path / "animals" / name).mkdir(parents=True)
         for number, image in enumerate(random_pixels(10, 4, 4)):
             Image.fromarray(image).save(tmp_path / "animals" / name / f"{number}.png")
-    options = [*tiny, f"--data.train={tmp_path / 'animals'}", "--data.valid-share=0.2", "--training.steps=1"]
+    options = [
+        *tiny,
+        f"--data.train={tmp_path / 'animals'}",
+        "--data.valid-share=0.2",
+        "--training.steps=1",
+    ]
     outcome = scud("train", "images", *options, "--out", tmp_path / "run")
     assert outcome.status == 0
     assert "train: 16 images" in outcome.out

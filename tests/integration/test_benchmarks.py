@@ -56,11 +56,15 @@ def python(*arguments: object) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def script(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
     """Run the main function of a script of benchmarks in this process; what it printed."""
 
     def run(main: Callable[[], None], *arguments: object) -> str:
@@ -97,17 +101,25 @@ def test_every_table_in_miniature(tmp_path: Path) -> None:
     ]
     markdown = (tmp_path / "bench.md").read_text()
     assert all(f"## {name}" in markdown for name in tables)
-    assert all(table["rows"] for name, table in tables.items() if name != "peers"), "peers need not be installed"
+    assert all(table["rows"] for name, table in tables.items() if name != "peers"), (
+        "peers need not be installed"
+    )
     for name in ("step", "sampling"):
         assert len(tables[name]["rows"]) == 6, "two numbers of states, three models"
-        base, full, ratio = (numbers(tables[name], key) for key in ("network alone, s", "step, s", "step / alone"))
+        base, full, ratio = (
+            numbers(tables[name], key) for key in ("network alone, s", "step, s", "step / alone")
+        )
         assert np.allclose(np.divide(full, base), ratio)
     assert min(numbers(tables["growth"], "seconds")) > 0
     costs = {str(row["what"]): float(row["value"]) for row in tables["graph"]["rows"]}
     assert costs.keys() >= {"nearest neighbours, s", "information curve, s", "tables, MB"}
     assert 0 < costs["tables, MB"] < 600**2 * 8 / 1e6, "less than one dense matrix"
-    base, full, ratio = (numbers(tables["many-states"], key) for key in ("masking, s", "step, s", "step / masking"))
-    assert [row["model"] for row in tables["many-states"]["rows"]] == list(many_states.Scale.quick().models)
+    base, full, ratio = (
+        numbers(tables["many-states"], key) for key in ("masking, s", "step, s", "step / masking")
+    )
+    assert [row["model"] for row in tables["many-states"]["rows"]] == list(
+        many_states.Scale.quick().models
+    )
     assert np.allclose(np.divide(full, base), ratio)
 
 
@@ -116,7 +128,11 @@ def test_the_gamma_sweep_in_miniature(script: Callable[..., str], tmp_path: Path
     options = ("--seeds", 0, "--gammas", 0.5, "--train-steps", 2, "--repeats", 1, "--workers", 1)
     first, again = (script(gamma_sweep.main, "--folder", tmp_path, *options) for _ in range(2))
     rows = [line for line in first.splitlines() if line.startswith("| ")][1:]
-    assert [row.split(" | ")[0] for row in rows] == ["| SCUD, gamma = 0.5", "| classical", "| masking"]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| SCUD, gamma = 0.5",
+        "| classical",
+        "| masking",
+    ]
     assert again == first
     assert (tmp_path / "gamma.png").is_file()
     assert (tmp_path / "scud-gaussian-gamma0.5-0" / "finished").is_file()
@@ -130,14 +146,30 @@ def test_rows_of_images_differ_in_model_and_seed_alone(row: str, tmp_path: Path)
     given = {"seed", "data.train", "data.num_states", "training.steps", "training.validate_every"}
     assert set(differences(config, recipe)) - {"process.kind", "diffusion.kind"} == given
     assert (config.seed, config.data.num_states, config.training.steps) == (3, 17, 40)
-    assert (config.diffusion.kind, config.process.kind) == (images_table.ROWS[row].kind, images_table.ROWS[row].process)
+    assert (config.diffusion.kind, config.process.kind) == (
+        images_table.ROWS[row].kind,
+        images_table.ROWS[row].process,
+    )
 
 
 def test_the_table_of_images_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:
     """Two steps of training; what is in the table is not done again."""
     x = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "images.npz", x_train=x[:30], x_valid=x[30:])
-    options = ("--levels", 5, "--steps", 2, "--seeds", 0, "--rows", "masking", "--samples", 2, "--workers", 1)
+    options = (
+        "--levels",
+        5,
+        "--steps",
+        2,
+        "--seeds",
+        0,
+        "--rows",
+        "masking",
+        "--samples",
+        2,
+        "--workers",
+        1,
+    )
     command = (images_table.main, tmp_path / "images.npz", *options, "--out", tmp_path / "out")
     first, again = script(*command), script(*command)
     assert "masking, 0," in first
@@ -172,7 +204,9 @@ def test_the_tables_of_text_in_miniature(
     """Two steps of training of a row; what is in the table is not done again."""
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(text_table, "SHOWN", 2)
-    monkeypatch.setitem(text_table.ROWS, table, {"SCUD, graph": text_table.ROWS[table]["SCUD, graph"]})
+    monkeypatch.setitem(
+        text_table.ROWS, table, {"SCUD, graph": text_table.ROWS[table]["SCUD, graph"]}
+    )
     write_texts(tmp_path)
     options = ("--steps", 2, "--seeds", 0, "--workers", 1, "--out", tmp_path / "out")
     first, again = (script(text_table.main, table, tmp_path, *options) for _ in range(2))
@@ -187,7 +221,9 @@ def test_the_tables_of_text_in_miniature(
     assert first.endswith(again[again.index("| model") :])
 
 
-def test_sampling_quality_and_gradient_noise_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:
+def test_sampling_quality_and_gradient_noise_in_miniature(
+    script: Callable[..., str], tmp_path: Path
+) -> None:
     """On a run on digits that was trained for two steps."""
     train_once(digits_table.configuration(Model("masking"), 0, 2), tmp_path / "masking-0")
     options = (
@@ -206,9 +242,13 @@ def test_sampling_quality_and_gradient_noise_in_miniature(script: Callable[..., 
     )
     drawn = script(sampling_quality.main, tmp_path / "masking-0", *options)
     rows = runs.read_rows(tmp_path / "out" / "rows.csv", "grid", "calls")
-    assert set(rows) == {(grid, calls) for grid in ("information", "power-2") for calls in ("1", "2")}
+    assert set(rows) == {
+        (grid, calls) for grid in ("information", "power-2") for calls in ("1", "2")
+    }
     floor = float(drawn.split("floor ")[1].split()[0])
-    assert all(float(row["distance"]) > 2 * floor for row in rows.values()), "untrained: far worse than training images"
+    assert all(float(row["distance"]) > 2 * floor for row in rows.values()), (
+        "untrained: far worse than training images"
+    )
     names = ("quality-information", "quality-power-2", "grids-masking-0")
     assert all((tmp_path / "out" / f"{name}.png").is_file() for name in names)
     measured = script(gradient_noise.main, tmp_path / "masking-0", "--examples", 2)
@@ -229,11 +269,21 @@ def test_gpu_script_in_miniature_with_the_core_alone(tmp_path: Path) -> None:
     done = python("-c", code, *options)
     assert done.returncode == 0, done.stderr
     tables = json.loads((tmp_path / "gpu.json").read_text())["tables"]
-    assert list(tables) == ["check", "step", "memory", "sampling", "training", "evaluation", "compiled"]
+    assert list(tables) == [
+        "check",
+        "step",
+        "memory",
+        "sampling",
+        "training",
+        "evaluation",
+        "compiled",
+    ]
     assert len(tables["check"]["rows"]) == 12, "four numbers of states, three models"
     assert tables["training"]["rows"]
     (score,) = tables["evaluation"]["rows"]
-    assert 7 < score["bits/dim"] < 12, "pixels are uniform: eight bits, and a little for what was not learnt"
+    assert 7 < score["bits/dim"] < 12, (
+        "pixels are uniform: eight bits, and a little for what was not learnt"
+    )
     samples = np.load(tmp_path / "samples.npy")
     assert samples.shape == (4, 1, 8, 8)
     assert samples.dtype == np.uint8
@@ -241,10 +291,13 @@ def test_gpu_script_in_miniature_with_the_core_alone(tmp_path: Path) -> None:
 
 def test_draws_of_another_law_are_found() -> None:
     law = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
-    states = torch.multinomial(law, gpu.DRAWS, replacement=True, generator=torch.Generator().manual_seed(0))
+    states = torch.multinomial(
+        law, gpu.DRAWS, replacement=True, generator=torch.Generator().manual_seed(0)
+    )
     assert gpu.largest_deviation(states, law) < gpu.TOLERANCES["noise, z"]
     assert (
-        gpu.largest_deviation(states, torch.tensor([0.21, 0.29, 0.5], dtype=torch.float64)) > gpu.TOLERANCES["noise, z"]
+        gpu.largest_deviation(states, torch.tensor([0.21, 0.29, 0.5], dtype=torch.float64))
+        > gpu.TOLERANCES["noise, z"]
     )
 
 
@@ -257,7 +310,9 @@ def test_gpu_check_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def off(*arguments: object) -> dict[str, torch.Tensor]:
         found = true(*arguments)  # type: ignore[arg-type]
-        return found if arguments[-1] == torch.float64 else {**found, "bound": found["bound"] * 1.001}
+        return (
+            found if arguments[-1] == torch.float64 else {**found, "bound": found["bound"] * 1.001}
+        )
 
     monkeypatch.setattr(gpu, "numbers", off)
     wrong = gpu.check_table(plan, CPU)[1]
@@ -265,12 +320,24 @@ def test_gpu_check_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all("bound" in line for line in wrong)
 
 
-def test_mistakes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     np.savez(tmp_path / "training.npz", x_train=np.zeros((4, 8, 8), dtype=np.uint8))
     for main, options in (
         (tables_main, ["--pairs", "1"]),
         (gpu.main, ["--data", str(tmp_path / "no.npz"), "--out", str(tmp_path)]),
-        (gpu.main, ["--data", str(tmp_path / "training.npz"), "--out", str(tmp_path), "--device=cpu", "--reduced"]),
+        (
+            gpu.main,
+            [
+                "--data",
+                str(tmp_path / "training.npz"),
+                "--out",
+                str(tmp_path),
+                "--device=cpu",
+                "--reduced",
+            ],
+        ),
         (proteins_table.main, ["globins", str(tmp_path), "--set", "seed.x=1"]),
     ):
         monkeypatch.setattr(sys, "argv", ["benchmarks", *options])
@@ -280,9 +347,13 @@ def test_mistakes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         assert "must" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("average", "expected"), [(statistics.median, (2, 6, 3)), (statistics.mean, (3, 8, 8 / 3))])
+@pytest.mark.parametrize(
+    ("average", "expected"), [(statistics.median, (2, 6, 3)), (statistics.mean, (3, 8, 8 / 3))]
+)
 def test_compare_alternates_and_takes_the_ratio_of_averages(
-    monkeypatch: pytest.MonkeyPatch, average: Callable[[Sequence[float]], float], expected: tuple[float, ...]
+    monkeypatch: pytest.MonkeyPatch,
+    average: Callable[[Sequence[float]], float],
+    expected: tuple[float, ...],
 ) -> None:
     times = {"base": iter([1.0, 2.0, 6.0]), "full": iter([2.0, 6.0, 16.0])}
     order: list[str] = []
@@ -299,7 +370,9 @@ def test_compare_alternates_and_takes_the_ratio_of_averages(
 
     monkeypatch.setattr(timing, "seconds", measured)
     found = timing.compare(named("base"), named("full"), CPU, 3, 1, average)
-    assert order == ["base", "full", "base", "full", "full", "base", "base", "full"], "the first two warm up"
+    assert order == ["base", "full", "base", "full", "full", "base", "base", "full"], (
+        "the first two warm up"
+    )
     assert (found.base, found.full, found.ratio) == pytest.approx(expected)
     assert math.isclose(found.error, float(np.std([2, 3, 16 / 6], ddof=1)) / math.sqrt(3))
 
@@ -310,7 +383,9 @@ def peak_of_forty_megabytes() -> float:
     return timing.peak_bytes(lambda: torch.ones(10_000_000), CPU) - before
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is known on Linux alone")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="peak memory is known on Linux alone"
+)
 def test_peak_memory_is_that_of_the_work() -> None:
     """In a process of its own, as the tables measure it: one that has run other work may hold the memory already."""
     with timing.fresh_process() as call:
@@ -318,7 +393,12 @@ def test_peak_memory_is_that_of_the_work() -> None:
 
 
 def test_report_keeps_what_is_not_known_out_of_json(tmp_path: Path) -> None:
-    write(tmp_path, "report", {"seed": 0}, [Table("name", "Text.", [{"x": math.nan, "y": 12.3456, "z": None}])])
+    write(
+        tmp_path,
+        "report",
+        {"seed": 0},
+        [Table("name", "Text.", [{"x": math.nan, "y": 12.3456, "z": None}])],
+    )
     assert json.loads((tmp_path / "report.json").read_text())["tables"]["name"]["rows"] == [
         {"x": None, "y": 12.3456, "z": None}
     ]

@@ -27,14 +27,22 @@ UNIFORM_BITS = math.log2(5)
     ],
     ids=["scud", "masking", "classical"],
 )
-def test_from_data_to_pictures(scud: Command, tiny: list[str], tmp_path: Path, options: list[str]) -> None:
+def test_from_data_to_pictures(
+    scud: Command, tiny: list[str], tmp_path: Path, options: list[str]
+) -> None:
     run = tmp_path / "runs" / "mine"
     if options[0] != "--diffusion.kind=scud":
         tiny = without(tiny, "process.bandwidth")
     trained = scud("train", "images", *tiny, *options, "--training.steps=8", "--out", run)
     assert trained.status == 0, trained.err
     assert str(run) in trained.last_line
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "model", "curves.png"}
+    assert {path.name for path in run.iterdir()} == {
+        "config.yaml",
+        "metrics.csv",
+        "checkpoints",
+        "model",
+        "curves.png",
+    }
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
 
     evaluated = scud("evaluate", run, "--repeats=3", "--device=cpu")
@@ -44,7 +52,10 @@ def test_from_data_to_pictures(scud: Command, tiny: list[str], tmp_path: Path, o
     assert figures["examples"] == 10
     assert figures["positions"] == 160
     assert 0.3 * UNIFORM_BITS < figures["bits_per_dim"] < 3 * UNIFORM_BITS
-    assert f"{figures['bits_per_dim']:.3f} ± {figures['bits_per_dim_error']:.3f}" in evaluated.last_line
+    assert (
+        f"{figures['bits_per_dim']:.3f} ± {figures['bits_per_dim_error']:.3f}"
+        in evaluated.last_line
+    )
     assert "diffusion term" in evaluated.out
     assert "prior term" in evaluated.out
     assert "gain over independent states" in evaluated.out
@@ -61,7 +72,9 @@ def test_from_data_to_pictures(scud: Command, tiny: list[str], tmp_path: Path, o
         assert 10 < sum(1 for _ in ImageSequence.Iterator(animation)) <= 30
     again = scud("sample", run, "--num=5", "--steps=40", "--seed=3", "--out", tmp_path / "again")
     assert again.status == 0
-    assert (tmp_path / "again" / "samples.png").read_bytes() == (run / "samples" / "samples.png").read_bytes()
+    assert (tmp_path / "again" / "samples.png").read_bytes() == (
+        run / "samples" / "samples.png"
+    ).read_bytes()
 
     loaded = library.load(run)
     sampler = library.samplers.Ancestral(steps=3)
@@ -76,20 +89,33 @@ def test_dense_process_from_a_file(scud: Command, tiny: list[str], tmp_path: Pat
     rates = np.random.default_rng(0).random((5, 5))
     np.save(tmp_path / "rates.npy", rates - np.diag(rates.sum(1)))
     tiny = without(tiny, "process.bandwidth")
-    options = ["--process.kind=dense", f"--process.generator={tmp_path / 'rates.npy'}", "--training.steps=2"]
+    options = [
+        "--process.kind=dense",
+        f"--process.generator={tmp_path / 'rates.npy'}",
+        "--training.steps=2",
+    ]
     assert scud("train", "images", *tiny, *options, "--out", tmp_path / "run").status == 0
     (tmp_path / "rates.npy").unlink()
     assert scud("evaluate", tmp_path / "run", "--repeats=1").status == 0
 
 
-def test_training_lowers_the_bound_and_can_start_from_it(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_training_lowers_the_bound_and_can_start_from_it(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    options = [*tiny, "--training.batch-size=40", "--network.width=16", "--training.validation-repeats=20"]
+    options = [
+        *tiny,
+        "--training.batch-size=40",
+        "--network.width=16",
+        "--training.validation-repeats=20",
+    ]
     assert scud("train", "images", *options, "--training.steps=60", "--out", first).status == 0
     from_nothing = library_metrics(first)
     assert from_nothing[-1] < from_nothing[0] - 0.05
     slow = ["--training.steps=1", "--training.learning-rate=1e-9", "--seed=1"]
-    assert scud("train", "images", *options, *slow, "--init-from", first, "--out", second).status == 0
+    assert (
+        scud("train", "images", *options, *slow, "--init-from", first, "--out", second).status == 0
+    )
     assert library_metrics(second)[-1] < from_nothing[0] - 0.05
     assert f"init_from: {first}" in (second / "config.yaml").read_text()
 
@@ -97,10 +123,16 @@ def test_training_lowers_the_bound_and_can_start_from_it(scud: Command, tiny: li
 def library_metrics(run: Path) -> list[float]:
     from scud.training import metrics
 
-    return [row.valid_bits_per_dim for row in metrics.read(run / "metrics.csv") if row.valid_bits_per_dim is not None]
+    return [
+        row.valid_bits_per_dim
+        for row in metrics.read(run / "metrics.csv")
+        if row.valid_bits_per_dim is not None
+    ]
 
 
-def test_overwriting_replaces_the_run_and_nothing_else(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_overwriting_replaces_the_run_and_nothing_else(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     short = [*tiny, "--training.steps=2"]
     assert scud("train", "images", *short, "--out", run).status == 0
@@ -120,24 +152,41 @@ def test_bfloat16_and_flips(scud: Command, tiny: list[str], tmp_path: Path) -> N
         options = [*tiny, "--data.flips", f"--training.precision={precision}", "--out", folder]
         assert scud("train", "images", *options).status == 0
         bits[precision] = float((folder / "metrics.csv").read_text().splitlines()[-1].split(",")[2])
-        assert all(weight.dtype == torch.float32 for weight in library.load(folder).network.parameters())
+        assert all(
+            weight.dtype == torch.float32 for weight in library.load(folder).network.parameters()
+        )
     assert bits["bfloat16"] == pytest.approx(bits["float32"], rel=0.02)
     assert bits["bfloat16"] != bits["float32"]
 
 
-def test_compiled_training(scud: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_training(
+    scud: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A compiled step is the same step; where nothing can be compiled, that is said."""
     plain, backends = torch.compile, {"same": "eager", "absent": missing}
     for name, backend in backends.items():
         monkeypatch.setattr(torch, "compile", partial(plain, backend=backend))
-        outcome = scud("train", "images", *tiny, "--training.steps=2", "--training.compile", "--out", tmp_path / name)
+        outcome = scud(
+            "train",
+            "images",
+            *tiny,
+            "--training.steps=2",
+            "--training.compile",
+            "--out",
+            tmp_path / name,
+        )
         assert outcome.status == (0 if name == "same" else 2), outcome.err
-    assert "training.compile must be used where torch.compile works, got Cannot find a working triton" in " ".join(
-        outcome.err.split()
+    assert (
+        "training.compile must be used where torch.compile works, got Cannot find a working triton"
+        in " ".join(outcome.err.split())
     )
-    assert scud("train", "images", *tiny, "--training.steps=2", "--out", tmp_path / "plain").status == 0
+    assert (
+        scud("train", "images", *tiny, "--training.steps=2", "--out", tmp_path / "plain").status
+        == 0
+    )
     losses = [
-        (tmp_path / name / "metrics.csv").read_text().splitlines()[-1].split(",")[1] for name in ("same", "plain")
+        (tmp_path / name / "metrics.csv").read_text().splitlines()[-1].split(",")[1]
+        for name in ("same", "plain")
     ]
     assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-5)
 
@@ -155,5 +204,8 @@ def test_the_recipe_of_the_paper_on_files_as_published(scud: Command, tmp_path: 
     trained = scud("train", "cifar10", "--data.train", tmp_path / "cifar", *small, "--out", run)
     assert trained.status == 0, trained.err
     config = (run / "config.yaml").read_text()
-    assert all(line in config for line in ("flips: true", "precision: bfloat16", "num_states: 256", "bandwidth: 0.05"))
+    assert all(
+        line in config
+        for line in ("flips: true", "precision: bfloat16", "num_states: 256", "bandwidth: 0.05")
+    )
     assert library.load(run).modality.dims == (3, 32, 32)

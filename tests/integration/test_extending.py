@@ -40,7 +40,10 @@ def extending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modul
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "table.csv"
     random = np.random.default_rng(0)
-    rows = ["abc"[a] + "," + "abc"[(a + b) % 3] + "," + "abc"[b] for a, b in random.integers(0, 3, (60, 2))]
+    rows = [
+        "abc"[a] + "," + "abc"[(a + b) % 3] + "," + "abc"[b]
+        for a, b in random.integers(0, 3, (60, 2))
+    ]
     path.write_text("\n".join(rows) + "\n")
     return path
 
@@ -53,15 +56,24 @@ QUICK = [
 ]
 
 
-def test_by_the_command_line(scud: Command, extending: ModuleType, table: Path, tmp_path: Path) -> None:
+def test_by_the_command_line(
+    scud: Command, extending: ModuleType, table: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
-    kinds = ["--data.kind=extending:TableOptions", "--process.kind=extending:Ring", "--network.kind=extending:Wide"]
+    kinds = [
+        "--data.kind=extending:TableOptions",
+        "--process.kind=extending:Ring",
+        "--network.kind=extending:Wide",
+    ]
     options = [f"--data.train={table}", "--process.pull=0.7", "--network.width=16", *QUICK]
     done = scud("train", *kinds, *options, "--out", run)
     assert done.status == 0, done.err
     assert "bits/dim" in done.last_line
     named = ["--process=extending:Ring", "--network=extending:Wide", "--modality=extending:Table"]
-    assert scud("sample", run, *named, "--num=5", "--sampler=extending:Redraw", "--steps=4").status == 0
+    assert (
+        scud("sample", run, *named, "--num=5", "--sampler=extending:Redraw", "--steps=4").status
+        == 0
+    )
     assert len((run / "samples" / "samples.csv").read_text().splitlines()) == 5
     bound = scud("evaluate", run, *named, f"--data={table}", "--repeats=2")
     assert bound.status == 0, bound.err
@@ -71,8 +83,13 @@ def test_by_the_command_line(scud: Command, extending: ModuleType, table: Path, 
     assert "--data.kind extending:TableOptions" in quality.err
     again = scud("train", run / "config.yaml", *kinds, "--out", tmp_path / "again")
     assert again.status == 0, again.err
-    ours, theirs = (library.load(folder, **classes(extending)) for folder in (run, tmp_path / "again"))
-    assert all(a.equal(b) for a, b in zip(ours.network.parameters(), theirs.network.parameters(), strict=True))
+    ours, theirs = (
+        library.load(folder, **classes(extending)) for folder in (run, tmp_path / "again")
+    )
+    assert all(
+        a.equal(b)
+        for a, b in zip(ours.network.parameters(), theirs.network.parameters(), strict=True)
+    )
     assert isinstance(ours.model.process, extending.Ring)
     assert ours.model.process.pull == 0.7
     counted = scud("count", tmp_path / "labelled")
@@ -84,7 +101,9 @@ def classes(extending: ModuleType) -> dict[str, Any]:
     return {"process": extending.Ring, "network": extending.Wide, "modality": extending.Table}
 
 
-def test_a_file_names_no_code(scud: Command, extending: ModuleType, table: Path, tmp_path: Path) -> None:
+def test_a_file_names_no_code(
+    scud: Command, extending: ModuleType, table: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     kinds = ["--data.kind=extending:TableOptions", "--network.kind=extending:Wide"]
     assert scud("train", *kinds, f"--data.train={table}", *QUICK, "--out", run).status == 0
@@ -120,12 +139,17 @@ def test_in_python(extending: ModuleType, table: Path, tmp_path: Path) -> None:
     )
     assert [row.step for row in seen] == [1, 2]
     loaded = library.load(tmp_path / "run", **classes(extending))
-    x = library.sample(loaded, 4, sampler=extending.Redraw(steps=3), generator=torch.Generator().manual_seed(0))
-    y = library.sample(run, 4, sampler=extending.Redraw(steps=3), generator=torch.Generator().manual_seed(0))
+    x = library.sample(
+        loaded, 4, sampler=extending.Redraw(steps=3), generator=torch.Generator().manual_seed(0)
+    )
+    y = library.sample(
+        run, 4, sampler=extending.Redraw(steps=3), generator=torch.Generator().manual_seed(0)
+    )
     assert x.equal(y)
     assert loaded.sample(2)[0][0] in "abc"
     with pytest.raises(
-        UserError, match=r"network must be given, since this run's is a class of its own, extending:Wide"
+        UserError,
+        match=r"network must be given, since this run's is a class of its own, extending:Wide",
     ):
         library.load(tmp_path / "run", process=extending.Ring, modality=extending.Table)
 
@@ -140,7 +164,9 @@ def test_in_python(extending: ModuleType, table: Path, tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("extending")
-def test_a_class_that_cannot_be_used(scud: Command, name: str, message: str, tmp_path: Path) -> None:
+def test_a_class_that_cannot_be_used(
+    scud: Command, name: str, message: str, tmp_path: Path
+) -> None:
     refused = scud("train", "digits", f"--network.kind={name}", "--out", tmp_path / "run")
     assert refused.status == 2
     assert "network.kind must name a class" in refused.err

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scud.data.images import quality as image_quality
-from scud.data.images.load import quantise
+from scud.data.images.read import quantise
 from scud.plots import to_pixels
 from tests.integration.conftest import Command
 
@@ -23,7 +23,9 @@ DISTANCE = "Fréchet distance on features of a small classifier"
 @pytest.fixture(autouse=True)
 def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such classes are told apart by a classifier of few steps."""
-    monkeypatch.setattr(image_quality, "train_classifier", partial(image_quality.train_classifier, steps=60))
+    monkeypatch.setattr(
+        image_quality, "train_classifier", partial(image_quality.train_classifier, steps=60)
+    )
 
 
 @pytest.fixture
@@ -46,7 +48,13 @@ def run(scud: Command, tiny: list[str], data: dict[str, NDArray[np.uint8]], tmp_
     """A run of one step on these."""
     assert data
     folder = tmp_path / "runs" / "labelled"
-    options = [*tiny, f"--data.train={tmp_path / 'data.npz'}", "--training.steps=1", "--out", folder]
+    options = [
+        *tiny,
+        f"--data.train={tmp_path / 'data.npz'}",
+        "--training.steps=1",
+        "--out",
+        folder,
+    ]
     assert scud("train", "images", *options).status == 0
     return folder
 
@@ -56,7 +64,9 @@ def report(run: Path) -> dict[str, tuple[str, ...]]:
         return {row[0]: tuple(row[1:]) for row in csv.reader(file)}
 
 
-def test_samples_are_written_as_the_picture_shows_them_and_compared(scud: Command, run: Path) -> None:
+def test_samples_are_written_as_the_picture_shows_them_and_compared(
+    scud: Command, run: Path
+) -> None:
     assert scud("sample", run, "--num=6", "--steps=3", "--seed=1").status == 0
     with np.load(run / "samples" / "samples.npz", allow_pickle=False) as archive:
         assert archive.files == ["x"]
@@ -115,10 +125,17 @@ def test_files_that_are_no_samples(refuse: Callable[..., str], run: Path, tmp_pa
 
 @pytest.mark.parametrize("missing", ["train", "valid"])
 def test_images_without_labels(
-    refuse: Callable[..., str], run: Path, data: dict[str, NDArray[np.uint8]], tmp_path: Path, missing: str
+    refuse: Callable[..., str],
+    run: Path,
+    data: dict[str, NDArray[np.uint8]],
+    tmp_path: Path,
+    missing: str,
 ) -> None:
     np.savez(tmp_path / "drawn.npz", x=data["x_valid"])
-    np.savez(tmp_path / "data.npz", **{name: array for name, array in data.items() if name != f"y_{missing}"})
+    np.savez(
+        tmp_path / "data.npz",
+        **{name: array for name, array in data.items() if name != f"y_{missing}"},
+    )
     message = refuse("evaluate", run, "--samples", tmp_path / "drawn.npz")
     assert f"{missing} images of data must have a class label each" in message
     assert f"add an array y_{missing} to an .npz file" in message

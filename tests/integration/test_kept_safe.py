@@ -12,10 +12,16 @@ from tests.integration.conftest import Command
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
-def test_overwrite_refuses_a_folder_that_is_no_run(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_overwrite_refuses_a_folder_that_is_no_run(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "config.yaml").write_text("name: my website\n")
     (tmp_path / "model" / "weights.bin").write_bytes(b"precious")
@@ -26,16 +32,25 @@ def test_overwrite_refuses_a_folder_that_is_no_run(scud: Command, tiny: list[str
     assert contents(tmp_path) == before
 
 
-def test_overwrite_keeps_files_that_the_run_did_not_write(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_overwrite_keeps_files_that_the_run_did_not_write(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
     assert scud("train", "images", *tiny, "--out", tmp_path).status == 0
     note = tmp_path / "model" / "notes.txt"
     note.write_text("mine")
-    assert scud("train", "images", *tiny, "--out", tmp_path, "--overwrite", "--training.steps=2").status == 0
+    assert (
+        scud(
+            "train", "images", *tiny, "--out", tmp_path, "--overwrite", "--training.steps=2"
+        ).status
+        == 0
+    )
     assert note.read_text() == "mine"
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 1 + 2
 
 
-def test_resume_without_its_checkpoint_is_refused(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_resume_without_its_checkpoint_is_refused(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
     assert scud("train", "images", *tiny, "--out", tmp_path).status == 0
     shutil.rmtree(tmp_path / "checkpoints")
     before = contents(tmp_path)
@@ -45,7 +60,9 @@ def test_resume_without_its_checkpoint_is_refused(scud: Command, tiny: list[str]
     assert contents(tmp_path) == before
 
 
-def test_resume_with_half_an_optimiser_is_refused(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_resume_with_half_an_optimiser_is_refused(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
     assert scud("train", "images", *tiny, "--out", tmp_path).status == 0
     path = tmp_path / "checkpoints" / "last.ckpt"
     torch.save(torch.load(path, weights_only=True) | {"optimizer": {"state": {}}}, path)
@@ -57,7 +74,8 @@ def test_resume_with_half_an_optimiser_is_refused(scud: Command, tiny: list[str]
 
 
 @pytest.mark.parametrize(
-    ("section", "value"), [("schedule", {"tensors": []}), ("diffusion", {"kind": "scud", "gamma": "x"})]
+    ("section", "value"),
+    [("schedule", {"tensors": []}), ("diffusion", {"kind": "scud", "gamma": "x"})],
 )
 def test_a_damaged_model_is_named(
     scud: Command, tiny: list[str], tmp_path: Path, section: str, value: dict[str, object]
@@ -70,14 +88,31 @@ def test_a_damaged_model_is_named(
     assert "damaged files" in outcome.err
 
 
-def test_one_test_image_has_no_standard_error(scud: Command, tiny: list[str], images: Path, tmp_path: Path) -> None:
+def test_one_test_image_has_no_standard_error(
+    scud: Command, tiny: list[str], images: Path, tmp_path: Path
+) -> None:
     with np.load(images) as data:
-        np.savez(tmp_path / "one.npz", x_train=data["x_train"], x_valid=data["x_valid"], x_test=data["x_test"][:1])
+        np.savez(
+            tmp_path / "one.npz",
+            x_train=data["x_train"],
+            x_valid=data["x_valid"],
+            x_test=data["x_test"][:1],
+        )
     options = [option for option in tiny if "data.train" not in option]
     run = tmp_path / "run"
-    assert scud("train", "images", *options, f"--data.train={tmp_path / 'one.npz'}", "--out", run).status == 0
+    assert (
+        scud(
+            "train", "images", *options, f"--data.train={tmp_path / 'one.npz'}", "--out", run
+        ).status
+        == 0
+    )
     assert scud("evaluate", run).status == 0
-    assert json.loads((run / "evaluation-test.json").read_text(), parse_constant=pytest.fail)["standard_error"] is None
+    assert (
+        json.loads((run / "evaluation-test.json").read_text(), parse_constant=pytest.fail)[
+            "standard_error"
+        ]
+        is None
+    )
 
 
 def test_a_seed_beyond_64_bits(scud: Command, tmp_path: Path) -> None:

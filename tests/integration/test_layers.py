@@ -25,7 +25,10 @@ def branches(tree: ast.AST) -> list[int]:
         if isinstance(node, ast.Compare | ast.MatchValue):
             constants = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
             lines += [node.lineno] if constants & KINDS else []
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
+            "isinstance",
+            "issubclass",
+        ):
             names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
             names |= {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
             lines += [node.lineno] if names & MODALITIES else []
@@ -38,7 +41,9 @@ def test_no_branch_on_the_kind_of_data() -> None:
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
         if not name.startswith(EXCUSED):
-            asked += [f"{name}:{line}" for line in branches(ast.parse(path.read_text(encoding="utf-8")))]
+            asked += [
+                f"{name}:{line}" for line in branches(ast.parse(path.read_text(encoding="utf-8")))
+            ]
     assert asked == []
 
 

@@ -19,7 +19,11 @@ MODELS = {
     "scud": ["--diffusion.kind=scud"],
     "scud, reconstruction, infilling": ["--objective.share=0.5", "--training.infill-share=0.5"],
     "masking": ["--diffusion.kind=masking", "--objective.share=1"],
-    "classical": ["--diffusion.kind=classical", "--process.kind=uniform", "--training.infill-share=1"],
+    "classical": [
+        "--diffusion.kind=classical",
+        "--process.kind=uniform",
+        "--training.infill-share=1",
+    ],
     "classical, reconstruction": ["--diffusion.kind=classical", "--objective.share=1"],
     "bound": ["--objective.kind=bound"],
 }
@@ -34,7 +38,13 @@ def test_from_a_fasta_file_to_samples(
     assert trained.status == 0, trained.err
     assert "read 60 sequences" in trained.out
     assert "validation perplexity" in trained.last_line
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "model", "curves.png"}
+    assert {path.name for path in run.iterdir()} == {
+        "config.yaml",
+        "metrics.csv",
+        "checkpoints",
+        "model",
+        "curves.png",
+    }
 
     evaluated = scud("evaluate", run, "--repeats=40")
     assert evaluated.status == 0, evaluated.err
@@ -44,7 +54,9 @@ def test_from_a_fasta_file_to_samples(
     assert 10 < figures["perplexity"] < 60
     assert figures["perplexity"] == pytest.approx(2 ** figures["bits_per_dim"])
     assert high / figures["perplexity"] == pytest.approx(math.exp(1.96 * figures["standard_error"]))
-    perplexity = f"perplexity per residue {figures['perplexity']:.3f}, 95% interval {low:.3f} to {high:.3f}"
+    perplexity = (
+        f"perplexity per residue {figures['perplexity']:.3f}, 95% interval {low:.3f} to {high:.3f}"
+    )
     assert perplexity in evaluated.last_line
     assert "prior term" in evaluated.out
 
@@ -58,9 +70,20 @@ def test_from_a_fasta_file_to_samples(
     assert len(records) == 9
     assert all(12 <= len(record.codes) <= 20 for record in records)
     assert all(int(record.codes.max()) < 20 for record in records)
-    again = scud("sample", run, "--num=9", "--steps=5", "--length=12-20", "--seed=4", "--out", tmp_path / "again")
+    again = scud(
+        "sample",
+        run,
+        "--num=9",
+        "--steps=5",
+        "--length=12-20",
+        "--seed=4",
+        "--out",
+        tmp_path / "again",
+    )
     assert again.status == 0
-    assert (tmp_path / "again" / "samples.fasta").read_bytes() == (run / "samples" / "samples.fasta").read_bytes()
+    assert (tmp_path / "again" / "samples.fasta").read_bytes() == (
+        run / "samples" / "samples.fasta"
+    ).read_bytes()
 
     compared = scud("evaluate", run, "--samples", run / "samples" / "samples.fasta")
     assert compared.status == 0, compared.err
@@ -71,7 +94,12 @@ def test_from_a_fasta_file_to_samples(
 
 
 def test_python_interface(scud: Command, small: list[str], proteins: Path, tmp_path: Path) -> None:
-    assert scud("train", "proteins", *small, f"--data.train={proteins}", "--out", tmp_path / "run").status == 0
+    assert (
+        scud(
+            "train", "proteins", *small, f"--data.train={proteins}", "--out", tmp_path / "run"
+        ).status
+        == 0
+    )
     run = library.load(tmp_path / "run")
     assert isinstance(run.modality, library.data.Sequences)
     assert run.modality.alphabet == PROTEIN
@@ -84,7 +112,9 @@ def test_python_interface(scud: Command, small: list[str], proteins: Path, tmp_p
     assert run.elbo(x0).total.shape == (1,)
 
 
-def test_other_alphabets(scud: Command, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_alphabets(
+    scud: Command, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
     random = np.random.default_rng(1)
     for name, letters, options in (
@@ -92,10 +122,19 @@ def test_other_alphabets(scud: Command, small: list[str], tmp_path: Path, monkey
         ("HP", "HP", ["--process.kind=uniform", "--diffusion.gamma=0.5"]),
     ):
         path, run = tmp_path / f"{name}.fa.gz", tmp_path / name
-        records = "".join(f">{i} x\r\n{''.join(random.choice(list(letters), 30)).lower()}\r\n" for i in range(40))
+        records = "".join(
+            f">{i} x\r\n{''.join(random.choice(list(letters), 30)).lower()}\r\n" for i in range(40)
+        )
         path.write_bytes(gzip.compress(records.encode()))
         trained = scud(
-            "train", "proteins", *small, *options, f"--data.alphabet={name}", f"--data.train={path}", "--out", run
+            "train",
+            "proteins",
+            *small,
+            *options,
+            f"--data.alphabet={name}",
+            f"--data.train={path}",
+            "--out",
+            run,
         )
         assert trained.status == 0, trained.err
         assert scud("sample", run, "--num=2", "--steps=2").status == 0
@@ -103,9 +142,19 @@ def test_other_alphabets(scud: Command, small: list[str], tmp_path: Path, monkey
         assert set("".join(line for line in written if line[0] != ">")) <= set(letters) - {"N"}
     rates = np.array([[0, 1, 2, 1], [1, 0, 1, 2], [2, 1, 0, 1], [1, 2, 1, 0]], dtype=float)
     np.save(tmp_path / "transitions.npy", rates - np.diag(rates.sum(1)))
-    dense = ["--process.kind=dense", f"--process.generator={tmp_path / 'transitions.npy'}", "--data.alphabet=dna"]
+    dense = [
+        "--process.kind=dense",
+        f"--process.generator={tmp_path / 'transitions.npy'}",
+        "--data.alphabet=dna",
+    ]
     trained = scud(
-        "train", "proteins", *small, *dense, f"--data.train={tmp_path / 'dna.fa.gz'}", "--out", tmp_path / "kimura"
+        "train",
+        "proteins",
+        *small,
+        *dense,
+        f"--data.train={tmp_path / 'dna.fa.gz'}",
+        "--out",
+        tmp_path / "kimura",
     )
     assert trained.status == 0, trained.err
 
@@ -114,8 +163,15 @@ def test_fine_tuning_starts_from_the_weights_of_a_run(
     scud: Command, small: list[str], proteins: Path, tmp_path: Path
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    longer = [*small, "--training.steps=40", "--training.learning-rate=0.01", "--training.validation-repeats=4"]
-    assert scud("train", "proteins", *longer, f"--data.train={proteins}", "--out", first).status == 0
+    longer = [
+        *small,
+        "--training.steps=40",
+        "--training.learning-rate=0.01",
+        "--training.validation-repeats=4",
+    ]
+    assert (
+        scud("train", "proteins", *longer, f"--data.train={proteins}", "--out", first).status == 0
+    )
     family = random_fasta(tmp_path / "family.fasta", 30, 10, 30, seed=9)
     still = [*small, "--training.steps=1", "--training.learning-rate=1e-9", f"--init-from={first}"]
     assert scud("train", "proteins", *still, f"--data.train={family}", "--out", second).status == 0
@@ -123,26 +179,40 @@ def test_fine_tuning_starts_from_the_weights_of_a_run(
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
 
 
-def test_redesign_and_ranking(scud: Command, small: list[str], proteins: Path, tmp_path: Path) -> None:
+def test_redesign_and_ranking(
+    scud: Command, small: list[str], proteins: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     assert scud("train", "proteins", *small, f"--data.train={proteins}", "--out", run).status == 0
     inputs = tmp_path / "inputs.fasta"
     inputs.write_text(">first\nACDEFGHIKL\n>second\nMNPQ?STVXY\n")
-    infilled = scud("infill", run, f"--input={inputs}", "--positions=2-4,10", "--num=3", "--steps=4")
+    infilled = scud(
+        "infill", run, f"--input={inputs}", "--positions=2-4,10", "--num=3", "--steps=4"
+    )
     assert infilled.status == 0, infilled.err
     target = run / "samples" / "infilled.fasta"
     assert infilled.last_line == f"wrote {target}: 6 designs of 2 sequences by 4 steps"
     designs = {record.name: PROTEIN.decode(record.codes) for record in read_fasta(target, PROTEIN)}
-    assert sorted(designs) == [f"{name}_design_{n}" for name in ("first", "second") for n in (1, 2, 3)]
+    assert sorted(designs) == [
+        f"{name}_design_{n}" for name in ("first", "second") for n in (1, 2, 3)
+    ]
     for name, text in designs.items():
-        wild, free = ("ACDEFGHIKL", {1, 2, 3, 9}) if name.startswith("first") else ("MNPQ?STVXY", {1, 2, 3, 4, 8, 9})
+        wild, free = (
+            ("ACDEFGHIKL", {1, 2, 3, 9})
+            if name.startswith("first")
+            else ("MNPQ?STVXY", {1, 2, 3, 4, 8, 9})
+        )
         assert all(text[i] == letter for i, letter in enumerate(wild) if i not in free)
 
     inputs.write_text(">rare\nACUEFO?HIKL\n")
-    rare = scud("infill", run, f"--input={inputs}", "--num=2", "--steps=2", "--out", tmp_path / "rare.fasta")
+    rare = scud(
+        "infill", run, f"--input={inputs}", "--num=2", "--steps=2", "--out", tmp_path / "rare.fasta"
+    )
     assert rare.status == 0, rare.err
     for record in read_fasta(tmp_path / "rare.fasta", PROTEIN):
-        assert record.text[:6] + record.text[7:] == "ACUEFOHIKL", "known residues stay as they are written"
+        assert record.text[:6] + record.text[7:] == "ACUEFOHIKL", (
+            "known residues stay as they are written"
+        )
 
     scored = scud("score", run, f"--input={target}", "--repeats=8")
     assert scored.status == 0, scored.err
@@ -150,7 +220,10 @@ def test_redesign_and_ranking(scud: Command, small: list[str], proteins: Path, t
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == list(designs)
     assert all(float(row["log_likelihood"]) < 0 for row in rows)
-    assert all(float(row["perplexity_low"]) < float(row["perplexity"]) < float(row["perplexity_high"]) for row in rows)
+    assert all(
+        float(row["perplexity_low"]) < float(row["perplexity"]) < float(row["perplexity_high"])
+        for row in rows
+    )
 
     wild, variants = tmp_path / "wild.fasta", tmp_path / "variants.csv"
     wild.write_text(">wild\nACDEFGHIKL\n")

@@ -56,7 +56,11 @@ def test_interrupted_runs_continue_bit_for_bit(
     accumulate: int,
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    options = [f"--training.accumulate={accumulate}", "--training.steps=12", "--training.validate-every=4"]
+    options = [
+        f"--training.accumulate={accumulate}",
+        "--training.steps=12",
+        "--training.validate-every=4",
+    ]
     if recipe == "images":
         options = [*request.getfixturevalue("tiny"), *options]
     else:
@@ -83,11 +87,17 @@ def test_interrupted_runs_continue_bit_for_bit(
     assert scud("train", recipe, *options, "--out", broken, "--resume").status == 0
     assert rows(broken) == rows(whole)
     assert same_model(broken, whole)
-    final = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, broken)]
-    assert all(final[0]["network"][name].equal(final[1]["network"][name]) for name in final[0]["network"])
+    final = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, broken)
+    ]
+    assert all(
+        final[0]["network"][name].equal(final[1]["network"][name]) for name in final[0]["network"]
+    )
 
 
-def test_the_saved_configuration_reproduces_the_run(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_the_saved_configuration_reproduces_the_run(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
     first, again, other = (tmp_path / name for name in ("first", "again", "other"))
     assert scud("train", "images", *tiny, "--out", first, "--seed", 7).status == 0
     assert scud("train", first / "config.yaml", "--out", again).status == 0
@@ -98,7 +108,9 @@ def test_the_saved_configuration_reproduces_the_run(scud: Command, tiny: list[st
     assert rows(first) != rows(other)
 
 
-def test_resuming_a_finished_run_changes_nothing(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     first = scud("train", "images", *tiny, "--out", run)
     before = rows(run)
@@ -108,7 +120,9 @@ def test_resuming_a_finished_run_changes_nothing(scud: Command, tiny: list[str],
     assert rows(run) == before
 
 
-def test_training_leaves_the_global_random_state_alone(scud: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_training_leaves_the_global_random_state_alone(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
     torch.manual_seed(1)
     state, handler = torch.get_rng_state(), signal.getsignal(signal.SIGINT)
     assert scud("train", "images", *tiny, "--out", tmp_path / "run").status == 0

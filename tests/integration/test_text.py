@@ -20,7 +20,13 @@ from tests.unit.texts import some_text, write_vocabulary
 
 
 @pytest.fixture
-def run(scud: Command, small_text: list[str], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(
+    scud: Command,
+    small_text: list[str],
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
     """A finished run, runs/old, in the working directory."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "old"
@@ -30,7 +36,13 @@ def run(scud: Command, small_text: list[str], text: Path, tmp_path: Path, monkey
 
 def test_from_a_file_of_characters_to_text(scud: Command, run: Path, text: Path) -> None:
     size = len(text.read_text())
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "model", "curves.png"}
+    assert {path.name for path in run.iterdir()} == {
+        "config.yaml",
+        "metrics.csv",
+        "checkpoints",
+        "model",
+        "curves.png",
+    }
     trained = scud("train", run / "config.yaml", "--overwrite", "--out", run)
     assert trained.status == 0, trained.err
     assert f"train: read {size:,} characters in 400 words" in trained.out
@@ -59,7 +71,12 @@ def test_other_tokens(
     tokens = "bytes" if kind == "bytes" else write_vocabulary(tmp_path)
     if network == "dit":
         small_text = without(small_text, "network.hidden")
-    options = [*small_text, "--data.alphabet=None", f"--data.tokens={tokens}", f"--network.kind={network}"]
+    options = [
+        *small_text,
+        "--data.alphabet=None",
+        f"--data.tokens={tokens}",
+        f"--network.kind={network}",
+    ]
     packed = tmp_path / "text.txt.gz"
     packed.write_bytes(gzip.compress(text.read_bytes()))
     table = tmp_path / "valid.parquet"
@@ -83,7 +100,13 @@ def test_other_tokens(
 def test_a_resumed_run_is_what_it_would_have_been(
     scud: Command, small_text: list[str], text: Path, tmp_path: Path
 ) -> None:
-    shorter = [*small_text, "--training.steps=2", f"--data.train={text}", "--out", tmp_path / "resumed"]
+    shorter = [
+        *small_text,
+        "--training.steps=2",
+        f"--data.train={text}",
+        "--out",
+        tmp_path / "resumed",
+    ]
     constant = ["--training.decay=constant"]
     assert scud("train", "text", *shorter, *constant).status == 0
     config = tmp_path / "resumed" / "config.yaml"
@@ -91,7 +114,9 @@ def test_a_resumed_run_is_what_it_would_have_been(
     assert scud("train", config, "--resume", "--out", tmp_path / "resumed").status == 0
     whole = [*small_text, *constant, f"--data.train={text}", "--out", tmp_path / "whole"]
     assert scud("train", "text", *whole).status == 0
-    ours, theirs = (library.load(tmp_path / name).network.state_dict() for name in ("resumed", "whole"))
+    ours, theirs = (
+        library.load(tmp_path / name).network.state_dict() for name in ("resumed", "whole")
+    )
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
@@ -100,7 +125,12 @@ def test_noise_on_a_graph_is_kept_with_the_run(
     scud: Command, small_text: list[str], text: Path, tmp_path: Path, nearness: str
 ) -> None:
     """The run needs no other file; and one that is resumed is what it would have been."""
-    options = [*small_text, f"--data.train={text}", "--process.kind=neighbour_graph", "--process.nearest=4"]
+    options = [
+        *small_text,
+        f"--data.train={text}",
+        "--process.kind=neighbour_graph",
+        "--process.nearest=4",
+    ]
     path = tmp_path / "letters.npy"
     if nearness == "embedding":
         np.save(path, np.random.default_rng(0).normal(size=(11, 3)))
@@ -108,7 +138,12 @@ def test_noise_on_a_graph_is_kept_with_the_run(
     options += ["--training.decay=constant", "--process.marginal-rate=0.3"]
     for name in ("whole", "resumed"):
         outcome = scud(
-            "train", "text", *options, f"--training.steps={2 if name == 'whole' else 1}", "--out", tmp_path / name
+            "train",
+            "text",
+            *options,
+            f"--training.steps={2 if name == 'whole' else 1}",
+            "--out",
+            tmp_path / name,
         )
         assert outcome.status == 0, outcome.err
     config = tmp_path / "resumed" / "config.yaml"
@@ -119,13 +154,18 @@ def test_noise_on_a_graph_is_kept_with_the_run(
     whole, resumed = (library.load(tmp_path / name) for name in ("whole", "resumed"))
     for loaded in (whole, resumed):
         ours, theirs = made.process.spec(), loaded.model.process.spec()
-        assert all(torch.equal(ours.pop(name), theirs.pop(name)) for name in ("neighbours", "rates"))
+        assert all(
+            torch.equal(ours.pop(name), theirs.pop(name)) for name in ("neighbours", "rates")
+        )
         torch.testing.assert_close(ours.pop("marginal"), theirs.pop("marginal"), rtol=1e-15, atol=0)
         assert ours == theirs == {"kind": "neighbour_graph", "marginal_rate": 0.3}
     weights = [run.network.state_dict() for run in (whole, resumed)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     short = library.samplers.Ancestral(steps=3)
-    drawn = [run.sample(2, sampler=short, generator=torch.Generator().manual_seed(0)) for run in (whole, resumed)]
+    drawn = [
+        run.sample(2, sampler=short, generator=torch.Generator().manual_seed(0))
+        for run in (whole, resumed)
+    ]
     assert drawn[0] == drawn[1]
 
 
@@ -134,18 +174,31 @@ def test_a_graph_that_has_changed_is_not_resumed(
 ) -> None:
     path, out = tmp_path / "letters.npy", tmp_path / "run"
     np.save(path, np.random.default_rng(0).normal(size=(11, 3)))
-    options = [*small_text, f"--data.train={text}", "--process.kind=neighbour_graph", "--process.nearest=4"]
+    options = [
+        *small_text,
+        f"--data.train={text}",
+        "--process.kind=neighbour_graph",
+        "--process.nearest=4",
+    ]
     options += [f"--process.neighbours={path}", "--training.steps=1"]
     assert scud("train", "text", *options, "--out", out).status == 0
     np.save(path, np.random.default_rng(1).normal(size=(11, 3)))
     said = refuse("train", "text", *options, "--resume", "--out", out)
-    assert "the noise must be that which the run was trained on, got other neighbours, rates; restore the file" in said
+    assert (
+        "the noise must be that which the run was trained on, got other neighbours, rates; restore the file"
+        in said
+    )
     np.save(path, np.random.default_rng(0).normal(size=(11, 3)))
     assert scud("train", "text", *options, "--resume", "--out", out).status == 0
 
 
 def test_weights_are_taken_from_runs_of_the_same_tokens(
-    scud: Command, refuse: Callable[..., str], small_text: list[str], run: Path, text: Path, tmp_path: Path
+    scud: Command,
+    refuse: Callable[..., str],
+    small_text: list[str],
+    run: Path,
+    text: Path,
+    tmp_path: Path,
 ) -> None:
     taken = [*small_text, f"--data.train={text}", f"--init-from={run}"]
     assert scud("train", "text", *taken, "--out", tmp_path / "runs" / "new").status == 0
@@ -165,36 +218,53 @@ def test_bad_text(refuse: Callable[..., str], small_text: list[str], tmp_path: P
 
     assert "add --data.train FILE" in refuse("train", "text", *small_text, "--out=x")
     assert "empty file" in train(b"")
-    assert f"{path} must be UTF-8, got byte 0xe9, byte 5 of line 2" in train(b"the cat\nthe \xe9t\xe9\n" * 50)
+    assert f"{path} must be UTF-8, got byte 0xe9, byte 5 of line 2" in train(
+        b"the cat\nthe \xe9t\xe9\n" * 50
+    )
     said = train(b"the cat\nthe dog\n" * 50)
     assert f"line 2 of {path} must hold the 11 characters" in said
     assert (
-        "got 'd'; correct it, or train with other letters (--data.alphabet) or with bytes (--data.tokens=bytes)" in said
+        "got 'd'; correct it, or train with other letters (--data.alphabet) or with bytes (--data.tokens=bytes)"
+        in said
     )
     assert "hold a chunk of 16 characters or more, got 8 of 8 characters" in train(b"the cat\n")
     assert "give a file by --data.valid" in train(b"the cat sat the c")
     assert "must be text, got binary data" in train(bytes(range(256)))
-    assert "alphabet of text must hold two or more different characters" in train(b"", "--data.alphabet=aa")
+    assert "alphabet of text must hold two or more different characters" in train(
+        b"", "--data.alphabet=aa"
+    )
     (tmp_path / "bad.doc").write_bytes(b"the cat")
-    assert "end in .txt" in refuse("train", "text", *small_text, f"--data.train={tmp_path / 'bad.doc'}", "--out=x")
+    assert "end in .txt" in refuse(
+        "train", "text", *small_text, f"--data.train={tmp_path / 'bad.doc'}", "--out=x"
+    )
 
 
-def test_bad_options(refuse: Callable[..., str], small_text: list[str], text: Path, tmp_path: Path) -> None:
+def test_bad_options(
+    refuse: Callable[..., str], small_text: list[str], text: Path, tmp_path: Path
+) -> None:
     options = ["train", "text", *small_text, f"--data.train={text}", "--out=x"]
     (tmp_path / "vocab.txt").write_text("[UNK]\nthe\n")
     said = refuse(*options, "--data.alphabet=None", f"--data.tokens={tmp_path / 'vocab.txt'}")
     assert "must hold [UNK] and [SEP], got no [SEP] in 2 entries" in said
-    assert "data.alphabet must be given for characters only" in refuse(*options, "--data.tokens=bytes")
+    assert "data.alphabet must be given for characters only" in refuse(
+        *options, "--data.tokens=bytes"
+    )
     assert "data.tokens must be characters, bytes, or" in refuse(
         *options, "--data.alphabet=None", "--data.tokens=words"
     )
     plain = without(options, "network.")
     assert "use a ByteNet for rows of positions" in refuse(*plain, "--network.kind=unet")
     layers = refuse(*options, "--network.kind=unet")
-    assert "network.layers must be left out for network.kind unet, got given" in layers
+    assert (
+        "network.layers must be left out for network.kind unet, got 2; it is an option of bytenet and dit"
+        in layers
+    )
     assert "blosum62 is for proteins" in refuse(*options, "--process.kind=blosum62")
     flips = refuse(*options, "--data.flips")
-    assert "data.flips must be left out for data.kind text, got given; it is an option of images" in flips
+    assert (
+        "data.flips must be left out for data.kind text, got true; it is an option of images"
+        in flips
+    )
     preset = refuse(*plain, "--network.kind=dit", "--network.preset=1M")
     assert "network.preset must be one of tiny, small, medium, paper for dit, got 1M" in preset
 

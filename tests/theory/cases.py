@@ -28,11 +28,15 @@ def make_process(name: str, num_states: int) -> Process:
 def sparse_graph(num_states: int, marginal_rate: float = 0.3) -> NeighbourGraph:
     """A directed graph in two parts and one state of its own, by the algebra of many states."""
     step = torch.arange(num_states)
-    neighbours = torch.stack([step ^ 1, torch.where(step % 4 < 2, step ^ 1, step - step % 4 + (step + 1) % 4)], 1)
+    neighbours = torch.stack(
+        [step ^ 1, torch.where(step % 4 < 2, step ^ 1, step - step % 4 + (step + 1) % 4)], 1
+    )
     neighbours[(neighbours >= num_states) | (neighbours == step.unsqueeze(1))] = -1
     neighbours[neighbours[:, 0] == neighbours[:, 1], 1] = -1
     neighbours = neighbours[:, : num_states - 1]
-    rates = 1 + torch.rand(neighbours.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+    rates = 1 + torch.rand(
+        neighbours.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(8)
+    )
     marginal = torch.arange(1, num_states + 1, dtype=torch.float64)
     with patch("scud.processes.neighbour_graph.FEW", 0):
         return NeighbourGraph(neighbours, rates, marginal / marginal.sum(), marginal_rate)

@@ -31,7 +31,9 @@ def walk(law: Tensor, steps: Iterator[Transitions]) -> list[Tensor]:
     """The joint law [A, A] before the first step and after every step."""
     laws = [law]
     for first, second in steps:
-        moved = law.unsqueeze(1) * first.permute(1, 2, 0)  # [from, to, other], `other` being where the second was
+        moved = law.unsqueeze(1) * first.permute(
+            1, 2, 0
+        )  # [from, to, other], `other` being where the second was
         law = torch.bmm(moved, second).sum(0)
         laws.append(law)
     return laws
@@ -42,7 +44,9 @@ def normalised(weights: Tensor) -> Tensor:
     return weights / weights.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
-def of_events(model: SCUD, joint: Tensor, table: Tensor, grid: Tensor, known: int | None) -> list[Tensor]:
+def of_events(
+    model: SCUD, joint: Tensor, table: Tensor, grid: Tensor, known: int | None
+) -> list[Tensor]:
     """Laws of what SCUD draws, with the powers of its jump kernel [S, B, B]; `known` is kept at the first position.
 
     The class of a position is min(s, COUNTED) * B + x.
@@ -52,7 +56,9 @@ def of_events(model: SCUD, joint: Tensor, table: Tensor, grid: Tensor, known: in
     start = (poisson(model.rate * tau[0], most - 1).unsqueeze(1) * (model.p0 @ table)).flatten()
     first = start if known is None else torch.eye(len(start), dtype=torch.float64)[known]
     s, after = torch.arange(most).unsqueeze(1), torch.arange(most)
-    undone = table[(s - after).clamp_min(0)] * (s >= after)[..., None, None]  # K^(s - n)[y, x], [s, n, y, x]
+    undone = (
+        table[(s - after).clamp_min(0)] * (s >= after)[..., None, None]
+    )  # K^(s - n)[y, x], [s, n, y, x]
     fixed = []
     for p in predictions(joint, table.mT.reshape(-1, size)):
         before = torch.einsum("ab,nby->any", p, table)
@@ -61,8 +67,16 @@ def of_events(model: SCUD, joint: Tensor, table: Tensor, grid: Tensor, known: in
     def steps() -> Iterator[Transitions]:
         for now, end in itertools.pairwise(tau):
             kept = end / now
-            chance = (s + 1.0).lgamma() - (after + 1.0).lgamma() - ((s - after).clamp_min(0) + 1.0).lgamma()
-            chance = chance + torch.xlogy(after.double(), kept) + torch.xlogy((s - after).clamp_min(0), 1 - kept)
+            chance = (
+                (s + 1.0).lgamma()
+                - (after + 1.0).lgamma()
+                - ((s - after).clamp_min(0) + 1.0).lgamma()
+            )
+            chance = (
+                chance
+                + torch.xlogy(after.double(), kept)
+                + torch.xlogy((s - after).clamp_min(0), 1 - kept)
+            )
             chance = (chance.exp() * (s >= after))[:, None, :, None]
             yield tuple((moves * chance).reshape(len(start), len(start), -1) for moves in fixed)
 
@@ -71,7 +85,9 @@ def of_events(model: SCUD, joint: Tensor, table: Tensor, grid: Tensor, known: in
     return [member.T @ law @ member for law in walk(torch.outer(first, start), steps())]
 
 
-def of_time(model: Classical, joint: Tensor, generator: Tensor, grid: Tensor, known: int | None) -> list[Tensor]:
+def of_time(
+    model: Classical, joint: Tensor, generator: Tensor, grid: Tensor, known: int | None
+) -> list[Tensor]:
     """Laws of what the classical model draws, by states; `known` is kept at the first position."""
     identity = torch.eye(len(generator), dtype=torch.float64)
     tau = model.schedule.tau(grid)
@@ -80,10 +96,14 @@ def of_time(model: Classical, joint: Tensor, generator: Tensor, grid: Tensor, kn
 
     def steps() -> Iterator[Transitions]:
         for now, end in itertools.pairwise(tau):
-            seen, past, recent = (torch.linalg.matrix_exp(amount * generator) for amount in (now, end, now - end))
+            seen, past, recent = (
+                torch.linalg.matrix_exp(amount * generator) for amount in (now, end, now - end)
+            )
             ends = predictions(joint, seen.T)
             moves = [normalised((p @ past).unsqueeze(1) * recent.T) for p in ends]
-            if known is not None:  # a position that is known has had no noise: it stays, and tells all
+            if (
+                known is not None
+            ):  # a position that is known has had no noise: it stays, and tells all
                 moves = [
                     identity.expand_as(moves[0]),
                     normalised((predictions(joint, identity)[1] @ past)[:, None] * recent.T),
@@ -100,7 +120,9 @@ def of_masking(model: Masking, joint: Tensor, grid: Tensor, known: int | None) -
     masked = -(-model.schedule.tau(grid)).expm1()
     start = torch.cat([(1 - masked[0]) * model.p0, masked[:1]])
     first = start if known is None else identity[known]
-    ends = predictions(joint, torch.cat([identity[:size, :size], torch.ones(1, size, dtype=torch.float64)]))
+    ends = predictions(
+        joint, torch.cat([identity[:size, :size], torch.ones(1, size, dtype=torch.float64)])
+    )
 
     def steps() -> Iterator[Transitions]:
         for now, end in itertools.pairwise(masked):

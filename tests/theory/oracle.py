@@ -118,7 +118,12 @@ class IdealMasking:
 
     def likelihood(self, x_t: Tensor) -> Tensor:
         num_states = self.joint.shape[0]
-        seen = torch.cat([torch.eye(num_states, dtype=torch.float64), torch.ones(1, num_states, dtype=torch.float64)])
+        seen = torch.cat(
+            [
+                torch.eye(num_states, dtype=torch.float64),
+                torch.ones(1, num_states, dtype=torch.float64),
+            ]
+        )
         return seen[x_t]
 
     def __call__(self, x_t: Tensor, conditioning: Conditioning) -> Tensor:

@@ -11,7 +11,15 @@ from torch import Tensor
 from scud import SCUD, Classical, Diffusion, Masking, Noisy
 from scud.processes import Blosum62
 from scud.typing import Batch, Conditioning
-from tests.theory.cases import GAMMAS, PROCESSES, SCHEDULES, make_gamma, make_process, make_schedule, time_at
+from tests.theory.cases import (
+    GAMMAS,
+    PROCESSES,
+    SCHEDULES,
+    make_gamma,
+    make_process,
+    make_schedule,
+    time_at,
+)
 from tests.theory.oracle import poisson, powers, random_joint
 from tests.theory.test_ideal_denoiser import TOLERANCE, quadrature
 
@@ -38,7 +46,9 @@ def terms(model: Diffusion, x_t: Tensor, t: Tensor, s: Tensor | None) -> Tensor:
 def test_scud(process_name: str, gamma_name: str, schedule_name: str) -> None:
     process, gamma = make_process(process_name, B), make_gamma(gamma_name, B)
     schedule = make_schedule(schedule_name, process, P0, gamma)
-    model = SCUD(process, schedule, gamma, p0=P0, t_max=time_at(schedule, 6.0 / process.rate(gamma)))
+    model = SCUD(
+        process, schedule, gamma, p0=P0, t_max=time_at(schedule, 6.0 / process.rate(gamma))
+    )
     table = powers(torch.eye(B) + process.generator() / process.rate(gamma), MOST)
     t, weight = quadrature(model.t_max)
     chance = poisson(process.rate(gamma) * schedule.tau(t), MOST)
@@ -59,7 +69,9 @@ def test_classical(process_name: str, schedule_name: str) -> None:
     schedule = make_schedule(schedule_name, process, P0, 0.0)
     model = Classical(process, schedule, p0=P0, t_max=time_at(schedule, 2.0 / process.max_rate))
     t, weight = quadrature(model.t_max)
-    law = torch.linalg.matrix_exp(schedule.tau(t).reshape(-1, 1, 1) * process.generator()).transpose(0, 1)
+    law = torch.linalg.matrix_exp(
+        schedule.tau(t).reshape(-1, 1, 1) * process.generator()
+    ).transpose(0, 1)
     h = terms(model, torch.arange(B).repeat(len(t)), t.repeat_interleave(B), None)
     check(model, (law * h.reshape(B, -1, B)).sum(2) @ weight)
 
@@ -80,7 +92,9 @@ def test_of_estimates_where_positions_are_padded_or_known(kind: str) -> None:
     p0, process = p0 / p0.sum(), Blosum62()
     models: dict[str, Diffusion] = {
         "scud": SCUD(process, make_schedule("mutual_information", process, p0, 1.0), p0=p0),
-        "classical": Classical(process, make_schedule("mutual_information", process, p0, 0.0), p0=p0),
+        "classical": Classical(
+            process, make_schedule("mutual_information", process, p0, 0.0), p0=p0
+        ),
         "masking": Masking(20, p0=p0),
     }
 
@@ -88,12 +102,20 @@ def test_of_estimates_where_positions_are_padded_or_known(kind: str) -> None:
         return torch.linspace(-2, 2, 20).expand(*x_t.shape, 20)
 
     draws, generator = 20_000, torch.Generator().manual_seed(0)
-    x0 = torch.tensor([[0, 5, 19, 3], [4, 4, 4, 17], [18, 7, 1, 2], [9, 12, 6, 6]]).repeat_interleave(draws, 0)
-    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 1]]).bool().repeat_interleave(draws, 0)
+    x0 = torch.tensor(
+        [[0, 5, 19, 3], [4, 4, 4, 17], [18, 7, 1, 2], [9, 12, 6, 6]]
+    ).repeat_interleave(draws, 0)
+    mask = (
+        torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 1]])
+        .bool()
+        .repeat_interleave(draws, 0)
+    )
     known = torch.tensor([False, True, False, False]).expand(len(x0), 4)
     batch, u = Batch(x0, mask, known=known), torch.rand(len(x0), generator=generator)
     elbo = models[kind].elbo(denoiser, batch, generator=generator, u=u)
-    control, diffusion = (part.double().reshape(4, draws) for part in (elbo.control, elbo.diffusion))
+    control, diffusion = (
+        part.double().reshape(4, draws) for part in (elbo.control, elbo.diffusion)
+    )
     error = control.std(1) / draws**0.5
     assert float((control.mean(1) / error).abs().max()) < 5.6
     assert float(error.max()) < 0.15

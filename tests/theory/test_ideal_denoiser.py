@@ -57,7 +57,11 @@ def quadrature(t_max: float, nodes: int = 240) -> tuple[Tensor, Tensor]:
 
 
 def expectation(
-    joint: Tensor, law: Tensor, values: Callable[..., Tensor], logits: Tensor, *noise: Noisy | Tensor
+    joint: Tensor,
+    law: Tensor,
+    values: Callable[..., Tensor],
+    logits: Tensor,
+    *noise: Noisy | Tensor,
 ) -> Tensor:
     """E Σ_d values(logits, x0, *noise)_d given what is seen, for law [n, B^D] over x0 and values [n, D]: -> [n].
 
@@ -85,7 +89,10 @@ def event_table(model: SCUD, ideal: IdealEvents, most: int) -> tuple[Tensor, Ten
     joint, p0 = ideal.joint, model.p0
     num_states, positions = joint.shape[0], joint.ndim
     x = states(num_states, positions)
-    size, counts = x.shape[0], torch.tensor(list(itertools.product(range(most + 1), repeat=positions)))
+    size, counts = (
+        x.shape[0],
+        torch.tensor(list(itertools.product(range(most + 1), repeat=positions))),
+    )
     gains, excesses = [], []
     for part in counts.split(max(40_000 // size, 1)):
         s = part.repeat_interleave(size, 0)
@@ -121,13 +128,20 @@ def test_scud(process_name: str, gamma_name: str, num_states: int, positions: in
     table = None
     for schedule_name in SCHEDULES:
         schedule = make_schedule(schedule_name, process, p0, gamma)
-        model = SCUD(process, schedule, gamma, p0=p0, t_max=time_at(schedule, events / process.rate(gamma)))
+        model = SCUD(
+            process, schedule, gamma, p0=p0, t_max=time_at(schedule, events / process.rate(gamma))
+        )
         if table is None:
             table = event_table(model, ideal, most)
         gain, excess = table
         t, weight = quadrature(model.t_max)
         mean = process.rate(gamma) * schedule.tau(t)
-        diffusion = weight * schedule.beta(t) / schedule.tau(t) @ (joint_poisson(mean, most, positions) @ gain)
+        diffusion = (
+            weight
+            * schedule.beta(t)
+            / schedule.tau(t)
+            @ (joint_poisson(mean, most, positions) @ gain)
+        )
         last = process.rate(gamma) * schedule.tau(torch.tensor([model.t_max], dtype=torch.float64))
         left = joint_poisson(last, most, positions)[0] @ excess
         bound = float(diffusion) + prior_terms(joint, model.prior_nats)
@@ -176,12 +190,18 @@ def test_masking(schedule_name: str, num_states: int, positions: int) -> None:
     patterns = hidden.repeat(len(x), 1)
     clean = x.repeat_interleave(len(hidden), 0)
     seen = clean.masked_fill(patterns > 0, num_states)
-    logits = IdealMasking(joint)(seen, model.condition(Noisy(seen, torch.ones(len(seen)), patterns)))
+    logits = IdealMasking(joint)(
+        seen, model.condition(Noisy(seen, torch.ones(len(seen)), patterns))
+    )
     total = 0.0
     for time, w in zip(t, weight, strict=True):
         share = 1 - (-schedule.tau(time)).exp()
-        law = joint.flatten().repeat_interleave(len(hidden)) * torch.where(patterns > 0, share, 1 - share).prod(1)
-        values = model.integrand(logits, clean, Noisy(seen, time.expand(len(seen)), patterns)).sum(1)
+        law = joint.flatten().repeat_interleave(len(hidden)) * torch.where(
+            patterns > 0, share, 1 - share
+        ).prod(1)
+        values = model.integrand(logits, clean, Noisy(seen, time.expand(len(seen)), patterns)).sum(
+            1
+        )
         total += float(w * (law @ values))
     alpha = float((-schedule.tau(torch.tensor(model.t_max, dtype=torch.float64))).exp())
     left = 0.0

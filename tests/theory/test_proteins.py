@@ -21,7 +21,14 @@ from tests.theory.oracle import (
     random_joint,
     states,
 )
-from tests.theory.test_ideal_denoiser import TOLERANCE, event_table, joint_poisson, kl, prior_terms, quadrature
+from tests.theory.test_ideal_denoiser import (
+    TOLERANCE,
+    event_table,
+    joint_poisson,
+    kl,
+    prior_terms,
+    quadrature,
+)
 
 
 def pairs() -> Tensor:
@@ -45,7 +52,9 @@ def test_scud_is_tight_on_amino_acids(normalized: bool, gamma: float) -> None:
     process, joint = Blosum62(normalized=normalized), pairs()
     p0 = training_marginal(joint)
     schedule = MutualInformation(process, p0, gamma)
-    model = SCUD(process, schedule, gamma, p0=p0, t_max=time_at(schedule, 0.3 / process.rate(gamma)))
+    model = SCUD(
+        process, schedule, gamma, p0=p0, t_max=time_at(schedule, 0.3 / process.rate(gamma))
+    )
     most = 7
     jump = torch.eye(20) + process.generator() / process.rate(gamma)
     gain, excess = event_table(model, IdealEvents(joint, powers(jump, most)), most)
@@ -79,7 +88,9 @@ def test_classical_is_tight_on_amino_acids() -> None:
     marginal = forward_law(joint, ideal.likelihood(x, end)).sum(1)
     last = torch.linalg.matrix_exp(schedule.tau(end[:1])[0] * process.generator())
     left = float(kl(marginal, (p0 @ last)[x].prod(1)))
-    assert total + prior_terms(joint, model.prior_nats) == pytest.approx(entropy(joint) + left, abs=TOLERANCE)
+    assert total + prior_terms(joint, model.prior_nats) == pytest.approx(
+        entropy(joint) + left, abs=TOLERANCE
+    )
 
 
 def three_positions() -> tuple[Tensor, dict[str, Diffusion], dict[str, object]]:
@@ -132,7 +143,8 @@ def test_what_stands_at_padding_does_not_count(kind: str) -> None:
     mask = torch.tensor([[True, True, False]] * 2)
     u = torch.tensor([0.6, 0.6])
     first, second = (
-        model.elbo(denoiser, Batch(x, mask), generator=torch.Generator().manual_seed(1), u=u) for x in (x0, x0.flip(0))
+        model.elbo(denoiser, Batch(x, mask), generator=torch.Generator().manual_seed(1), u=u)
+        for x in (x0, x0.flip(0))
     )
     torch.testing.assert_close(first.total, second.total)
     assert float(first.total.min()) > 0

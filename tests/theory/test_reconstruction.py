@@ -31,7 +31,9 @@ def posterior(joint: Tensor, likelihood: Tensor, clean: Tensor) -> Tensor:
     law = forward_law(joint, likelihood).reshape(-1, *joint.shape)
     law = law / law.flatten(1).sum(1).reshape(-1, *[1] * joint.ndim)
     each = [law.sum([a + 1 for a in range(joint.ndim) if a != d]) for d in range(joint.ndim)]
-    return -torch.stack([p.gather(1, clean[:, d, None]).squeeze(1) for d, p in enumerate(each)], 1).log()
+    return -torch.stack(
+        [p.gather(1, clean[:, d, None]).squeeze(1) for d, p in enumerate(each)], 1
+    ).log()
 
 
 def everything(num_states: int) -> tuple[Tensor, Tensor]:
@@ -55,12 +57,20 @@ def test_scud(process_name: str, gamma: float, schedule_name: str) -> None:
         s = s.expand(seen.shape)
         likelihood = ideal.likelihood(seen, s)
         possible = (likelihood.gather(2, clean.unsqueeze(2)).squeeze(2) > 1e-12).all(1)
-        likelihood, x0, x_t, count = likelihood[possible], clean[possible], seen[possible], s[possible]
+        likelihood, x0, x_t, count = (
+            likelihood[possible],
+            clean[possible],
+            seen[possible],
+            s[possible],
+        )
         t = torch.full((len(x0),), 0.4, dtype=torch.float64)
         logits = others(joint, likelihood).clamp_min(-700)
         values = model.reconstruction(logits, x0, Noisy(x_t, t, count))
         h = 1e-6
-        lost = [even.inverse(schedule.tau(torch.tensor(0.4 + d, dtype=torch.float64))) for d in (-h, 0.0, h)]
+        lost = [
+            even.inverse(schedule.tau(torch.tensor(0.4 + d, dtype=torch.float64)))
+            for d in (-h, 0.0, h)
+        ]
         weight = float((lost[2] - lost[0]) / (2 * h) / lost[1])
         expected = weight * posterior(joint, likelihood, x0) * (count > 0)
         torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-9)
@@ -76,7 +86,9 @@ def test_classical(process_name: str) -> None:
     t = torch.full((len(seen),), 0.35, dtype=torch.float64)
     likelihood = IdealTime(joint, process.generator(), schedule).likelihood(seen, t)
     values = model.reconstruction(others(joint, likelihood), clean, Noisy(seen, t))
-    torch.testing.assert_close(values, posterior(joint, likelihood, clean) / 0.35, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        values, posterior(joint, likelihood, clean) / 0.35, rtol=1e-6, atol=1e-9
+    )
 
 
 def test_noise_that_forgets_everything_makes_it_the_bound_of_masking() -> None:
@@ -92,15 +104,21 @@ def test_noise_that_forgets_everything_makes_it_the_bound_of_masking() -> None:
     values = model.reconstruction(logits, x0, noisy)
     rate = 4 / 3 * model.schedule.tau(t)  # expected events: r = 1 / gamma
     weight = 4 / 3 * model.schedule.beta(t) / rate.expm1()
-    entropy = F.cross_entropy(logits.reshape(-1, 4), x0.reshape(-1), reduction="none").reshape(50, 7)
-    torch.testing.assert_close(values, weight.unsqueeze(1) * entropy * (noisy.s > 0), rtol=1e-5, atol=1e-9)
-    assert masking.reconstruction(logits, x0, masking.noise(x0, t, torch.Generator().manual_seed(1))).equal(
-        masking.integrand(logits, x0, masking.noise(x0, t, torch.Generator().manual_seed(1)))
+    entropy = F.cross_entropy(logits.reshape(-1, 4), x0.reshape(-1), reduction="none").reshape(
+        50, 7
     )
+    torch.testing.assert_close(
+        values, weight.unsqueeze(1) * entropy * (noisy.s > 0), rtol=1e-5, atol=1e-9
+    )
+    assert masking.reconstruction(
+        logits, x0, masking.noise(x0, t, torch.Generator().manual_seed(1))
+    ).equal(masking.integrand(logits, x0, masking.noise(x0, t, torch.Generator().manual_seed(1))))
 
 
 @pytest.mark.parametrize("kind", ["scud", "classical", "masking"])
-def test_the_objective_has_the_elbos_diffusion_term_and_leaves_out_what_does_not_count(kind: str) -> None:
+def test_the_objective_has_the_elbos_diffusion_term_and_leaves_out_what_does_not_count(
+    kind: str,
+) -> None:
     p0, process = torch.full((4,), 0.25, dtype=torch.float64), Uniform(4)
     model = {
         "scud": SCUD(process, MutualInformation(process, p0, 0.8), 0.8, p0=p0),
@@ -117,7 +135,9 @@ def test_the_objective_has_the_elbos_diffusion_term_and_leaves_out_what_does_not
     def draw(x: Tensor) -> tuple[Tensor, ...]:
         batch = Batch(x, mask, known=known)
         terms = [
-            model.objective(denoiser, batch, objective, u=u, generator=torch.Generator().manual_seed(3))
+            model.objective(
+                denoiser, batch, objective, u=u, generator=torch.Generator().manual_seed(3)
+            )
             for objective in (Bound(), Reconstruction(share=0.25), Reconstruction())
         ]
         elbo = model.elbo(denoiser, batch, u=u, generator=torch.Generator().manual_seed(3))

@@ -47,10 +47,14 @@ def repeated(noisy: Noisy, count: int) -> Noisy:
 def log_law(model: Diffusion, noisy: Noisy, logits: Tensor, u: float, then: Noisy) -> Tensor:
     """`reverse_log_prob` of outcomes [n] of a step from one example: -> [n]."""
     count = len(then.x_t)
-    return model.reverse_log_prob(repeated(noisy, count), logits.expand(count, *logits.shape), u, then)
+    return model.reverse_log_prob(
+        repeated(noisy, count), logits.expand(count, *logits.shape), u, then
+    )
 
 
-def check_draws(model: Diffusion, noisy: Noisy, logits: Tensor, u: float, then: Noisy, law: Tensor) -> None:
+def check_draws(
+    model: Diffusion, noisy: Noisy, logits: Tensor, u: float, then: Noisy, law: Tensor
+) -> None:
     """Chi-squared of draws of `reverse` against the law [n] of outcomes; impossible ones must not occur."""
     size = model.num_states + 1
     parts = [noisy.x_t.new_full((2,), size)]
@@ -76,7 +80,9 @@ def check_draws(model: Diffusion, noisy: Noisy, logits: Tensor, u: float, then: 
     assert statistic < float(chi2.isf(FALSE_ALARM, int(likely.sum()))) + 1e-9
 
 
-def check(model: Diffusion, noisy: Noisy, u: float, oracle: Tensor, then: Noisy, logits: Tensor = LOGITS) -> None:
+def check(
+    model: Diffusion, noisy: Noisy, u: float, oracle: Tensor, then: Noisy, logits: Tensor = LOGITS
+) -> None:
     """The law against the oracle's [n], and draws against the law."""
     logs = log_law(model, noisy, logits, u, then)
     assert logs.dtype == torch.float64
@@ -101,12 +107,16 @@ def test_scud(process_name: str, gamma_name: str, known: bool, u: float) -> None
     model = SCUD(process, Linear(), gamma, p0=P0)
     table = powers(torch.eye(B) + process.generator() / process.rate(gamma), 4)
     noisy = Noisy(
-        torch.tensor([[0, 2]]), torch.tensor([NOW], dtype=torch.float64), torch.tensor([[4, 0 if known else 2]])
+        torch.tensor([[0, 2]]),
+        torch.tensor([NOW], dtype=torch.float64),
+        torch.tensor([[4, 0 if known else 2]]),
     )
     assert noisy.s is not None
     then = outcomes(noisy, B, u)
     assert then.s is not None
-    stays = math.log1p(-u) / math.log1p(-NOW)  # tau(u) / tau(t): the chance that an event is not undone
+    stays = math.log1p(-u) / math.log1p(
+        -NOW
+    )  # tau(u) / tau(t): the chance that an event is not undone
     oracle = torch.ones(len(then.x_t), dtype=torch.float64)
     for d in range(2):
         before = int(noisy.s[0, d])
@@ -132,7 +142,9 @@ def test_classical(process_name: str, known: bool, u: float) -> None:
         noisy = model.keep(noisy, noisy.x_t, torch.tensor([[False, True]]))
     then = outcomes(noisy, B, u)
     tau, until = -math.log1p(-NOW), -math.log1p(-u)
-    past, recent = (torch.linalg.matrix_exp(amount * process.generator()) for amount in (until, tau - until))
+    past, recent = (
+        torch.linalg.matrix_exp(amount * process.generator()) for amount in (until, tau - until)
+    )
     laws = [posterior(past, recent, int(noisy.x_t[0, d]), LOGITS[d]) for d in range(2)]
     if known:
         laws[1] = torch.eye(B, dtype=torch.float64)[2]
@@ -145,7 +157,9 @@ def test_classical(process_name: str, known: bool, u: float) -> None:
 def test_masking(schedule: Linear | Cosine, pattern: tuple[int, int], u: float) -> None:
     model = Masking(B, schedule, p0=P0)
     s = torch.tensor([pattern])
-    noisy = Noisy(torch.tensor([[1, 2]]).masked_fill(s > 0, B), torch.tensor([NOW], dtype=torch.float64), s)
+    noisy = Noisy(
+        torch.tensor([[1, 2]]).masked_fill(s > 0, B), torch.tensor([NOW], dtype=torch.float64), s
+    )
     then = outcomes(noisy, B + 1, u)
     assert then.s is not None
     times = torch.tensor([u, NOW], dtype=torch.float64)
@@ -157,7 +171,9 @@ def test_masking(schedule: Linear | Cosine, pattern: tuple[int, int], u: float) 
         after, y = then.s[:, d], then.x_t[:, d]
         p = torch.cat([LOGITS[d].softmax(-1), torch.zeros(1, dtype=torch.float64)])
         if pattern[d]:
-            law = torch.where(after == 0, unmasked * p[y], (1 - unmasked) * ((after == 1) & (y == B)).double())
+            law = torch.where(
+                after == 0, unmasked * p[y], (1 - unmasked) * ((after == 1) & (y == B)).double()
+            )
         else:
             law = ((after == 0) & (y == noisy.x_t[0, d])).double()
         oracle *= law
@@ -172,13 +188,19 @@ def test_a_prediction_that_contradicts_the_state(u: float, dtype: torch.dtype) -
     What is drawn, and its log-probability, are then those of the mass that the kernel mixes in.
     """
     size = 8
-    steps = torch.diag(torch.full((size - 1,), 0.7), -1) + torch.diag(torch.full((size - 1,), 1.3), 1)
+    steps = torch.diag(torch.full((size - 1,), 0.7), -1) + torch.diag(
+        torch.full((size - 1,), 1.3), 1
+    )
     process = Dense(steps - steps.sum(1).diag())
     p0 = torch.full((size,), 1 / size, dtype=torch.float64)
     model = SCUD(process, Linear(), 0.5, p0=p0)
     logits = torch.full((2, size), -math.inf, dtype=dtype)
     logits[:, 0] = 0.0
-    noisy = Noisy(torch.tensor([[size - 1, 1]]), torch.tensor([NOW], dtype=torch.float64), torch.tensor([[2, 1]]))
+    noisy = Noisy(
+        torch.tensor([[size - 1, 1]]),
+        torch.tensor([NOW], dtype=torch.float64),
+        torch.tensor([[2, 1]]),
+    )
     then = outcomes(noisy, size, u)
     law = log_law(model, noisy, logits, u, then).exp()
     assert float(law.sum()) == pytest.approx(1, abs=1e-5)
@@ -194,8 +216,14 @@ def test_gradient_by_finite_differences(kind: str) -> None:
         "masking": Masking(B, p0=P0),
     }[kind]
     x0 = torch.randint(B, (6, 4), generator=torch.Generator().manual_seed(0))
-    noisy = model.corrupt(x0, torch.full((6,), NOW, dtype=torch.float64), torch.Generator().manual_seed(1))
-    logits = torch.randn(6, 4, B, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    noisy = model.corrupt(
+        x0, torch.full((6,), NOW, dtype=torch.float64), torch.Generator().manual_seed(1)
+    )
+    logits = torch.randn(
+        6, 4, B, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True
+    )
     then = model.reverse(noisy, logits.detach(), 0.4, torch.Generator().manual_seed(3))
     assert bool(model.reverse_log_prob(noisy, logits, 0.4, then).isfinite().all())
-    assert torch.autograd.gradcheck(lambda z: model.reverse_log_prob(noisy, z, 0.4, then), (logits,))
+    assert torch.autograd.gradcheck(
+        lambda z: model.reverse_log_prob(noisy, z, 0.4, then), (logits,)
+    )

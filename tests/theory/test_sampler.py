@@ -17,10 +17,19 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
+from scud.samplers import Ancestral
 from scud.schedules import Linear, Schedule
 from scud.typing import Conditioning, Denoiser, Given
 from tests.theory import chain
-from tests.theory.cases import GAMMAS, PROCESSES, SCHEDULES, make_gamma, make_process, make_schedule, time_at
+from tests.theory.cases import (
+    GAMMAS,
+    PROCESSES,
+    SCHEDULES,
+    make_gamma,
+    make_process,
+    make_schedule,
+    time_at,
+)
 from tests.theory.oracle import (
     IdealEvents,
     IdealMasking,
@@ -38,7 +47,7 @@ DRAWS = 100_000
 FALSE_ALARM = 1e-7
 NUM_STATES = 3
 KNOWN = 1
-STEPS = 5
+STEPS = 8
 FINE = 160
 MOST = 18
 """Counts above this are left out of chains: 4 are expected, and more than these have probability 1e-8."""
@@ -92,7 +101,9 @@ def check_law(samples: Tensor, law: Tensor, num_states: int = NUM_STATES) -> Non
     assert float(seen[~possible].sum()) == 0
     statistic = float(((seen - expected) ** 2 / expected)[possible].sum())
     limit = float(chi2.isf(FALSE_ALARM, int(possible.sum()) - 1))
-    assert statistic < limit, f"chi-squared {statistic:.1f} beyond {limit:.1f}: {seen / len(samples)} for {law}"
+    assert statistic < limit, (
+        f"chi-squared {statistic:.1f} beyond {limit:.1f}: {seen / len(samples)} for {law}"
+    )
 
 
 @dataclass
@@ -109,7 +120,9 @@ class Watched:
         return self.denoiser(x_t, conditioning)
 
 
-def check_draws(model: Diffusion, denoiser: Denoiser, laws: list[Tensor], known: int | None) -> None:
+def check_draws(
+    model: Diffusion, denoiser: Denoiser, laws: list[Tensor], known: int | None
+) -> None:
     """Chi-squared of what is drawn at every time against the law there; cells where fewer than 5 are expected are one."""
     watched = Watched(denoiser, isinstance(model, SCUD), [])
     last = sample(model, watched, known)
@@ -123,16 +136,22 @@ def check_draws(model: Diffusion, denoiser: Denoiser, laws: list[Tensor], known:
         statistic = float(((count - expected) ** 2 / expected)[many].sum())
         statistic += float((rest - expected_rest) ** 2 / expected_rest.clamp_min(5))
         limit = float(chi2.isf(FALSE_ALARM / len(laws), int(many.sum())))
-        assert statistic < limit, f"chi-squared {statistic:.1f} beyond {limit:.1f}: {count / DRAWS} for {law}"
+        assert statistic < limit, (
+            f"chi-squared {statistic:.1f} beyond {limit:.1f}: {count / DRAWS} for {law}"
+        )
 
 
 def unlikeness(law: Tensor, other: Tensor) -> float:
     """By how much chi-squared of DRAWS draws from one law exceeds its expectation for the other."""
     possible = other > 1e-12
-    return float((DRAWS * (law - other) ** 2 / other)[possible].sum() + DRAWS * law[~possible].abs().sum())
+    return float(
+        (DRAWS * (law - other) ** 2 / other)[possible].sum() + DRAWS * law[~possible].abs().sum()
+    )
 
 
-def check_limit(laws_of: Callable[[int], list[Tensor]], law: Tensor, known: int | None, steps: int = 16) -> None:
+def check_limit(
+    laws_of: Callable[[int], list[Tensor]], law: Tensor, known: int | None, steps: int = 16
+) -> None:
     """The last law of a number of steps tends to `law`, and is it where one position is known.
 
     The error halves as steps double; what is left when it is extrapolated could not be seen in DRAWS draws.
@@ -183,7 +202,9 @@ EVENTS = [
 INFILLED = [(process, SCHEDULES[turn % 3]) for turn, process in enumerate(PROCESSES)]
 EVENTS += [(*case, gamma, KNOWN) for case, gamma in zip(INFILLED, GAMMAS, strict=True)]
 EVENTS += [("graph", "mutual_information", "1", None)]
-TIMES = [(*case, None) for case in itertools.product(PROCESSES, SCHEDULES)] + [(*case, KNOWN) for case in INFILLED]
+TIMES = [(*case, None) for case in itertools.product(PROCESSES, SCHEDULES)] + [
+    (*case, KNOWN) for case in INFILLED
+]
 
 
 def events(process_name: str, schedule_name: str, gamma_name: str) -> tuple[SCUD, IdealEvents]:
@@ -191,7 +212,9 @@ def events(process_name: str, schedule_name: str, gamma_name: str) -> tuple[SCUD
     joint = random_joint(NUM_STATES, 2, seed=21)
     p0 = average_marginal(joint)
     schedule = make_schedule(schedule_name, process, p0, gamma)
-    model = SCUD(process, schedule, gamma, p0=p0, t_max=time_at(schedule, 4.0 / process.rate(gamma)))
+    model = SCUD(
+        process, schedule, gamma, p0=p0, t_max=time_at(schedule, 4.0 / process.rate(gamma))
+    )
     jump = torch.eye(NUM_STATES) + process.generator() / process.rate(gamma)
     return model, IdealEvents(joint, powers(jump, 24))
 
@@ -201,7 +224,9 @@ def test_scud(process_name: str, schedule_name: str, gamma_name: str, known: int
     model, ideal = events(process_name, schedule_name, gamma_name)
 
     def laws_of(steps: int) -> list[Tensor]:
-        return chain.of_events(model, ideal.joint, ideal.table[: MOST + 1], model.grid(steps), known)
+        return chain.of_events(
+            model, ideal.joint, ideal.table[: MOST + 1], Ancestral(steps=steps).times(model), known
+        )
 
     check_limit(laws_of, event_law(model, ideal, known), known)
     check_draws(model, tabled(ideal), laws_of(STEPS), known)
@@ -209,12 +234,16 @@ def test_scud(process_name: str, schedule_name: str, gamma_name: str, known: int
 
 @pytest.mark.long
 @pytest.mark.parametrize(("process_name", "schedule_name", "gamma_name", "known"), EVENTS)
-def test_scud_on_a_fine_grid(process_name: str, schedule_name: str, gamma_name: str, known: int | None) -> None:
+def test_scud_on_a_fine_grid(
+    process_name: str, schedule_name: str, gamma_name: str, known: int | None
+) -> None:
     model, ideal = events(process_name, schedule_name, gamma_name)
     check_law(sample(model, tabled(ideal), known, FINE), event_law(model, ideal, known))
 
 
-def times(process_name: str, schedule_name: str, known: int | None) -> tuple[Classical, IdealTime, Tensor]:
+def times(
+    process_name: str, schedule_name: str, known: int | None
+) -> tuple[Classical, IdealTime, Tensor]:
     """The model, its ideal denoiser, and the exact law of samples."""
     process = make_process(process_name, NUM_STATES)
     joint = random_joint(NUM_STATES, 2, seed=21)
@@ -238,7 +267,9 @@ def test_classical(process_name: str, schedule_name: str, known: int | None) -> 
     model, ideal, law = times(process_name, schedule_name, known)
 
     def laws_of(steps: int) -> list[Tensor]:
-        return chain.of_time(model, ideal.joint, ideal.generator, model.grid(steps), known)
+        return chain.of_time(
+            model, ideal.joint, ideal.generator, Ancestral(steps=steps).times(model), known
+        )
 
     check_limit(laws_of, law, known, steps=64)
     check_draws(model, OncePerStep(ideal, NUM_STATES), laws_of(STEPS), known)
@@ -266,7 +297,7 @@ def check_masking(model: Masking, joint: Tensor, law: Tensor, known: int | None)
     """Against the exact law of samples, as above."""
 
     def laws_of(steps: int) -> list[Tensor]:
-        return chain.of_masking(model, joint, model.grid(steps), known)
+        return chain.of_masking(model, joint, Ancestral(steps=steps).times(model), known)
 
     check_limit(laws_of, law, known)
     check_draws(model, OncePerStep(IdealMasking(joint), NUM_STATES + 1), laws_of(STEPS), known)
@@ -313,7 +344,9 @@ def test_one_call_per_step(steps: int) -> None:
     ):
         calls = []
 
-        def denoiser(x_t: Tensor, conditioning: Conditioning, calls: list[Tensor] = calls) -> Tensor:
+        def denoiser(
+            x_t: Tensor, conditioning: Conditioning, calls: list[Tensor] = calls
+        ) -> Tensor:
             calls.append(conditioning.t)
             return torch.zeros(*x_t.shape, NUM_STATES)
 

@@ -45,17 +45,24 @@ def bound(model: Diffusion, denoiser: Denoiser, x0: Tensor, seed: int) -> tuple[
     return float(totals.mean()), float(totals.flatten().std() / math.sqrt(totals.numel()))
 
 
-def part_bound(model: Diffusion, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
+def part_bound(
+    model: Diffusion, denoiser: Denoiser, x0: Tensor, generator: torch.Generator
+) -> Tensor:
     return model.elbo(denoiser, x0, generator=generator).total.double()
 
 
 @pytest.mark.parametrize("num_states", [2, 5, 30])
 def test_uniform_mutual_information_is_masking(num_states: int) -> None:
-    p0 = torch.rand(num_states, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 0.1
+    p0 = (
+        torch.rand(num_states, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        + 0.1
+    )
     process, gamma = Uniform(num_states), 1 - 1 / num_states
     schedule = MutualInformation(process, p0 / p0.sum(), gamma)
     t = torch.linspace(0, 0.9999, 2001, dtype=torch.float64)
-    torch.testing.assert_close(process.rate(gamma) * schedule.tau(t), -(-t).log1p(), rtol=0.0, atol=1e-6)
+    torch.testing.assert_close(
+        process.rate(gamma) * schedule.tau(t), -(-t).log1p(), rtol=0.0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("process_name", PROCESSES)
@@ -100,7 +107,10 @@ def test_uniform_scud_is_masking() -> None:
         return table[seen[:, 0], seen[:, 1]]
 
     x0 = draw(joint, DRAWS, seed=7)
-    (first, error_1), (second, error_2) = bound(scud, denoiser, x0, 8), bound(masking, denoiser, x0, 9)
+    (first, error_1), (second, error_2) = (
+        bound(scud, denoiser, x0, 8),
+        bound(masking, denoiser, x0, 9),
+    )
     assert abs(first - second) < ALARM * math.hypot(error_1, error_2)
     torch.testing.assert_close(scud.prior_nats, masking.prior_nats, rtol=1e-9, atol=1e-12)
 
@@ -118,7 +128,9 @@ def test_small_gamma_tends_to_classical(reversible: bool) -> None:
     v, weight = gauss_legendre(0.0, 1.0, 80)
     t, weight = 0.95 * v**2, 0.95 * 2 * v * weight
 
-    def expected(model: SCUD | Classical, kernels: Tensor, time: Tensor, counts: Tensor | None) -> Tensor:
+    def expected(
+        model: SCUD | Classical, kernels: Tensor, time: Tensor, counts: Tensor | None
+    ) -> Tensor:
         """Σ_{x0, x} p0 M[x0, x] h for kernels [n, B, B] at times [n] and counts [n]: -> [n]."""
         n = len(kernels)
         law = p0[clean] * kernels[:, clean, seen]
@@ -132,7 +144,9 @@ def test_small_gamma_tends_to_classical(reversible: bool) -> None:
         return (law * values.reshape(n, 16)).sum(1)
 
     classical = Classical(process, Linear(), p0=p0, t_max=0.95)
-    kernels = torch.linalg.matrix_exp(classical.schedule.tau(t)[:, None, None] * process.generator())
+    kernels = torch.linalg.matrix_exp(
+        classical.schedule.tau(t)[:, None, None] * process.generator()
+    )
     limit = weight @ expected(classical, kernels, t, None)
     gaps = []
     for gamma in (0.1, 0.05):
@@ -156,5 +170,7 @@ def test_prior_table_is_the_poisson_average(bandwidth: float) -> None:
     table = powers(torch.eye(8) + process.generator(), 60)
     k = torch.arange(61, dtype=torch.float64)
     weight = (k * math.log(mean) - mean - (k + 1).lgamma()).exp()
-    exact = weight @ (torch.xlogy(table, table) - torch.xlogy(table, (p0 @ table).unsqueeze(1))).sum(-1)
+    exact = weight @ (
+        torch.xlogy(table, table) - torch.xlogy(table, (p0 @ table).unsqueeze(1))
+    ).sum(-1)
     torch.testing.assert_close(model.prior_nats, exact, rtol=1e-9, atol=1e-10)

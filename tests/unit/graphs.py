@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 
-def random_graph(num_states: int, width: int, seed: int, connected: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+def random_graph(
+    num_states: int, width: int, seed: int, connected: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Neighbours and rates [B, k] of a directed graph, in two parts or one, some states with fewer than k; and a marginal [B]."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand(num_states, num_states, generator=generator)

@@ -23,10 +23,15 @@ def write_cifar(folder: Path, each: int = 2) -> dict[str, tuple[Pixels, list[int
     folder.mkdir(parents=True, exist_ok=True)
     held = {}
     for number, name in enumerate(CIFAR_BATCHES):
-        pixels, labels = random_pixels(each, 32, 32, 3, seed=number), [(number + i) % 10 for i in range(each)]
+        pixels, labels = (
+            random_pixels(each, 32, 32, 3, seed=number),
+            [(number + i) % 10 for i in range(each)],
+        )
         records = bytearray()
         for image, label in zip(pixels, labels, strict=True):
-            records += bytes([label]) + b"".join(image[:, :, colour].tobytes() for colour in range(3))
+            records += bytes([label]) + b"".join(
+                image[:, :, colour].tobytes() for colour in range(3)
+            )
         (folder / name).write_bytes(records)
         held[name] = pixels, labels
     return held
@@ -50,8 +55,18 @@ def png(rows: NDArray[Any], bits: int, colour: int) -> bytes:
     height, width = len(rows), rows.shape[1] * 8 // (bits * channels)
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">2I5B", width, height, bits, colour, 0, 0, 0)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(lines))
+        + chunk(b"IEND", b"")
+    )

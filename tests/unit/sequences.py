@@ -25,12 +25,16 @@ def random_fasta(path: Path, count: int, shortest: int, longest: int, seed: int 
     random = np.random.default_rng(seed)
     letters = np.array(list(PROTEIN.letters))
     lengths = random.integers(shortest, longest + 1, count)
-    records = (f">p{i}\n{''.join(random.choice(letters, length))}\n" for i, length in enumerate(lengths))
+    records = (
+        f">p{i}\n{''.join(random.choice(letters, length))}\n" for i, length in enumerate(lengths)
+    )
     path.write_text("".join(records))
     return path
 
 
-def write_sequences(folder: Path, count: int, shortest: int, longest: int, seed: int = 0) -> SequenceSet:
+def write_sequences(
+    folder: Path, count: int, shortest: int, longest: int, seed: int = 0
+) -> SequenceSet:
     """Random proteins as a store below `folder`."""
     path = random_fasta(folder / "random.fasta", count, shortest, longest, seed)
     return build_stores(path, PROTEIN, cache=folder / "cache")["train"]

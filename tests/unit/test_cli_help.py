@@ -6,14 +6,19 @@ import sys
 import pytest
 
 from scud.cli import COMMANDS, main
-from scud.config import Config
+from scud.config import KINDS, Config, changed
+from scud.options import Options
+from scud.recipes import RECIPES
 
 
-def flat_options() -> list[str]:
+def flat_options(config: Config) -> list[str]:
+    """Every option of the sections as they are, as it is written on the command line."""
     names = []
-    for name, field in Config.model_fields.items():
-        inner = getattr(field.annotation, "model_fields", None)
-        names += [f"--{name}.{option}" for option in inner] if inner else [f"--{name}"]
+    for name, value in vars(config).items():
+        if isinstance(value, Options):
+            names += [f"--{name}.{option}" for option in vars(value)]
+        elif name not in KINDS:
+            names.append(f"--{name}")
     return [name.replace("_", "-") for name in names]
 
 
@@ -24,10 +29,48 @@ def show_help(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-def test_train_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    text = show_help(capsys, "train")
-    for option in [*flat_options(), "--out", "--resume", "--overwrite", "--device"]:
+@pytest.mark.parametrize(
+    ("recipe", "kinds"),
+    [
+        ("digits", {}),
+        ("images", {"diffusion": "masking"}),
+        ("proteins", {}),
+        ("lm1b", {"network": "bytenet"}),
+        ("arrays", {"process": "dense", "diffusion": "classical", "schedule": "cosine"}),
+    ],
+)
+def test_train_help_names_every_option(
+    capsys: pytest.CaptureFixture[str], recipe: str, kinds: dict[str, str]
+) -> None:
+    chosen = {f"{section}.kind": kind for section, kind in kinds.items()}
+    config = changed(RECIPES[recipe](), chosen)
+    text = show_help(
+        capsys, "train", recipe, *(f"--{name}={kind}" for name, kind in chosen.items())
+    )
+    options = [
+        *flat_options(config),
+        "--network.preset",
+        "--out",
+        "--resume",
+        "--overwrite",
+        "--device",
+    ]
+    for option in options:
         assert f"{option} " in text or f"{option}\n" in text, option
+
+
+def test_train_help_names_no_option_of_another_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    text = show_help(capsys, "train", "digits")
+    assert "--network.head" in text
+    for option in ("--network.heads", "--network.hidden", "--data.train", "--process.nearest"):
+        assert option not in text, option
+
+
+def test_train_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whitespace aside, since lines are broken anywhere."""
+    text = "".join(show_help(capsys, "train").split()).replace("│", "")
+    for section, kinds in KINDS.items():
+        assert f"--{section}.kind{{{','.join(kinds)}}}" in text
 
 
 def test_help_shows_the_defaults_of_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +84,9 @@ def test_help_shows_the_defaults_of_the_recipe(capsys: pytest.CaptureFixture[str
         ("sample", ["--num", "--steps", "--out", "--seed", "--device"]),
     ],
 )
-def test_help_of_other_commands(capsys: pytest.CaptureFixture[str], command: str, options: list[str]) -> None:
+def test_help_of_other_commands(
+    capsys: pytest.CaptureFixture[str], command: str, options: list[str]
+) -> None:
     text = show_help(capsys, command)
     assert all(option in text for option in options)
 
@@ -56,20 +101,28 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_help_does_not_wait_for_pytorch() -> None:
-    """Importing it takes longer than the second that help may take."""
+    """Importing it takes longer than the second that help may take.
+
+    Options of training stand beside what they configure: its help loads that, and no framework.
+    """
     program = """
 import sys
-from scud.cli import main
+from scud.cli import COMMANDS, main
+heavy = {"torch", "numpy", "pytorch_lightning", "matplotlib", "sklearn", "scipy"}
 main(["--help"])
-for command in ("train", "evaluate", "sample"):
+for command in [command for command in COMMANDS if command != "train"] + ["train"]:
+    if command == "train":
+        assert not heavy & set(sys.modules), heavy & set(sys.modules)
+        heavy = {"pytorch_lightning", "matplotlib", "sklearn", "Bio", "datasets", "tokenizers"}
     try:
         main([command, "--help"])
     except SystemExit:
         pass
-heavy = {"torch", "numpy", "pytorch_lightning", "matplotlib", "sklearn", "scipy"} & set(sys.modules)
-assert not heavy, heavy
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, timeout=120
+    )
 
 
 def test_importing_the_library_changes_nothing_and_needs_no_framework() -> None:

@@ -35,7 +35,9 @@ def random_states(*shape: int, most: int = 9) -> NDArray[np.int64]:
 
 @pytest.mark.parametrize("dims", [(4,), (2, 3), (2, 1, 3, 2)])
 @pytest.mark.parametrize("most", [2, 200, 1000])
-def test_arrays_of_any_shape_are_read_back(tmp_path: Path, dims: tuple[int, ...], most: int) -> None:
+def test_arrays_of_any_shape_are_read_back(
+    tmp_path: Path, dims: tuple[int, ...], most: int
+) -> None:
     arrays = {name: random_states(8, *dims, most=most) for name in ("x_train", "x_valid", "x_test")}
     arrays["x_train"].flat[0] = most - 1
     data = load_arrays(save(tmp_path, **arrays))
@@ -156,7 +158,9 @@ def test_states_that_would_wrap_round_are_refused(tmp_path: Path) -> None:
 
 
 @given(st.integers(1, 4), st.integers(1, 30), st.integers(1, 30), st.integers(0, 9))
-def test_total_variation_is_half_of_the_sum_of_differences(most: int, count: int, others: int, seed: int) -> None:
+def test_total_variation_is_half_of_the_sum_of_differences(
+    most: int, count: int, others: int, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     p, q = random.integers(0, most, count), random.integers(0, most + 1, others)
     expected = sum(abs((p == x).mean() - (q == x).mean()) for x in range(most + 1)) / 2
@@ -196,7 +200,9 @@ def test_the_report_tells_good_samples_from_bad_and_copies_from_new_ones() -> No
 
 def test_sets_that_do_not_fit_are_refused() -> None:
     x = torch.zeros(4, 3, dtype=torch.int64)
-    with pytest.raises(UserError, match=r"samples must have the shape of the training arrays, \[3\]"):
+    with pytest.raises(
+        UserError, match=r"samples must have the shape of the training arrays, \[3\]"
+    ):
         array_quality(x[:, 1:], x, x, 2)
     with pytest.raises(UserError, match="samples must hold states in"):
         array_quality(x + 2, x, x, 2)

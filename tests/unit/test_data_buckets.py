@@ -15,9 +15,9 @@ from scud.data.sequences.buckets import LikeLengths, buckets, in_order, permuted
 from scud.data.sequences.store import build_stores
 from scud.errors import UserError
 
-counts_of_lengths = st.dictionaries(st.integers(1, 90), st.integers(1, 40), min_size=1, max_size=12).map(
-    lambda found: np.array([found.get(length, 0) for length in range(max(found) + 1)])
-)
+counts_of_lengths = st.dictionaries(
+    st.integers(1, 90), st.integers(1, 40), min_size=1, max_size=12
+).map(lambda found: np.array([found.get(length, 0) for length in range(max(found) + 1)]))
 
 
 def sorted_lengths(length_counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -33,8 +33,13 @@ def protein_like() -> NDArray[np.int64]:
 def test_buckets_hold_every_sequence_once_and_keep_to_the_budget(
     length_counts: NDArray[np.int64], tokens: int, multiple: int
 ) -> None:
-    found, lengths = buckets(length_counts, tokens, multiple=multiple), sorted_lengths(length_counts)
-    assert [bucket.first for bucket in found] == np.cumsum([0, *(bucket.count for bucket in found)])[:-1].tolist()
+    found, lengths = (
+        buckets(length_counts, tokens, multiple=multiple),
+        sorted_lengths(length_counts),
+    )
+    assert [bucket.first for bucket in found] == np.cumsum(
+        [0, *(bucket.count for bucket in found)]
+    )[:-1].tolist()
     assert sum(bucket.count for bucket in found) == len(lengths)
     for number, bucket in enumerate(found):
         inside = lengths[bucket.first : bucket.first + bucket.count]
@@ -60,7 +65,9 @@ def test_few_sequences_make_one_smaller_batch() -> None:
     assert (bucket.count, bucket.longest, bucket.size) == (3, 2, 3)
 
 
-@pytest.mark.parametrize(("counts", "tokens", "multiple"), [([0, 0], 9, 1), ([0, 3], 0, 1), ([0, 3], 9, 0)])
+@pytest.mark.parametrize(
+    ("counts", "tokens", "multiple"), [([0, 0], 9, 1), ([0, 3], 0, 1), ([0, 3], 9, 0)]
+)
 def test_buckets_refuse_what_makes_no_batch(counts: list[int], tokens: int, multiple: int) -> None:
     with pytest.raises(UserError):
         buckets(np.array(counts), tokens, multiple=multiple)
@@ -155,7 +162,9 @@ def test_padding_is_small_and_batches_are_full() -> None:
 
 
 @given(counts_of_lengths, st.integers(1, 400))
-def test_in_order_covers_every_rank_once_within_the_budget(length_counts: NDArray[np.int64], tokens: int) -> None:
+def test_in_order_covers_every_rank_once_within_the_budget(
+    length_counts: NDArray[np.int64], tokens: int
+) -> None:
     batches, lengths = list(in_order(length_counts, tokens)), sorted_lengths(length_counts)
     assert torch.equal(torch.cat(batches[::-1]), torch.arange(len(lengths)))
     for batch in batches:

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scud.data.sequences.alphabets import ALPHABETS
-from scud.data.sequences.edits import Mutation, apply_variant, parse_positions, parse_variant, read_mutations
+from scud.data.sequences.edits import (
+    Mutation,
+    apply_variant,
+    parse_positions,
+    parse_variant,
+    read_mutations,
+)
 from scud.errors import UserError
 
 PROTEIN = ALPHABETS["protein"]
@@ -21,7 +27,9 @@ def test_variants_are_read() -> None:
     assert str(Mutation("A", 24, "G")) == "A24G"
 
 
-@pytest.mark.parametrize("text", ["", "A24", "24G", "AG", "A24GL", "A24G:", "A24G,L30V", "A-4G", "A2.4G", "A²G"])
+@pytest.mark.parametrize(
+    "text", ["", "A24", "24G", "AG", "A24GL", "A24G:", "A24G,L30V", "A-4G", "A2.4G", "A²G"]
+)
 def test_what_is_no_variant_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="be a letter, a position and a letter"):
         parse_variant(text)
@@ -102,17 +110,26 @@ def test_files_of_variants(tmp_path: Path, content: str) -> None:
 
 def test_other_columns_are_kept_and_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "mutations.csv"
-    path.write_text('id,Mutant,fitness,note\n1,K2R,0.5,"a, b"\n\n2,V3A\n3,A5W,1,,\n4,L4V,1,"two\nlines\u2028"\n')
+    path.write_text(
+        'id,Mutant,fitness,note\n1,K2R,0.5,"a, b"\n\n2,V3A\n3,A5W,1,,\n4,L4V,1,"two\nlines\u2028"\n'
+    )
     table = read_mutations(path)
     assert table.variants == ["K2R", "V3A", "A5W", "L4V"]
     assert table.other_names == ["id", "fitness", "note"]
-    assert table.other_cells == [["1", "0.5", "a, b"], ["2", "", ""], ["3", "1", ""], ["4", "1", "two\nlines\u2028"]]
+    assert table.other_cells == [
+        ["1", "0.5", "a, b"],
+        ["2", "", ""],
+        ["3", "1", ""],
+        ["4", "1", "two\nlines\u2028"],
+    ]
     changed = [PROTEIN.decode(codes) for codes in table.apply(CODES, PROTEIN, "WT")]
     assert changed == ["MRVLAX", "MKALAX", "MKVLWX", "MKVVAX"]
     path.write_text("K2R,\nV3A,\n")
     assert read_mutations(path).other_cells == [[], []]
     path.write_text("mutation\nK2R\n\nL2R\n")
-    with pytest.raises(UserError, match=r"mutations\.csv, line 4: mutation L2R must have the letter of WT"):
+    with pytest.raises(
+        UserError, match=r"mutations\.csv, line 4: mutation L2R must have the letter of WT"
+    ):
         read_mutations(path).apply(CODES, PROTEIN, "WT")
 
 
@@ -130,7 +147,10 @@ def test_other_columns_are_kept_and_lines_are_named(tmp_path: Path) -> None:
         (b"mutation\n\xff\xfe\x00", "be a CSV file in UTF-8"),
         (b"mutation\nA2G\0\n", "zero bytes"),
         (b'mutation\n"A2G\n', "be a CSV file in UTF-8"),
-        (b"mutation,a\nA2G,1\nA3G,1,2\n", r"line 3 must have no more cells than the first line, 2, got 3"),
+        (
+            b"mutation,a\nA2G,1\nA3G,1,2\n",
+            r"line 3 must have no more cells than the first line, 2, got 3",
+        ),
     ],
 )
 def test_files_that_are_wrong(tmp_path: Path, content: bytes, message: str) -> None:

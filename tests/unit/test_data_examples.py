@@ -91,7 +91,9 @@ def test_batches_and_orders() -> None:
     ("num_states", "dtype"),
     [(2, torch.uint8), (256, torch.uint8), (257, torch.int16), (40_000, torch.int32)],
 )
-def test_states_are_kept_as_the_smallest_integers_that_hold_them(num_states: int, dtype: torch.dtype) -> None:
+def test_states_are_kept_as_the_smallest_integers_that_hold_them(
+    num_states: int, dtype: torch.dtype
+) -> None:
     x = torch.tensor([[0, num_states - 1], [1, 0]])
     data = Data.of(x, x[:1], num_states=num_states)
     train = data.split("train")
@@ -148,7 +150,9 @@ def test_labels_that_do_not_fit_are_refused(options: dict[str, Any], message: st
 
 def test_what_is_no_integer_is_refused() -> None:
     x = torch.tensor([[0, 1]])
-    with pytest.raises(TypeError, match=r"train must hold integer states, got dtype torch\.float32"):
+    with pytest.raises(
+        TypeError, match=r"train must hold integer states, got dtype torch\.float32"
+    ):
         Data.of(x.float(), x)
     with pytest.raises(TypeError, match="labels of train must be integers"):
         Data.of(x, x, label=torch.tensor([0.5]))

@@ -18,7 +18,12 @@ PROTEIN = ALPHABETS["protein"]
 
 def naive(data: bytes, alphabet: Alphabet) -> list[tuple[str, list[int]]]:
     """What a file says, byte by byte."""
-    text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
+    text = (
+        data.removeprefix(b"\xef\xbb\xbf")
+        .decode("latin-1")
+        .replace("\r\n", "\n")
+        .replace("\r", "\n")
+    )
     records: list[tuple[str, str]] = []
     for line in text.split("\n"):
         if line.startswith(">"):
@@ -26,8 +31,13 @@ def naive(data: bytes, alphabet: Alphabet) -> list[tuple[str, list[int]]]:
         elif line.strip():
             header, sequence = records.pop()
             records.append((header, sequence + "".join(line.split())))
-    plain = [((header.split() or [""])[0], sequence.removesuffix("*")) for header, sequence in records]
-    return [(name, [int(alphabet.codes[ord(letter)]) for letter in sequence]) for name, sequence in plain]
+    plain = [
+        ((header.split() or [""])[0], sequence.removesuffix("*")) for header, sequence in records
+    ]
+    return [
+        (name, [int(alphabet.codes[ord(letter)]) for letter in sequence])
+        for name, sequence in plain
+    ]
 
 
 def streamed(path: Path, alphabet: Alphabet, chunk: int) -> list[tuple[str, list[int]]]:
@@ -47,16 +57,23 @@ def save(folder: Path, data: bytes, name: str = "some.fasta") -> Path:
     return path
 
 
-def render(records: Sequence[tuple[str, str]], width: int, end: str, *, blank: bool, stop: bool) -> bytes:
+def render(
+    records: Sequence[tuple[str, str]], width: int, end: str, *, blank: bool, stop: bool
+) -> bytes:
     lines = [""] if blank else []
     for header, sequence in records:
         written = sequence + "*" * stop
-        lines += [f">{header}", *(written[i : i + width] for i in range(0, len(written), width))] + [""] * blank
+        lines += [
+            f">{header}",
+            *(written[i : i + width] for i in range(0, len(written), width)),
+        ] + [""] * blank
     return end.join(lines).encode()
 
 
 headers = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), max_size=12)
-sequences = st.text("ACDEFGHIKLMNPQRSTVWYacdxXUOBZJ*", min_size=1, max_size=40).filter(lambda text: text != "*")
+sequences = st.text("ACDEFGHIKLMNPQRSTVWYacdxXUOBZJ*", min_size=1, max_size=40).filter(
+    lambda text: text != "*"
+)
 
 
 @settings(deadline=None)
@@ -126,8 +143,16 @@ def test_case_matters_where_the_alphabet_has_both(tmp_path: Path) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(headers, st.text("ACDEFGHIKLMNPQRSTVWYX", min_size=1, max_size=200)), min_size=1, max_size=5))
-def test_what_is_written_reads_back(tmp_path_factory: pytest.TempPathFactory, records: list[tuple[str, str]]) -> None:
+@given(
+    st.lists(
+        st.tuples(headers, st.text("ACDEFGHIKLMNPQRSTVWYX", min_size=1, max_size=200)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_what_is_written_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, records: list[tuple[str, str]]
+) -> None:
     path = tmp_path_factory.mktemp("fasta") / "out.fasta"
     numbered = [(f"r{i} {header}", sequence) for i, (header, sequence) in enumerate(records)]
     write_fasta(path, numbered)
@@ -135,7 +160,10 @@ def test_what_is_written_reads_back(tmp_path_factory: pytest.TempPathFactory, re
     assert [(record.name, PROTEIN.decode(record.codes)) for record in found] == [
         (f"r{i}", sequence) for i, (_, sequence) in enumerate(records)
     ]
-    assert max(len(line) for line in path.read_text("utf-8").split("\n") if not line.startswith(">")) <= 80
+    assert (
+        max(len(line) for line in path.read_text("utf-8").split("\n") if not line.startswith(">"))
+        <= 80
+    )
 
 
 def test_writing_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -162,7 +190,10 @@ BAD = {
     "binary": (b">a\nACD\0\1\2", ["be text", "binary", "gzip"]),
     "picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", ["be text"]),
     "utf-16": (">a\nACD\n".encode("utf-16"), ["be text"]),
-    "no sequence": (b">a\nACD\n>b c\n>d\nACD\n", ["record 2 (b) on line 3", "a header alone", "remove the record"]),
+    "no sequence": (
+        b">a\nACD\n>b c\n>d\nACD\n",
+        ["record 2 (b) on line 3", "a header alone", "remove the record"],
+    ),
     "no last sequence": (b">a\nACD\n>b", ["record 2 (b) on line 3", "a header alone"]),
     "only a stop": (b">a\n*\n", ["record 1 (a) on line 1", "a header alone"]),
     "only a header": (b">a*", ["record 1 (a*) on line 1", "a header alone"]),

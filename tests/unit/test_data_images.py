@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn import datasets
 
 from scud.data import Data, load_digits, load_images
-from scud.data.images.load import quantise, stratified_split
+from scud.data.images.load import stratified_split
+from scud.data.images.read import quantise
 from scud.errors import UserError
 from scud.plots.pictures import to_pixels
 
@@ -57,13 +58,19 @@ def test_digits_strata_are_balanced() -> None:
         assert np.abs(np.bincount(label[index]) - expected).max() < 1
 
 
-def test_digits_splits_are_disjoint_cover_everything_and_keep_labels_with_images(digits: Data) -> None:
+def test_digits_splits_are_disjoint_cover_everything_and_keep_labels_with_images(
+    digits: Data,
+) -> None:
     raw = datasets.load_digits()
-    expected = sorted((x.astype(np.uint8).tobytes(), int(y)) for x, y in zip(raw.images, raw.target, strict=True))
+    expected = sorted(
+        (x.astype(np.uint8).tobytes(), int(y)) for x, y in zip(raw.images, raw.target, strict=True)
+    )
     found: list[tuple[bytes, int]] = []
     for examples in digits.splits.values():
         assert examples.label is not None
-        found += [(x.numpy().tobytes(), int(y)) for x, y in zip(examples.x, examples.label, strict=True)]
+        found += [
+            (x.numpy().tobytes(), int(y)) for x, y in zip(examples.x, examples.label, strict=True)
+        ]
     assert sorted(found) == expected
 
 
@@ -76,7 +83,9 @@ def test_digits_split_is_the_same_on_every_machine() -> None:
 
 
 @given(st.lists(st.integers(0, 3), min_size=6, max_size=60), st.data())
-def test_a_stratified_split_has_exact_sizes_and_gives_each_example_once(labels: list[int], data: st.DataObject) -> None:
+def test_a_stratified_split_has_exact_sizes_and_gives_each_example_once(
+    labels: list[int], data: st.DataObject
+) -> None:
     valid = data.draw(st.integers(1, len(labels) // 2))
     sizes = {"train": len(labels) - valid, "valid": valid}
     parts = stratified_split(np.array(labels), sizes)
@@ -132,7 +141,9 @@ def test_quantisation_takes_little_memory_beside_the_pixels() -> None:
 
 def test_grey_images_without_a_channel_axis_are_read_back(tmp_path: Path) -> None:
     train, valid, test = random_images(6, 5, 4), random_images(3, 5, 4), random_images(2, 5, 4)
-    path = save(tmp_path, x_train=train, x_valid=valid, x_test=test, y_train=np.arange(6, dtype=np.uint8))
+    path = save(
+        tmp_path, x_train=train, x_valid=valid, x_test=test, y_train=np.arange(6, dtype=np.uint8)
+    )
     source = load_images(path, 256)
     assert (source.name, source.num_states, source.dims) == ("pictures", 256, (1, 5, 4))
     for name, images in (("train", train), ("valid", valid), ("test", test)):
@@ -149,11 +160,15 @@ def test_colour_images_are_read_with_the_channels_first(tmp_path: Path) -> None:
     train, valid = random_images(6, 5, 4, 3), random_images(3, 5, 4, 3)
     source = load_images(str(save(tmp_path, x_train=train.astype(np.int64), x_valid=valid)), 8)
     assert source.dims == (3, 5, 4)
-    np.testing.assert_array_equal(source.split("train").x.numpy(), train.transpose(0, 3, 1, 2) // 32)
+    np.testing.assert_array_equal(
+        source.split("train").x.numpy(), train.transpose(0, 3, 1, 2) // 32
+    )
     assert list(source.splits) == ["train", "valid"]
 
 
-@pytest.mark.parametrize(("count", "share", "expected"), [(2, 0.01, 1), (2, 0.99, 1), (19, 0.05, 1), (40, 0.1, 4)])
+@pytest.mark.parametrize(
+    ("count", "share", "expected"), [(2, 0.01, 1), (2, 0.99, 1), (19, 0.05, 1), (40, 0.1, 4)]
+)
 def test_a_share_is_held_out_when_there_is_no_validation_set(
     tmp_path: Path, count: int, share: float, expected: int
 ) -> None:
@@ -191,19 +206,34 @@ IMAGES = np.linspace(0, 255, 100).astype(np.uint8).reshape(4, 5, 5)
         ({"x_train": IMAGES.astype(int) + 1}, "x_train .*0..255, got 256; rescale it"),
         ({"x_train": IMAGES.astype(int) - 1}, "x_train .*0..255, got -1; rescale it"),
         ({"x_train": IMAGES[:0]}, "x_train .*at least one image.*; add images"),
-        ({"x_train": IMAGES, "x_valid": IMAGES[:0]}, "x_valid .*at least one image.*or leave the array out"),
+        (
+            {"x_train": IMAGES, "x_valid": IMAGES[:0]},
+            "x_valid .*at least one image.*or leave the array out",
+        ),
         ({"x_train": IMAGES[:1]}, "train of .*two images.*or images for validation"),
         ({"x_train": IMAGES[0]}, "x_train .*height, width.*; reshape it"),
         ({"x_train": IMAGES[None, None]}, "x_train .*height, width.*; reshape it"),
         ({"x_train": IMAGES[:, None]}, "x_train .*1 or 3 channels.*; put the channels last"),
-        ({"x_train": IMAGES // 128}, "train of .*more than one of the 8 levels.*; spread the pixel values"),
-        ({"x_train": IMAGES, "x_valid": IMAGES[:, 1:]}, "split 'valid' .*give every split the same shape"),
-        ({"x_train": IMAGES, "x_valid": IMAGES[..., None].repeat(3, 3)}, "split 'valid' .*the same shape"),
+        (
+            {"x_train": IMAGES // 128},
+            "train of .*more than one of the 8 levels.*; spread the pixel values",
+        ),
+        (
+            {"x_train": IMAGES, "x_valid": IMAGES[:, 1:]},
+            "split 'valid' .*give every split the same shape",
+        ),
+        (
+            {"x_train": IMAGES, "x_valid": IMAGES[..., None].repeat(3, 3)},
+            "split 'valid' .*the same shape",
+        ),
         (
             {"x_train": IMAGES, "x_test": IMAGES, "y_test": [1]},
             "y_test .*\\[4\\], got \\[1\\]; give one label per image",
         ),
-        ({"x_train": IMAGES, "x_valid": IMAGES, "y_train": [[1]] * 4}, "y_train .*give one label per image"),
+        (
+            {"x_train": IMAGES, "x_valid": IMAGES, "y_train": [[1]] * 4},
+            "y_train .*give one label per image",
+        ),
         ({"x_train": IMAGES, "y_train": [1] * 3}, "y_train .*give one label per image"),
         ({"x_train": IMAGES, "y_train": [1] * 5}, "y_train .*give one label per image"),
         ({"x_train": IMAGES, "y_train": [0.5] * 4}, "y_train .*integers, got float64; convert it"),
@@ -211,7 +241,9 @@ IMAGES = np.linspace(0, 255, 100).astype(np.uint8).reshape(4, 5, 5)
         ({"x_train": IMAGES.astype(object)}, "without pickled objects.*write it again"),
     ],
 )
-def test_a_wrong_array_is_named_with_a_remedy(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+def test_a_wrong_array_is_named_with_a_remedy(
+    tmp_path: Path, arrays: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         load_images(save(tmp_path, **arrays), 8)
 
@@ -232,10 +264,16 @@ def test_a_file_of_another_kind_is_a_mistake_with_a_remedy(tmp_path: Path) -> No
             load_images(path, 8)
 
 
-@pytest.mark.parametrize("name", ["a.npy", "train-images-idx3-ubyte.gz", "data_batch_1.bin", "cat.png", "noending"])
-def test_a_file_of_a_kind_that_is_not_read_is_a_mistake_with_a_remedy(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["a.npy", "train-images-idx3-ubyte.gz", "data_batch_1.bin", "cat.png", "noending"]
+)
+def test_a_file_of_a_kind_that_is_not_read_is_a_mistake_with_a_remedy(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / name).write_bytes(b"content")
-    with pytest.raises(UserError, match=rf"{name}; give an \.npz or \.parquet file, .* or the folder"):
+    with pytest.raises(
+        UserError, match=rf"{name}; give an \.npz or \.parquet file, .* or the folder"
+    ):
         load_images(tmp_path / name, 8)
 
 
@@ -252,7 +290,10 @@ def test_a_damaged_file_is_a_mistake_with_a_remedy(tmp_path: Path, kind: str) ->
 
 @pytest.mark.parametrize("num_states", [1, 257])
 def test_the_number_of_levels_has_limits(tmp_path: Path, num_states: int) -> None:
-    with pytest.raises(UserError, match=r"num_states must lie in \[2, 256\].*choose the number of.*pixels are bytes"):
+    with pytest.raises(
+        UserError,
+        match=r"num_states must lie in \[2, 256\].*choose the number of.*pixels are bytes",
+    ):
         load_images(save(tmp_path, x_train=IMAGES), num_states)
 
 

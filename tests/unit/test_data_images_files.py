@@ -20,7 +20,14 @@ from scud.data import Data, Examples, load_images
 from scud.data.images.archives import Pixels as Read
 from scud.data.images.archives import read_cifar, read_idx, read_imagenet, read_npz
 from scud.errors import UserError
-from tests.unit.image_files import CIFAR_BATCHES, Pixels, random_pixels, write_cifar, write_idx, write_imagenet
+from tests.unit.image_files import (
+    CIFAR_BATCHES,
+    Pixels,
+    random_pixels,
+    write_cifar,
+    write_idx,
+    write_imagenet,
+)
 
 
 def held(source: Data, split: str) -> list[tuple[bytes, int | None]]:
@@ -28,9 +35,16 @@ def held(source: Data, split: str) -> list[tuple[bytes, int | None]]:
     examples = source.split(split)
     assert isinstance(examples, Examples)
     names = [int(name) for name in source.label_names]
-    labels = [None] * len(examples) if examples.label is None else [names[label] for label in examples.label.tolist()]
+    labels = (
+        [None] * len(examples)
+        if examples.label is None
+        else [names[label] for label in examples.label.tolist()]
+    )
     assert examples.label is None or examples.label.dtype == torch.int64
-    return [(x.permute(1, 2, 0).numpy().tobytes(), label) for x, label in zip(examples.x, labels, strict=True)]
+    return [
+        (x.permute(1, 2, 0).numpy().tobytes(), label)
+        for x, label in zip(examples.x, labels, strict=True)
+    ]
 
 
 def given(pixels: Pixels, labels: list[int]) -> list[tuple[bytes, int | None]]:
@@ -50,7 +64,11 @@ def pack(folder: Path, path: Path, name: str = "cifar-10-batches-bin") -> Path:
 def test_cifar_has_its_images_labels_and_test_set(tmp_path: Path, packed: bool) -> None:
     batches = write_cifar(tmp_path / "cifar", each=8)
     (tmp_path / "cifar" / "batches.meta.txt").write_text("airplane\nautomobile\n")
-    path = pack(tmp_path / "cifar", tmp_path / "cifar-10-binary.tar.gz") if packed else tmp_path / "cifar"
+    path = (
+        pack(tmp_path / "cifar", tmp_path / "cifar-10-binary.tar.gz")
+        if packed
+        else tmp_path / "cifar"
+    )
     source = load_images(path, 256)
     assert source.name == ("cifar-10-binary" if packed else "cifar")
     assert source.dims == (3, 32, 32)
@@ -66,7 +84,8 @@ def test_cifar_may_lack_the_test_set_but_no_training_batch(tmp_path: Path) -> No
     assert list(load_images(tmp_path, 256).splits) == ["train", "valid"]
     (tmp_path / "data_batch_3.bin").unlink()
     with pytest.raises(
-        UserError, match=r"hold data_batch_1.bin to data_batch_5.bin, got no data_batch_3.bin; download"
+        UserError,
+        match=r"hold data_batch_1.bin to data_batch_5.bin, got no data_batch_3.bin; download",
     ):
         load_images(tmp_path, 256)
 
@@ -74,14 +93,19 @@ def test_cifar_may_lack_the_test_set_but_no_training_batch(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda content: content[:-1], "hold records of 3073 bytes, got 6145 bytes; download it again"),
+        (
+            lambda content: content[:-1],
+            "hold records of 3073 bytes, got 6145 bytes; download it again",
+        ),
         (lambda content: content + b"\0", "hold records of 3073 bytes, got 6147 bytes"),
         (lambda _: b"", "hold records of 3073 bytes, got 0 bytes"),
         (lambda content: b"\x0a" + content[1:], r"hold labels in 0\.\.9, got 10"),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_damaged_batch_is_named(tmp_path: Path, packed: bool, damage: Callable[[bytes], bytes], message: str) -> None:
+def test_a_damaged_batch_is_named(
+    tmp_path: Path, packed: bool, damage: Callable[[bytes], bytes], message: str
+) -> None:
     folder = tmp_path / "cifar"
     write_cifar(folder)
     (folder / "data_batch_4.bin").write_bytes(damage((folder / "data_batch_4.bin").read_bytes()))
@@ -140,7 +164,10 @@ def test_a_pickle_is_refused_in_every_shape_and_never_loaded(tmp_path: Path, pro
     single.write_bytes(content)
     packed = pack(folder, tmp_path / "cifar-10-python.tar.gz", "cifar-10-batches-py")
     for path in (folder, folder / "data_batch_1", single, packed):
-        with pytest.raises(UserError, match=r"no pickle, because reading one can run code.*cifar-10-binary\.tar\.gz"):
+        with pytest.raises(
+            UserError,
+            match=r"no pickle, because reading one can run code.*cifar-10-binary\.tar\.gz",
+        ):
             load_images(path, 256)
     assert not trap.exists()
 
@@ -154,7 +181,9 @@ def test_a_folder_of_pickles_is_known_by_their_content(tmp_path: Path) -> None:
 # Idx files
 
 
-def write_mnist(folder: Path, ending: str, *, labels: bool = True) -> dict[str, tuple[Pixels, Pixels]]:
+def write_mnist(
+    folder: Path, ending: str, *, labels: bool = True
+) -> dict[str, tuple[Pixels, Pixels]]:
     sets = {}
     for seed, (prefix, count) in enumerate([("train", 40), ("t10k", 6)]):
         x, y = random_pixels(count, 5, 4, seed=seed), random_pixels(count, seed=seed + 2) % 10
@@ -194,13 +223,19 @@ def test_idx_files_for_training_are_needed(tmp_path: Path) -> None:
         (b"\0\0\x08\1", None, "dimensions, which starts 00 00 08 03, got 00 00 08 01"),
         (b"\0\0\x0d\3", None, "starts 00 00 08 03, got 00 00 0d 03"),
         (b"\x1f\x8b\x08\0", None, "got 1f 8b 08 00; download it again; a gzipped file ends in .gz"),
-        (b"\0\0\x08\3\xff\xff\xff\xff", None, r"hold 16 \+ 4294967295 x 5 x 4 bytes, as it says, got 816 bytes"),
+        (
+            b"\0\0\x08\3\xff\xff\xff\xff",
+            None,
+            r"hold 16 \+ 4294967295 x 5 x 4 bytes, as it says, got 816 bytes",
+        ),
         (b"", -1, r"hold 16 \+ 40 x 5 x 4 bytes, as it says, got 815 bytes"),
         (b"", 10, "got 00 00 08 03"),
         (b"", 0, "got an empty file"),
     ],
 )
-def test_a_damaged_idx_file_is_named(tmp_path: Path, start: bytes, end: int | None, message: str) -> None:
+def test_a_damaged_idx_file_is_named(
+    tmp_path: Path, start: bytes, end: int | None, message: str
+) -> None:
     write_mnist(tmp_path, "")
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes((start + path.read_bytes()[len(start) :])[:end])
@@ -215,7 +250,9 @@ def test_a_damaged_gzipped_idx_file_is_named(tmp_path: Path, kind: str) -> None:
     content = path.read_bytes()
     middle = len(content) // 2
     changed = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
-    path.write_bytes({"cut short": content[:middle], "changed": changed, "not gzipped": b"text"}[kind])
+    path.write_bytes(
+        {"cut short": content[:middle], "changed": changed, "not gzipped": b"text"}[kind]
+    )
     with pytest.raises(UserError, match=f"{path} must be an undamaged file"):
         load_images(tmp_path, 256)
 
@@ -223,7 +260,9 @@ def test_a_damaged_gzipped_idx_file_is_named(tmp_path: Path, kind: str) -> None:
 def test_as_many_idx_labels_as_images(tmp_path: Path) -> None:
     write_mnist(tmp_path, "")
     write_idx(tmp_path / "t10k-labels-idx1-ubyte", random_pixels(7))
-    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte must hold a label for each of 6 images, got 7"):
+    with pytest.raises(
+        UserError, match="t10k-labels-idx1-ubyte must hold a label for each of 6 images, got 7"
+    ):
         load_images(tmp_path, 256)
 
 
@@ -238,7 +277,9 @@ def test_imagenet_has_its_images_labels_and_validation_set(tmp_path: Path) -> No
     write_imagenet(tmp_path / "val_data.npz", valid, [7, 8])
     source = load_images(tmp_path, 256)
     assert (source.dims, list(source.splits)) == ((3, 8, 8), ["train", "valid"])
-    expected = [image for number, pixels in parts.items() for image in given(pixels, [number - 1, 999, 0])]
+    expected = [
+        image for number, pixels in parts.items() for image in given(pixels, [number - 1, 999, 0])
+    ]
     assert held(source, "train") == expected
     assert held(source, "valid") == given(valid, [6, 7])
 
@@ -247,14 +288,19 @@ def test_a_single_imagenet_archive_is_enough(tmp_path: Path) -> None:
     pixels = random_pixels(5, 8, 8, 3)
     write_imagenet(tmp_path / "part.npz", pixels, [1, 2, 3, 4, 5])
     source = load_images(tmp_path / "part.npz", 256)
-    assert sorted(held(source, "train") + held(source, "valid")) == sorted(given(pixels, [0, 1, 2, 3, 4]))
+    assert sorted(held(source, "train") + held(source, "valid")) == sorted(
+        given(pixels, [0, 1, 2, 3, 4])
+    )
 
 
 def test_damaged_imagenet_archives_are_named(tmp_path: Path) -> None:
     path, pixels = tmp_path / "train_data_batch_1.npz", random_pixels(4, 8, 8, 3)
     planes = pixels.reshape(4, -1)
     for arrays, message in [
-        ({"data": planes, "labels": np.array([0, 1, 2, 3])}, r"labels in .* lie in 1\.\.1000, got 0"),
+        (
+            {"data": planes, "labels": np.array([0, 1, 2, 3])},
+            r"labels in .* lie in 1\.\.1000, got 0",
+        ),
         ({"data": planes, "labels": np.array([1, 2, 3, 1001])}, r"lie in 1\.\.1000, got 1001"),
         (
             {"data": planes, "labels": np.array([1, 2, 3])},
@@ -265,7 +311,10 @@ def test_damaged_imagenet_archives_are_named(tmp_path: Path) -> None:
         ({"data": planes[0], "labels": np.array([1, 2, 3, 4])}, r"got uint8 \[192\]"),
         ({"data": planes[:0], "labels": np.array([], dtype=int)}, "hold at least one label"),
         ({"data": planes}, "hold arrays data and labels, got data"),
-        ({"data": planes.astype(object), "labels": np.array([1, 2, 3, 4])}, "without pickled objects"),
+        (
+            {"data": planes.astype(object), "labels": np.array([1, 2, 3, 4])},
+            "without pickled objects",
+        ),
     ]:
         np.savez(path, **arrays)  # type: ignore[arg-type]
         with pytest.raises(UserError, match=message) as caught:
@@ -277,7 +326,8 @@ def test_imagenet_archives_are_of_one_size_and_hold_training_images(tmp_path: Pa
     write_imagenet(tmp_path / "train_data_batch_1.npz", random_pixels(2, 8, 8, 3), [1, 2])
     write_imagenet(tmp_path / "train_data_batch_2.npz", random_pixels(2, 4, 4, 3), [1, 2])
     with pytest.raises(
-        UserError, match=r"train_data_batch_2.npz must have 192 values an image, got 48; keep each size"
+        UserError,
+        match=r"train_data_batch_2.npz must have 192 values an image, got 48; keep each size",
     ):
         load_images(tmp_path, 256)
     shutil.move(tmp_path / "train_data_batch_1.npz", tmp_path / "val_data.npz")
@@ -307,7 +357,9 @@ def test_reading_holds_the_pixels_at_most_twice(tmp_path: Path, kind: str) -> No
         write_idx(tmp_path / "train-images-idx3-ubyte", pixels[..., 0].repeat(3, axis=0))
     elif kind == "imagenet":
         for number in range(5):
-            write_imagenet(tmp_path / f"train_data_batch_{number}.npz", pixels[200 * number :][:200], [1] * 200)
+            write_imagenet(
+                tmp_path / f"train_data_batch_{number}.npz", pixels[200 * number :][:200], [1] * 200
+            )
     else:
         np.savez(tmp_path / "images.npz", x_train=pixels)
     readers: dict[str, Callable[[Path], dict[str, Read]]] = {
@@ -357,14 +409,22 @@ class Zeros(io.RawIOBase):
         return bytes(size)
 
 
-SHAPES = {"too large": (10**13, 28, 28), "larger than any integer": (10**30, 28, 28), "no shape": (True, 4, 4)}
+SHAPES = {
+    "too large": (10**13, 28, 28),
+    "larger than any integer": (10**30, 28, 28),
+    "no shape": (True, 4, 4),
+}
 
 
-@pytest.mark.parametrize("kind", [*SHAPES, "encrypted", "unknown compression", "damaged compression", "no header"])
+@pytest.mark.parametrize(
+    "kind", [*SHAPES, "encrypted", "unknown compression", "damaged compression", "no header"]
+)
 def test_archives_that_make_no_sense_are_a_mistake(tmp_path: Path, kind: str) -> None:
     path, header = tmp_path / "x.npz", io.BytesIO()
     shape = SHAPES.get(kind, (1, 4, 4))
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
     content = header.getvalue() + bytes(16)
     if kind == "no header":
         content = content.replace(b"{", b"(", 1)

@@ -45,7 +45,9 @@ def test_a_flat_folder_has_all_its_pictures_and_no_labels(tmp_path: Path) -> Non
     assert source.dims == (3, 5, 4)
     assert len(source.split("valid")) == 2
     found = pixels_of(source.split("train")) + pixels_of(source.split("valid"))
-    assert sorted(image.tobytes() for image in found) == sorted(image.tobytes() for image in expected)
+    assert sorted(image.tobytes() for image in found) == sorted(
+        image.tobytes() for image in expected
+    )
     assert labels_of(source.split("train")) is None
 
 
@@ -60,9 +62,13 @@ def test_splits_and_classes_are_folders(tmp_path: Path) -> None:
     assert labels_of(source.split("train")) == [0, 1, 1]
     assert labels_of(source.split("valid")) == [1]
     assert labels_of(source.split("test")) == [0, 1, 1, 1]
-    np.testing.assert_array_equal(pixels_of(source.split("train")), [*expected["train/A"], *expected["train/b"]])
+    np.testing.assert_array_equal(
+        pixels_of(source.split("train")), [*expected["train/A"], *expected["train/b"]]
+    )
     np.testing.assert_array_equal(pixels_of(source.split("valid")), expected["val/b"])
-    np.testing.assert_array_equal(pixels_of(source.split("test")), [*expected["test/A/x"], *expected["test/b"]])
+    np.testing.assert_array_equal(
+        pixels_of(source.split("test")), [*expected["test/A/x"], *expected["test/b"]]
+    )
 
 
 @pytest.mark.parametrize("name", ["valid", "val", "validation"])
@@ -88,16 +94,22 @@ def test_classes_in_a_folder_are_numbered_by_name(tmp_path: Path) -> None:
     }
     source = load_images(tmp_path, 256)
     for split in ("train", "valid"):
-        for image, label in zip(pixels_of(source.split(split)), labels_of(source.split(split)) or [], strict=True):
+        for image, label in zip(
+            pixels_of(source.split(split)), labels_of(source.split(split)) or [], strict=True
+        ):
             name = ["ant", "cat", "dog"][label]
             assert image.tobytes() in expected[name]
 
 
 @settings(max_examples=10)
 @given(st.permutations(["b.png", "a.PNG", "c/x.png", "c/B.png", "10.png", "9.png"]))
-def test_the_order_is_that_of_the_paths(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+def test_the_order_is_that_of_the_paths(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
     folder = tmp_path_factory.mktemp("pictures")
-    shade = {name: np.full((2, 2), 40 * number, np.uint8) for number, name in enumerate(sorted(names))}
+    shade = {
+        name: np.full((2, 2), 40 * number, np.uint8) for number, name in enumerate(sorted(names))
+    }
     for name in names:
         write(folder / "train" / "class" / name, shade[name])
     write(folder / "valid" / "class" / "v.png", shade["b.png"])
@@ -108,7 +120,13 @@ def test_the_order_is_that_of_the_paths(tmp_path_factory: pytest.TempPathFactory
 def test_hidden_files_are_passed_over_and_others_reported(tmp_path: Path) -> None:
     write_many(tmp_path, 4)
     (tmp_path / ".ipynb_checkpoints").mkdir()
-    for name in (".DS_Store", "._000.png", ".ipynb_checkpoints/000.png", "photo.heic", "readme.txt"):
+    for name in (
+        ".DS_Store",
+        "._000.png",
+        ".ipynb_checkpoints/000.png",
+        "photo.heic",
+        "readme.txt",
+    ):
         (tmp_path / name).write_text("something else")
     source = load_images(tmp_path, 256)
     assert "left out 2 files that are no pictures, such as photo.heic" in source.report
@@ -124,14 +142,28 @@ def test_hidden_files_are_passed_over_and_others_reported(tmp_path: Path) -> Non
         (["train/a.png", "train/cat/b.png"], "train must hold either pictures or folders of them"),
         (["train/a.png", "cat/b.png"], "nothing beside them.*got pictures in cat, train; move"),
         (["train/a.png", "b.png"], r"nothing beside them.*got pictures in \., train"),
-        (["train/a.png", "val/b.png", "valid/c.png"], "nothing beside them.*got pictures in train, val, valid"),
+        (
+            ["train/a.png", "val/b.png", "valid/c.png"],
+            "nothing beside them.*got pictures in train, val, valid",
+        ),
         (["valid/a.png", "test/b.png"], "got pictures in test, valid; .* add train"),
-        (["train/cat/a.png", "test/dog/a.png"], "test must hold the classes of the training pictures, cat, got dog"),
-        (["train/cat/a.png", "test/a.png"], "test must hold the classes .*, cat, got pictures without a class; give"),
-        (["train/a.png", "test/dog/a.png"], "test must hold the classes of the training pictures, none, got dog"),
+        (
+            ["train/cat/a.png", "test/dog/a.png"],
+            "test must hold the classes of the training pictures, cat, got dog",
+        ),
+        (
+            ["train/cat/a.png", "test/a.png"],
+            "test must hold the classes .*, cat, got pictures without a class; give",
+        ),
+        (
+            ["train/a.png", "test/dog/a.png"],
+            "test must hold the classes of the training pictures, none, got dog",
+        ),
     ],
 )
-def test_a_layout_that_could_mean_two_things_is_refused(tmp_path: Path, places: list[str], message: str) -> None:
+def test_a_layout_that_could_mean_two_things_is_refused(
+    tmp_path: Path, places: list[str], message: str
+) -> None:
     for place in places:
         if place.endswith(".png"):
             write(tmp_path / place, random_pixels(4, 4))
@@ -144,30 +176,42 @@ def test_a_layout_that_could_mean_two_things_is_refused(tmp_path: Path, places: 
 # Pictures
 
 
-@pytest.mark.parametrize("kind", [".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".gif"])
+@pytest.mark.parametrize(
+    "kind", [".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".gif"]
+)
 @pytest.mark.parametrize("grey", [True, False])
-def test_every_kind_of_picture_is_read_as_pillow_shows_it(tmp_path: Path, kind: str, grey: bool) -> None:
+def test_every_kind_of_picture_is_read_as_pillow_shows_it(
+    tmp_path: Path, kind: str, grey: bool
+) -> None:
     pixels = random_pixels(6, 5) if grey else random_pixels(6, 5, 3)
     path = tmp_path / f"a{kind}"
     Image.fromarray(pixels).save(path, **({"lossless": True} if kind == ".webp" else {}))
     found = decode("a", path)
-    mode = "L" if grey and kind not in (".webp", ".gif") else "RGB"  # WebP has no grey, and GIF a palette
+    mode = (
+        "L" if grey and kind not in (".webp", ".gif") else "RGB"
+    )  # WebP has no grey, and GIF a palette
     with Image.open(path) as picture:
         expected = np.atleast_3d(np.asarray(picture.convert(mode)))
     np.testing.assert_array_equal(found, np.moveaxis(expected, -1, 0))
     if kind not in (".jpg", ".jpeg", ".gif"):
-        np.testing.assert_array_equal(found, np.broadcast_to(np.moveaxis(np.atleast_3d(pixels), -1, 0), found.shape))
+        np.testing.assert_array_equal(
+            found, np.broadcast_to(np.moveaxis(np.atleast_3d(pixels), -1, 0), found.shape)
+        )
 
 
 def test_bitmaps_become_grey_and_palettes_colour(tmp_path: Path) -> None:
     bits, places = random_pixels(6, 5) > 127, random_pixels(6, 5) // 64
     Image.fromarray(bits).save(tmp_path / "bits.png")
-    np.testing.assert_array_equal(decode("bits", tmp_path / "bits.png"), np.where(bits, 255, 0)[None])
+    np.testing.assert_array_equal(
+        decode("bits", tmp_path / "bits.png"), np.where(bits, 255, 0)[None]
+    )
     palette = random_pixels(4, 3, seed=1)
     picture = Image.fromarray(places, "P")
     picture.putpalette(palette.tobytes())
     picture.save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(decode("palette", tmp_path / "palette.png"), np.moveaxis(palette[places], -1, 0))
+    np.testing.assert_array_equal(
+        decode("palette", tmp_path / "palette.png"), np.moveaxis(palette[places], -1, 0)
+    )
 
 
 @pytest.mark.parametrize(("bits", "colour"), [(1, 0), (2, 0), (4, 0), (8, 0), (8, 2)])
@@ -208,7 +252,14 @@ def changed(path: Path) -> None:
 
 def tiff16(path: Path) -> None:
     """A colour TIFF of 16 bits, one pixel, by hand: Pillow reads it as 8 bits, and writes none."""
-    entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 3, 122), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 128)]
+    entries = [
+        (256, 3, 1, 1),
+        (257, 3, 1, 1),
+        (258, 3, 3, 122),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 128),
+    ]
     entries += [(277, 3, 1, 3), (278, 3, 1, 1), (279, 4, 1, 6)]
     words = b"".join(
         tag.to_bytes(2, "little")
@@ -217,7 +268,9 @@ def tiff16(path: Path) -> None:
         + value.to_bytes(4, "little")
         for tag, kind, count, value in entries
     )
-    content = b"II*\0" + (8).to_bytes(4, "little") + len(entries).to_bytes(2, "little") + words + bytes(4)
+    content = (
+        b"II*\0" + (8).to_bytes(4, "little") + len(entries).to_bytes(2, "little") + words + bytes(4)
+    )
     path.write_bytes(content + bytes([16, 0] * 3) + bytes(6))
 
 
@@ -237,12 +290,24 @@ Make = Callable[[Path], object]
             lambda path: path.write_bytes(png(random_pixels(5, 24), 16, 2)),
             "8 bits a channel, got 16 bits; rescale",
         ),
-        ("x.png", lambda path: path.write_bytes(png(random_pixels(5, 8), 16, 0)), "8 bits a channel, got 16 bits"),
-        ("x.png", lambda path: path.write_bytes(png(random_pixels(5, 16), 16, 4)), "8 bits a channel, got 16 bits"),
+        (
+            "x.png",
+            lambda path: path.write_bytes(png(random_pixels(5, 8), 16, 0)),
+            "8 bits a channel, got 16 bits",
+        ),
+        (
+            "x.png",
+            lambda path: path.write_bytes(png(random_pixels(5, 16), 16, 4)),
+            "8 bits a channel, got 16 bits",
+        ),
         ("x.tif", tiff16, "8 bits a channel, got 16 bits"),
         ("x.tif", lambda path: Image.new("F", (4, 5)).save(path), "8 bits a channel, got 32 bits"),
         ("x.tif", lambda path: Image.new("I", (4, 5)).save(path), "8 bits a channel, got 32 bits"),
-        ("x.png", lambda path: write(path, random_pixels(5, 4, 4)), "no transparency, got mode RGBA.*; flatten it"),
+        (
+            "x.png",
+            lambda path: write(path, random_pixels(5, 4, 4)),
+            "no transparency, got mode RGBA.*; flatten it",
+        ),
         ("x.png", lambda path: Image.new("LA", (4, 5)).save(path), "no transparency, got mode LA"),
         ("x.png", transparent_palette, "no transparency, got mode P"),
         (
@@ -250,7 +315,11 @@ Make = Callable[[Path], object]
             lambda path: Image.new("RGB", (4, 5)).save(path, transparency=(0, 0, 0)),
             "no transparency, got mode RGB",
         ),
-        ("x.jpg", lambda path: Image.new("CMYK", (4, 5)).save(path), "grey or RGB, got mode CMYK; convert"),
+        (
+            "x.jpg",
+            lambda path: Image.new("CMYK", (4, 5)).save(path),
+            "grey or RGB, got mode CMYK; convert",
+        ),
         ("x.gif", animation, "one frame, got 3 frames; save the frames"),
         ("x.png", animation, "one frame, got 3 frames"),
         ("x.tif", animation, "one frame, got 3 frames"),

@@ -28,7 +28,9 @@ def encoded(image: Pixels) -> bytes:
 
 def table(pixels: Pixels, image: str = "img", **columns: Any) -> pa.Table:
     """A table as the hub's sets of images have: structs of bytes and path."""
-    structs = [{"bytes": encoded(one), "path": f"{number}.png"} for number, one in enumerate(pixels)]
+    structs = [
+        {"bytes": encoded(one), "path": f"{number}.png"} for number, one in enumerate(pixels)
+    ]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     return pa.table({image: pa.array(structs, kind), **columns})
 
@@ -45,14 +47,18 @@ def check(source: Data, split: str, pixels: Pixels, labels: list[int] | None) ->
     assert isinstance(examples, Examples)
     np.testing.assert_array_equal(examples.x.permute(0, 2, 3, 1).numpy(), pixels)
     label = examples.label
-    assert (None if label is None else [int(source.label_names[place]) for place in label.tolist()]) == labels
+    assert (
+        None if label is None else [int(source.label_names[place]) for place in label.tolist()]
+    ) == labels
 
 
 # Parquet
 
 
 @pytest.mark.parametrize("place", ["", "plain_text"])
-@pytest.mark.parametrize(("image", "label"), [("img", "label"), ("image", "labels"), ("image", "fine_label")])
+@pytest.mark.parametrize(
+    ("image", "label"), [("img", "label"), ("image", "labels"), ("image", "fine_label")]
+)
 def test_a_folder_as_the_hub_has_it(tmp_path: Path, place: str, image: str, label: str) -> None:
     parts = {
         "train-00000-of-00002": (random_pixels(7, 5, 4, 3, seed=0), [3, 1, 4, 1, 5, 9, 2]),
@@ -93,7 +99,9 @@ def test_labels_may_be_texts_or_missing_and_nothing_else(tmp_path: Path) -> None
 
 
 PIXELS = random_pixels(3, 5, 4, 3)
-BROKEN = pa.table({"img": [{"bytes": encoded(PIXELS[0]), "path": None}, {"bytes": b"\x89PNG", "path": None}]})
+BROKEN = pa.table(
+    {"img": [{"bytes": encoded(PIXELS[0]), "path": None}, {"bytes": b"\x89PNG", "path": None}]}
+)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +118,15 @@ BROKEN = pa.table({"img": [{"bytes": encoded(PIXELS[0]), "path": None}, {"bytes"
             pa.table({"img": [{"bytes": None, "path": "/etc/passwd"}]}),
             "the picture in row 0 of .* be in the table, got no bytes",
         ),
-        (pa.table({"img": pa.array([None], table(PIXELS)["img"].type)}), "in row 0 of .* got no bytes"),
+        (
+            pa.table({"img": pa.array([None], table(PIXELS)["img"].type)}),
+            "in row 0 of .* got no bytes",
+        ),
     ],
 )
-def test_a_table_that_cannot_be_used_is_named(tmp_path: Path, content: pa.Table, message: str) -> None:
+def test_a_table_that_cannot_be_used_is_named(
+    tmp_path: Path, content: pa.Table, message: str
+) -> None:
     path = write(tmp_path / "train-0.parquet", content)
     for given in (path, tmp_path):
         with pytest.raises(UserError, match=message) as caught:
@@ -123,21 +136,29 @@ def test_a_table_that_cannot_be_used_is_named(tmp_path: Path, content: pa.Table,
 
 def test_parts_that_do_not_fit_together(tmp_path: Path) -> None:
     write(tmp_path / "test-0.parquet", table(PIXELS))
-    with pytest.raises(UserError, match="hold a part called train, got parts test; parts are called"):
+    with pytest.raises(
+        UserError, match="hold a part called train, got parts test; parts are called"
+    ):
         load_images(tmp_path, 256)
     write(tmp_path / "train-0.parquet", table(PIXELS))
     write(tmp_path / "train-1.parquet", table(PIXELS, label=[1, 2, 3]))
-    with pytest.raises(UserError, match=r"train-1.parquet must have the columns of train-0.parquet, got .*label"):
+    with pytest.raises(
+        UserError, match=r"train-1.parquet must have the columns of train-0.parquet, got .*label"
+    ):
         load_images(tmp_path, 256)
     write(tmp_path / "train-1.parquet", table(PIXELS[:, 1:]))
-    with pytest.raises(UserError, match=r"the picture in row 0 of .*train-1\.parquet must have the 4 x 5 pixels"):
+    with pytest.raises(
+        UserError, match=r"the picture in row 0 of .*train-1\.parquet must have the 4 x 5 pixels"
+    ):
         load_images(tmp_path, 256)
 
 
 def test_two_sets_in_one_folder(tmp_path: Path) -> None:
     for name in ("cropped", "full"):
         write(tmp_path / name / "train-0.parquet", table(PIXELS))
-    with pytest.raises(UserError, match=r"hold one data set, got .* with cropped, full; give one of these folders"):
+    with pytest.raises(
+        UserError, match=r"hold one data set, got .* with cropped, full; give one of these folders"
+    ):
         load_images(tmp_path, 256)
 
 
@@ -205,15 +226,21 @@ def test_a_data_set_that_cannot_be_loaded_is_named(hub: Path) -> None:
 
 
 def test_hub_and_train_are_not_given_together(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data.train and data.hub must not be given together.*drop one"):
+    with pytest.raises(
+        UserError, match=r"data.train and data.hub must not be given together.*drop one"
+    ):
         ImagesOptions(hub="owner/name", train=tmp_path)
 
 
 @pytest.mark.parametrize("package", ["pyarrow", "datasets"])
-def test_without_the_extra_the_remedy_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+def test_without_the_extra_the_remedy_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
     path = write(tmp_path / "a.parquet", table(PIXELS))
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf"the package {package}, .* pip install 'scud-diffusion\[hub\]'"):
+    with pytest.raises(
+        UserError, match=rf"the package {package}, .* pip install 'scud-diffusion\[hub\]'"
+    ):
         load_images(path, 256) if package == "pyarrow" else load_hub_images("owner/name", 256)

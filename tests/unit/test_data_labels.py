@@ -42,14 +42,18 @@ def test_numbers_are_in_the_order_of_their_values_and_texts_in_that_of_their_cha
 @given(st.lists(st.lists(st.integers(-1, 12), min_size=1, max_size=9), min_size=1, max_size=3))
 def test_numbers_of_labels_stand_for_their_names(values: list[list[int]]) -> None:
     names, numbers = number_labels([np.array(part) for part in values])
-    assert list(names) == [str(value) for value in sorted({value for part in values for value in part} - {-1})]
+    assert list(names) == [
+        str(value) for value in sorted({value for part in values for value in part} - {-1})
+    ]
     for part, found in zip(values, numbers, strict=True):
         assert found is not None
         assert [-1 if place < 0 else int(names[place]) for place in found] == part
 
 
 def test_splits_may_have_texts_or_no_labels() -> None:
-    names, (first, second, third) = number_labels([np.array(["b", "10", ""]), None, np.array([9, -1])])
+    names, (first, second, third) = number_labels(
+        [np.array(["b", "10", ""]), None, np.array([9, -1])]
+    )
     assert names == ("10", "9", "b")
     assert first is not None
     assert third is not None
@@ -203,7 +207,8 @@ def test_what_is_held_out_does_not_depend_on_labels_and_stores_are_kept_apart(
 ) -> None:
     letters = "ACDEFGHIKLMNPQRSTVWY"
     text = "".join(
-        f">p{i} bin={i % 3}\n{a}{b}CD\n" for i, (a, b) in enumerate(zip(letters * 9, letters * 9, strict=True))
+        f">p{i} bin={i % 3}\n{a}{b}CD\n"
+        for i, (a, b) in enumerate(zip(letters * 9, letters * 9, strict=True))
     )
     train = write(tmp_path / "a.fasta", text)
     table = write(tmp_path / "l.csv", "id,kind\np1,a\n")

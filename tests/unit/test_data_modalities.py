@@ -32,6 +32,7 @@ from scud.data.sequences.fasta import write_fasta
 from scud.data.sequences.infilling import SequencesInfillOptions
 from scud.data.text.infilling import TextInfillOptions
 from scud.errors import UserError
+from scud.typing import BatchSize
 from tests.unit.sequences import random_fasta
 from tests.unit.test_evaluation_text import evaluation
 from tests.unit.texts import some_text, vocabulary
@@ -145,7 +146,9 @@ def test_hostile_specs_are_refused(kind: str, entry: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("modality", KINDS.values(), ids=KINDS)
-def test_samples_are_read_back(modality: Modality, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_samples_are_read_back(
+    modality: Modality, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     drawn = draw(modality, 5)
     files = modality.write(Drawn(drawn), tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(files)
@@ -182,7 +185,9 @@ def test_shapes_are_as_in_training(modality: Modality) -> None:
         return
     assert modality.shapes(2, (3, 3), None) == [(3,), (3,)]
     if isinstance(modality, Text):
-        with pytest.raises(UserError, match=r"length must be one number in 1\.\.8 for text, got 3-4"):
+        with pytest.raises(
+            UserError, match=r"length must be one number in 1\.\.8 for text, got 3-4"
+        ):
             modality.shapes(2, (3, 4), None)
 
 
@@ -227,7 +232,9 @@ def text_data(folder: Path, tokens: str) -> Data:
     ("tokens", "headline"),
     [("characters", "bits/character"), ("bytes", "bits/byte"), ("subword", "perplexity per token")],
 )
-def test_figures_of_text_count_what_chunks_cover(tmp_path: Path, tokens: str, headline: str) -> None:
+def test_figures_of_text_count_what_chunks_cover(
+    tmp_path: Path, tokens: str, headline: str
+) -> None:
     data = text_data(tmp_path, tokens)
     valid = data.split("valid")
     assert isinstance(valid, TextSet)
@@ -243,6 +250,38 @@ def test_figures_of_text_count_what_chunks_cover(tmp_path: Path, tokens: str, he
     assert by_key["bits_per_byte"] == pytest.approx(total / counts["bytes"] / math.log(2))
     assert by_key["perplexity_per_word"] == pytest.approx(math.exp(total / counts["words"]))
     assert len(by_key) == 5
+
+
+# Files of their own
+
+
+def test_files_of_other_examples_are_read_as_the_modality_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a file, or the test split of one that has splits; what does not fit is refused."""
+    monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
+    pixels = np.arange(5 * 24, dtype=np.uint8).reshape(5, 4, 6)
+    np.savez(tmp_path / "a.npz", x_train=pixels, y_train=[1, 2, 3, 4, 5])
+    np.savez(tmp_path / "b.npz", x_train=pixels[:2, :2, :3] % 9, x_test=pixels[:1, :2, :3] % 9)
+    images, arrays = KINDS["images"], KINDS["arrays"]
+    first = images.examples(tmp_path / "a.npz")
+    batch = first.batch(torch.arange(len(first)))
+    assert torch.equal(batch.x0[:, 0], torch.from_numpy(pixels).long() * 17 // 256)
+    assert batch.label is None
+    assert len(arrays.examples(tmp_path / "b.npz")) == 1
+    for modality, file in ((images, "b.npz"), (arrays, "a.npz")):
+        with pytest.raises(UserError, match=f"{file}.* must hold examples of shape"):
+            modality.examples(tmp_path / file)
+    (tmp_path / "a.fasta").write_text(">a\nACDEFGHIKL\n>b\nMMM\n")
+    sequences = KINDS["proteins"].examples(tmp_path / "a.fasta")
+    lengths = [len(part) for part in sequences.batches(BatchSize(1, 1))]
+    assert len(sequences) == len(lengths) == 4, "three parts of at most four, and one"
+    (tmp_path / "a.txt").write_text("abcde fghij klmno")
+    chunks = KINDS["characters"].examples(tmp_path / "a.txt")
+    assert KINDS["characters"].decode(list(chunks.batch(torch.arange(2)).x0)) == [
+        "abcde fg",
+        "hij klmn",
+    ]
 
 
 # Quality
@@ -301,7 +340,9 @@ def test_pictures_have_an_animation_where_there_are_frames(tmp_path: Path) -> No
 # Infilling and scoring
 
 
-def test_gaps_of_sequences_and_their_designs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gaps_of_sequences_and_their_designs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     alphabet = find_alphabet("protein")
     infilling = Sequences(alphabet, torch.ones(9, dtype=torch.int64)).infilling
     path = tmp_path / "in.fasta"
@@ -312,7 +353,9 @@ def test_gaps_of_sequences_and_their_designs(tmp_path: Path, capsys: pytest.Capt
     assert gaps[0].states.dtype == torch.int64
     assert gaps[0].states[1] == alphabet.letters.index("C")
     drawn = [torch.zeros(6, dtype=torch.int64), torch.ones(6, dtype=torch.int64)]
-    said = infilling.write([gaps[0], gaps[0], gaps[1]], [*drawn, drawn[1][:4]], tmp_path / "o.fasta")
+    said = infilling.write(
+        [gaps[0], gaps[0], gaps[1]], [*drawn, drawn[1][:4]], tmp_path / "o.fasta"
+    )
     assert said == "3 designs of 2 sequences"
     lines = (tmp_path / "o.fasta").read_text().split()
     assert lines == [">a_design_1", "AUVAAA", ">a_design_2", "CUVCCC", ">b_design_1", "CCDC"]

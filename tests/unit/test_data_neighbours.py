@@ -35,7 +35,11 @@ def embeddings(size: int = SIZE, width: int = 3, seed: int = 0) -> NDArray[np.fl
 
 def source_of(tokens: Tokenizer | None, num_states: int, text: str = " ", cut: int = 8) -> Data:
     """Data whose chunks are those of a text; of no tokens, arrays of two dimensions."""
-    states = torch.zeros(2 * cut, dtype=torch.int64) if tokens is None else torch.as_tensor(tokens.encode([text])[0])
+    states = (
+        torch.zeros(2 * cut, dtype=torch.int64)
+        if tokens is None
+        else torch.as_tensor(tokens.encode([text])[0])
+    )
     x = states[: len(states) // cut * cut].reshape(-1, cut).to(torch.uint8)
     if tokens is None:
         arrays = Examples(x.reshape(len(x), 2, -1))
@@ -59,7 +63,10 @@ def brute_force(vectors: Tensor, nearest: int, excluded: Tensor) -> list[list[fl
     found = []
     for state, vector in enumerate(vectors.double()):
         others = [n for n in range(len(vectors)) if n != state and not excluded[n]]
-        cosines = [float(vector @ vectors[n].double() / vector.norm() / vectors[n].double().norm()) for n in others]
+        cosines = [
+            float(vector @ vectors[n].double() / vector.norm() / vectors[n].double().norm())
+            for n in others
+        ]
         found.append(sorted(cosines, reverse=True)[:nearest])
     return found
 
@@ -73,7 +80,9 @@ def test_nearest_are_those_of_largest_cosine(data: st.DataObject) -> None:
     """In blocks or not, of all states but the excluded ones and itself; where there are fewer, -1."""
     size = data.draw(st.integers(2, 12))
     nearest, rows = data.draw(st.integers(1, size - 1)), data.draw(st.integers(1, size + 1))
-    vectors = torch.from_numpy(embeddings(size, data.draw(st.integers(1, 4)), data.draw(st.integers(0, 1000))))
+    vectors = torch.from_numpy(
+        embeddings(size, data.draw(st.integers(1, 4)), data.draw(st.integers(0, 1000)))
+    )
     excluded = torch.tensor(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
     with patch.object(neighbours, "ROWS", rows):
         found, cosines = nearest_by_cosine(vectors, nearest, excluded)
@@ -85,13 +94,17 @@ def test_nearest_are_those_of_largest_cosine(data: st.DataObject) -> None:
         assert len({state, *named.tolist()}) == len(expected) + 1, "others, each once"
         assert not excluded[named].any()
         assert cosines[state, : len(expected)].tolist() == pytest.approx(expected, abs=1e-5)
-        torch.testing.assert_close(cosines[state, : len(expected)], exact[state, named], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            cosines[state, : len(expected)], exact[state, named], atol=1e-5, rtol=0
+        )
 
 
 def test_length_does_not_matter() -> None:
     vectors, none = torch.from_numpy(embeddings()), torch.zeros(SIZE, dtype=torch.bool)
     scaled = vectors * torch.logspace(-3, 3, SIZE).unsqueeze(1)
-    for one, other in zip(nearest_by_cosine(vectors, 3, none), nearest_by_cosine(scaled, 3, none), strict=True):
+    for one, other in zip(
+        nearest_by_cosine(vectors, 3, none), nearest_by_cosine(scaled, 3, none), strict=True
+    ):
         torch.testing.assert_close(one, other)
 
 
@@ -112,7 +125,9 @@ def write(path: Path, array: NDArray[Any], dtype: torch.dtype = torch.float32) -
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors"])
 def test_an_embedding_in_a_file(tmp_path: Path, letters: Data, name: str) -> None:
     vectors = embeddings()
-    expected, cosines = nearest_by_cosine(torch.from_numpy(vectors), 4, torch.zeros(SIZE, dtype=torch.bool))
+    expected, cosines = nearest_by_cosine(
+        torch.from_numpy(vectors), 4, torch.zeros(SIZE, dtype=torch.bool)
+    )
     found, rates = load_neighbours(write(tmp_path / name, vectors), letters, 4, 0.5)
     assert (found.dtype, rates.dtype) == (torch.int64, torch.float64)
     assert found.equal(expected)
@@ -123,18 +138,27 @@ def test_embeddings_of_other_numbers(tmp_path: Path, letters: Data) -> None:
     whole = np.round(embeddings() * 50)
     expected = load_neighbours(write(tmp_path / "a.npy", whole), letters, 3, 0.3)
     half = write(tmp_path / "a.safetensors", whole, torch.bfloat16)
-    for path in (half, *(write(tmp_path / f"{kind}.npy", whole.astype(kind)) for kind in ("f2", "f8", "i8"))):
+    for path in (
+        half,
+        *(write(tmp_path / f"{kind}.npy", whole.astype(kind)) for kind in ("f2", "f8", "i8")),
+    ):
         found, rates = load_neighbours(path, letters, 3, 0.3)
         assert found.equal(expected[0])
         torch.testing.assert_close(rates, expected[1])
 
 
 @pytest.mark.parametrize("name", ["embeddings", "embedding", "weight"])
-def test_of_several_arrays_one_is_called_the_embedding(tmp_path: Path, letters: Data, name: str) -> None:
+def test_of_several_arrays_one_is_called_the_embedding(
+    tmp_path: Path, letters: Data, name: str
+) -> None:
     vectors = embeddings()
     expected = load_neighbours(write(tmp_path / "a.npy", vectors), letters, 3, 0.3)[0]
-    np.savez(tmp_path / "a.npz", **{"other": embeddings(seed=1), name: vectors, "third": np.zeros(2)})
-    save_file({"other": torch.zeros(SIZE, 3), name: torch.from_numpy(vectors)}, tmp_path / "a.safetensors")
+    np.savez(
+        tmp_path / "a.npz", **{"other": embeddings(seed=1), name: vectors, "third": np.zeros(2)}
+    )
+    save_file(
+        {"other": torch.zeros(SIZE, 3), name: torch.from_numpy(vectors)}, tmp_path / "a.safetensors"
+    )
     for path in (tmp_path / "a.npz", tmp_path / "a.safetensors"):
         assert load_neighbours(path, letters, 3, 0.3)[0].equal(expected)
 
@@ -179,8 +203,22 @@ def test_special_tokens_have_no_neighbours_and_are_nobodys(tmp_path: Path, words
 @pytest.mark.parametrize(
     ("name", "special"),
     [
-        *[(name, True) for name in ("[PAD]", "[unused12]", "</s>", "<s>", "<unk>", "<|endoftext|>", "<|end_of_text|>")],
-        *[(name, False) for name in ("[", "]", "<", "[]", "12", "the", "##s", "<a b>", "[a]b", "<>")],
+        *[
+            (name, True)
+            for name in (
+                "[PAD]",
+                "[unused12]",
+                "</s>",
+                "<s>",
+                "<unk>",
+                "<|endoftext|>",
+                "<|end_of_text|>",
+            )
+        ],
+        *[
+            (name, False)
+            for name in ("[", "]", "<", "[]", "12", "the", "##s", "<a b>", "[a]b", "<>")
+        ],
     ],
 )
 def test_what_looks_special(name: str, special: bool) -> None:
@@ -195,7 +233,9 @@ def test_letters_with_equal_surroundings_are_nearest() -> None:
     source = source_of(Characters(LETTERS), SIZE, "abd ace acd abe " * 8, cut=16)
     found, rates = load_neighbours(None, source, 2, 0.3)
     pairs = [("b", "c"), ("c", "b"), ("d", "e"), ("e", "d")]
-    assert [LETTERS[found[LETTERS.index(one), 0]] for one, _ in pairs] == [other for _, other in pairs]
+    assert [LETTERS[found[LETTERS.index(one), 0]] for one, _ in pairs] == [
+        other for _, other in pairs
+    ]
     assert rates[LETTERS.index("b")].tolist() == pytest.approx([1, np.exp(-1 / 0.3)], abs=0.02)
 
 
@@ -245,7 +285,10 @@ def test_bytes_have_contexts(tmp_path: Path) -> None:
 def test_contexts_are_of_text_of_few_states(letters: Data) -> None:
     with (
         patch.object(neighbours, "FEW", SIZE - 1),
-        pytest.raises(UserError, match=r"at most 5 states, got 6 states of some; give embeddings .* by --process"),
+        pytest.raises(
+            UserError,
+            match=r"at most 5 states, got 6 states of some; give embeddings .* by --process",
+        ),
     ):
         load_neighbours(None, letters, 2, 0.3)
     with pytest.raises(UserError, match="name a file unless the data are text"):
@@ -254,7 +297,9 @@ def test_contexts_are_of_text_of_few_states(letters: Data) -> None:
 
 @pytest.mark.parametrize("nearest", [SIZE, SIZE + 4])
 def test_no_more_neighbours_than_other_states(letters: Data, nearest: int) -> None:
-    with pytest.raises(UserError, match=f"nearest must be fewer than the 6 states, got {nearest}; give at most 5"):
+    with pytest.raises(
+        UserError, match=f"nearest must be fewer than the 6 states, got {nearest}; give at most 5"
+    ):
         load_neighbours(None, letters, nearest, 0.3)
 
 
@@ -288,8 +333,15 @@ def renamed(path: Path) -> None:
             Path.exists,
             "process.neighbours must name a file that exists, got .*a.npy; check the spelling",
         ),
-        ("a.csv", lambda path: path.write_text("1,2"), r"must end in \.npy, \.npz or \.safetensors, got .*a\.csv"),
-        *[(f"a{kind}", damaged, rf"be an undamaged \{kind} file") for kind in (".npy", ".npz", ".safetensors")],
+        (
+            "a.csv",
+            lambda path: path.write_text("1,2"),
+            r"must end in \.npy, \.npz or \.safetensors, got .*a\.csv",
+        ),
+        *[
+            (f"a{kind}", damaged, rf"be an undamaged \{kind} file")
+            for kind in (".npy", ".npz", ".safetensors")
+        ],
         *[
             (f"a{kind}", lambda path: path.write_bytes(b""), rf"be an undamaged \{kind} file")
             for kind in (".npy", ".npz", ".safetensors")

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from scud.data import Data, Examples, Modality
 from scud.data.files import training_file
 from scud.data.specs import check_names
-from scud.errors import check_at_least, fail
+from scud.errors import UserError, check_at_least, fail
 from scud.evaluation import Evaluation
 from scud.evaluation.report import Figure, Row
 from scud.options import Options
@@ -52,7 +52,9 @@ class Table(Modality):
     def describe(self) -> str:
         return f"rows of {', '.join(self.columns)}"
 
-    def shapes(self, num: int, length: tuple[int, int] | None, generator: Generator | None) -> list[Shape]:
+    def shapes(
+        self, num: int, length: tuple[int, int] | None, generator: Generator | None
+    ) -> list[Shape]:
         assert length is None
         assert generator is None or isinstance(generator, Generator)
         return [self.dims] * num
@@ -153,7 +155,13 @@ def test_what_is_drawn_is_written_and_compared(data: Data, tmp_path: Path) -> No
     (file,) = data.modality.write(Drawn(), tmp_path)
     assert file.read_text().split() == ["pet,wild", "cat,no", "fox,yes"]
     samples = data.modality.read(file)
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(samples, Drawn.states, strict=True))
+    assert all(
+        torch.equal(ours, theirs) for ours, theirs in zip(samples, Drawn.states, strict=True)
+    )
     assert data.modality.quality(samples, data, "valid", 0)[0] == ("rows", 2, 2, 3)
     assert data.modality.summary(samples) == "2 rows"
     assert data.modality.counts(data.split("valid")) == {}
+    with pytest.raises(
+        UserError, match=r"data must name data whose files can be read on their own"
+    ):
+        data.modality.examples(file)

@@ -45,7 +45,9 @@ def test_every_option_is_explained(options: Any) -> None:
     explained = {
         cast(ast.Name, field.target).id
         for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
     }
     assert explained == {field.name for field in fields(options)}
 
@@ -111,9 +113,13 @@ def test_images_use_files_for_validation_and_test(tmp_path: Path) -> None:
     arrays[0][0] = 9
     np.savez(tmp_path / "a.npz", x_train=arrays[0], x_valid=arrays[1], y_valid=[4, 4])
     np.savez(tmp_path / "b.npz", x_train=arrays[2], x_test=arrays[3], y_test=[7, 5])
-    options = ImagesOptions(train=tmp_path / "a.npz", valid=tmp_path / "b.npz", test=tmp_path / "b.npz")
+    options = ImagesOptions(
+        train=tmp_path / "a.npz", valid=tmp_path / "b.npz", test=tmp_path / "b.npz"
+    )
     data = options.read()
-    levels = {name: int(data.split(name).batch(torch.tensor([1])).x0[0, 0, 0, 0]) for name in data.splits}
+    levels = {
+        name: int(data.split(name).batch(torch.tensor([1])).x0[0, 0, 0, 0]) for name in data.splits
+    }
     assert levels == {"train": 0, "valid": 2, "test": 3}
     assert data.label_names == ("5", "7")
     np.savez(tmp_path / "c.npz", x_train=arrays[2][:, 1:])

@@ -26,7 +26,9 @@ from tests.unit.sequences import PROTEIN, save, texts
 
 def random_sequences(count: int, longest: int, letters: str = PROTEIN.letters) -> list[str]:
     random = np.random.default_rng(count)
-    return ["".join(random.choice(list(letters), size)) for size in random.integers(1, longest, count)]
+    return [
+        "".join(random.choice(list(letters), size)) for size in random.integers(1, longest, count)
+    ]
 
 
 def cut(sequence: str, options: StoreOptions) -> list[str]:
@@ -58,9 +60,14 @@ def test_a_store_holds_what_a_naive_reader_has(
     folder = tmp_path_factory.mktemp("store")
     options = StoreOptions(min_length, max_length, long, share)
     # so many that some are in training whatever is drawn
-    sequences += ["ACDEFG"[:6] * 2 if long == "cut" else "ACDEFG", *(letter * 6 for letter in PROTEIN.letters)]
+    sequences += [
+        "ACDEFG"[:6] * 2 if long == "cut" else "ACDEFG",
+        *(letter * 6 for letter in PROTEIN.letters),
+    ]
     stores = build_stores(save(folder, sequences), PROTEIN, options, folder / "cache")
-    expected = [part for sequence in sequences for part in cut(sequence, options) if set(part) != {"X"}]
+    expected = [
+        part for sequence in sequences for part in cut(sequence, options) if set(part) != {"X"}
+    ]
     found = Counter(text for split in stores.values() for text in texts(split))
     assert found == Counter(expected)
     if share == 0:
@@ -94,9 +101,13 @@ def check_consistent(split: SequenceSet) -> None:
         assert row.tolist() == np.where(codes == 20, 0, codes).tolist()
 
 
-def test_by_length_is_right_over_several_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_length_is_right_over_several_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ingest, "_SLICE", 7)
-    stores = build_stores(save(tmp_path, random_sequences(100, 20)), PROTEIN, StoreOptions(valid_share=0.3), tmp_path)
+    stores = build_stores(
+        save(tmp_path, random_sequences(100, 20)), PROTEIN, StoreOptions(valid_share=0.3), tmp_path
+    )
     for split in stores.values():
         check_consistent(split)
 
@@ -104,7 +115,9 @@ def test_by_length_is_right_over_several_slices(tmp_path: Path, monkeypatch: pyt
 def test_report_says_what_was_read_dropped_cut_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "some.fasta"
     path.write_text(">a\nAUO\n>b\nacDX*B\n>c\nA\n>d\nACDEFGHIKLM\n>e\nXXX\n")
-    train = build_stores(path, PROTEIN, StoreOptions(min_length=2, max_length=10), tmp_path)["train"]
+    train = build_stores(path, PROTEIN, StoreOptions(min_length=2, max_length=10), tmp_path)[
+        "train"
+    ]
     assert texts(train) == ["ACK", "ACDXXX", "ACDEFG", "HIKLM"]
     assert train.report() == [
         "read 5 sequences of 24 residues",
@@ -123,16 +136,24 @@ def test_report_says_what_was_read_dropped_cut_and_replaced(tmp_path: Path) -> N
 def test_equal_sequences_are_in_one_split_wherever_they_stand(tmp_path: Path) -> None:
     sequences = random_sequences(2000, 60)
     options = StoreOptions(max_length=20, valid_share=0.2)
-    stores = build_stores(save(tmp_path, sequences + sequences[::-1]), PROTEIN, options, tmp_path / "cache")
+    stores = build_stores(
+        save(tmp_path, sequences + sequences[::-1]), PROTEIN, options, tmp_path / "cache"
+    )
     train, valid = (Counter(texts(stores[name])) for name in ("train", "valid"))
     both = train + valid
-    long = {text for text in both if len(text) > 6}  # short ones are equal by chance, parts of long sequences too
+    long = {
+        text for text in both if len(text) > 6
+    }  # short ones are equal by chance, parts of long sequences too
     assert not {text for text in long if train[text] and valid[text]}
     assert all(both[text] % 2 == 0 for text in long)
-    other = build_stores(save(tmp_path, sequences[::-1], "other"), PROTEIN, options, tmp_path / "cache")
+    other = build_stores(
+        save(tmp_path, sequences[::-1], "other"), PROTEIN, options, tmp_path / "cache"
+    )
     assert {text for text in texts(other["valid"]) if len(text) > 6} == set(valid) & long
     # four standard errors of a share of 2000
-    whole = build_stores(save(tmp_path, sequences), PROTEIN, StoreOptions(valid_share=0.2), tmp_path / "cache")
+    whole = build_stores(
+        save(tmp_path, sequences), PROTEIN, StoreOptions(valid_share=0.2), tmp_path / "cache"
+    )
     assert abs(len(whole["valid"]) / 2000 - 0.2) < 4 * (0.2 * 0.8 / 2000) ** 0.5
 
 
@@ -155,8 +176,12 @@ def test_the_hash_is_that_of_the_formula_and_never_changes(monkeypatch: pytest.M
     for size in (1, 2, 17, 4999):
         monkeypatch.setattr(ingest, "_SLICE", size)
         few = slice(0, 3) if size < 10 else slice(None)
-        assert np.array_equal(sequence_keys(codes[: lengths[few].sum()], lengths[few], 20), keys[few])
-    assert sequence_keys(np.array([0, 1, 2], dtype=np.uint8), np.array([3]), 20).tolist() == [KEY_OF_ACD]
+        assert np.array_equal(
+            sequence_keys(codes[: lengths[few].sum()], lengths[few], 20), keys[few]
+        )
+    assert sequence_keys(np.array([0, 1, 2], dtype=np.uint8), np.array([3]), 20).tolist() == [
+        KEY_OF_ACD
+    ]
 
 
 KEY_OF_ACD = 11873449336362136243
@@ -166,7 +191,9 @@ KEY_OF_ACD = 11873449336362136243
 # The cache
 
 
-def test_a_store_is_read_again_only_if_something_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_is_read_again_only_if_something_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, cache = save(tmp_path, ["ACDEF", "ACD"]), tmp_path / "cache"
     first = build_stores(path, PROTEIN, None, cache)["train"]
     same = tmp_path / "same.fasta"
@@ -183,7 +210,9 @@ def test_a_store_is_read_again_only_if_something_changed(tmp_path: Path, monkeyp
 
 
 def test_a_set_is_pickled_as_its_folder(tmp_path: Path) -> None:
-    train = build_stores(save(tmp_path, random_sequences(500, 99)), PROTEIN, None, tmp_path)["train"]
+    train = build_stores(save(tmp_path, random_sequences(500, 99)), PROTEIN, None, tmp_path)[
+        "train"
+    ]
     data = pickle.dumps(train)
     assert len(data) < 1000
     assert texts(pickle.loads(data)) == texts(train)
@@ -224,7 +253,9 @@ def test_a_bad_file_leaves_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache" / "sequences").iterdir())
 
 
-def test_two_who_read_the_same_file_share_what_the_first_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_who_read_the_same_file_share_what_the_first_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, cache, real = save(tmp_path, ["ACD"]), tmp_path / "cache", ingest.ingest
 
     def overtaken(*arguments: Any) -> Any:
@@ -261,10 +292,18 @@ def test_nothing_left_says_what_was_dropped_and_why(tmp_path: Path) -> None:
     path = save(tmp_path, ["AC", "X" * 5, "A" * 20])
     with pytest.raises(UserError) as error:
         build_stores(path, PROTEIN, StoreOptions(3, 10, "drop"), tmp_path / "cache")
-    for words in ("read 3", "1 shorter than 3", "1 longer than 10", "1 without a known residue", "widen"):
+    for words in (
+        "read 3",
+        "1 shorter than 3",
+        "1 longer than 10",
+        "1 without a known residue",
+        "widen",
+    ):
         assert words in str(error.value)
     with pytest.raises(UserError, match="held out 1"):
-        build_stores(save(tmp_path, ["ACD"]), PROTEIN, StoreOptions(valid_share=0.999999), tmp_path / "cache")
+        build_stores(
+            save(tmp_path, ["ACD"]), PROTEIN, StoreOptions(valid_share=0.999999), tmp_path / "cache"
+        )
 
 
 @pytest.mark.parametrize(
@@ -294,15 +333,23 @@ def test_gzip_and_plain_files_give_the_same_sequences(tmp_path: Path) -> None:
     path = save(tmp_path, random_sequences(50, 30))
     zipped = tmp_path / "zipped"
     zipped.write_bytes(gzip.compress(path.read_bytes()))
-    one, other = (build_stores(file, PROTEIN, None, tmp_path / "cache")["train"] for file in (path, zipped))
+    one, other = (
+        build_stores(file, PROTEIN, None, tmp_path / "cache")["train"] for file in (path, zipped)
+    )
     assert texts(one) == texts(other)
 
 
-def test_a_validation_file_that_is_filtered_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_validation_file_that_is_filtered_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
-    train, valid = save(tmp_path, ["A" * 9] * 4, "train.fasta"), save(tmp_path, ["ACD"], "valid.fasta")
+    train, valid = (
+        save(tmp_path, ["A" * 9] * 4, "train.fasta"),
+        save(tmp_path, ["ACD"], "valid.fasta"),
+    )
     with pytest.raises(
-        UserError, match=r"valid\.fasta must leave sequences to use.*widen min_length and max_length, or give"
+        UserError,
+        match=r"valid\.fasta must leave sequences to use.*widen min_length and max_length, or give",
     ):
         load_sequences(train, files={"valid": valid}, min_length=5)
 
@@ -314,7 +361,9 @@ def test_a_part_is_spread_over_lengths_and_keeps_to_the_budget(
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "part"
     folder.mkdir(exist_ok=True)
-    whole = build_stores(save(folder, ["A" * n for n in range(1, 31)]), PROTEIN, None, folder)["train"]
+    whole = build_stores(save(folder, ["A" * n for n in range(1, 31)]), PROTEIN, None, folder)[
+        "train"
+    ]
     part = whole.part(most)
     assert len(part) == min(most, 30)
     index = torch.cat(list(part.batches(BatchSize(1, 64))))
@@ -324,4 +373,7 @@ def test_a_part_is_spread_over_lengths_and_keeps_to_the_budget(
     counts = sorted(lengths.sum(1).tolist())
     assert len(set(counts)) == len(part), "every length once"
     assert counts[-1] - counts[0] >= 29 * (len(part) - 1) // len(part), "from short to long"
-    assert all(len(batch) * int(part.batch(batch).x0.shape[1]) <= 64 for batch in part.batches(BatchSize(1, 64)))
+    assert all(
+        len(batch) * int(part.batch(batch).x0.shape[1]) <= 64
+        for batch in part.batches(BatchSize(1, 64))
+    )

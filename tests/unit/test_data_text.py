@@ -35,7 +35,9 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def whole(folder: Path, text: str | bytes, tokens: Tokenizer, length: int, name: str = "some.txt") -> TextSet:
+def whole(
+    folder: Path, text: str | bytes, tokens: Tokenizer, length: int, name: str = "some.txt"
+) -> TextSet:
     """All chunks of a text, those that are held out too."""
     path = folder / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -58,9 +60,18 @@ def covered(text: TextSet) -> list[int]:
 
 @pytest.mark.parametrize("tokens", KINDS.values(), ids=KINDS)
 def test_chunks_are_the_states_from_the_beginning_on(tmp_path: Path, tokens: Tokenizer) -> None:
-    text = "the cat\nsat  unsat.\n\ncats sat.\n" if tokens.unit == "token" else "ab ä😀c\n\tcab\naa b"
-    states = vocabulary().encode(text.split("\n")) if tokens.unit == "token" else tokens.encode([text])
-    joined = [state for part in states if len(part) for state in [*part, *([3] if tokens.unit == "token" else [])]]
+    text = (
+        "the cat\nsat  unsat.\n\ncats sat.\n" if tokens.unit == "token" else "ab ä😀c\n\tcab\naa b"
+    )
+    states = (
+        vocabulary().encode(text.split("\n")) if tokens.unit == "token" else tokens.encode([text])
+    )
+    joined = [
+        state
+        for part in states
+        if len(part)
+        for state in [*part, *([3] if tokens.unit == "token" else [])]
+    ]
     chunks = whole(tmp_path, text, tokens, 4)
     assert rows(chunks) == [joined[start : start + 4] for start in range(0, len(joined) - 3, 4)]
     batch = chunks.batch(torch.tensor([1, 0]))
@@ -73,14 +84,24 @@ def test_chunks_are_the_states_from_the_beginning_on(tmp_path: Path, tokens: Tok
 def test_it_does_not_matter_how_the_text_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: Tokenizer
 ) -> None:
-    text = "the cat sat\n\n unsat.  cats\ncat" if tokens.unit == "token" else " äb😀c\n\n\tb😀 ä\na\n bcä"
+    text = (
+        "the cat sat\n\n unsat.  cats\ncat"
+        if tokens.unit == "token"
+        else " äb😀c\n\n\tb😀 ä\na\n bcä"
+    )
     found = []
     for number, content in enumerate(
-        (text.encode(), b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode(), gzip.compress(text.encode()))
+        (
+            text.encode(),
+            b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode(),
+            gzip.compress(text.encode()),
+        )
     ):
         for size in (1 << 20, 1, 3, 5):
             monkeypatch.setattr(text_files, "PIECE", size)
-            chunks = whole(tmp_path, content, tokens, 3, f"{number}-{size}.txt{'.gz' if number == 2 else ''}")
+            chunks = whole(
+                tmp_path, content, tokens, 3, f"{number}-{size}.txt{'.gz' if number == 2 else ''}"
+            )
             monkeypatch.setenv("SCUD_CACHE", str(tmp_path / f"cache-{number}-{size}"))
             found.append((rows(chunks), covered(chunks), chunks.whole))
     assert all(one == found[0] for one in found)
@@ -98,17 +119,29 @@ def test_the_extent_of_characters_and_bytes_is_what_chunks_cover(text: str, leng
         check_extent(chunks, text, borders)
         units = whole(Path(folder), text, Bytes(), length)
         begin = [place for place, letter in enumerate(text) for _ in letter.encode()] + [len(text)]
-        check_extent(units, text, [begin[chunk * length] for chunk in range(len(units) + 1)], length)
+        check_extent(
+            units, text, [begin[chunk * length] for chunk in range(len(units) + 1)], length
+        )
 
 
 def check_extent(chunks: TextSet, text: str, borders: list[int], size: int | None = None) -> None:
     """Each chunk covers the text between two borders, or so many bytes; a word is where it begins."""
-    begins = [place for place in range(len(text)) if not text[place].isspace() and text[:place][-1:].strip() == ""]
+    begins = [
+        place
+        for place in range(len(text))
+        if not text[place].isspace() and text[:place][-1:].strip() == ""
+    ]
     for chunk, (start, end) in enumerate(pairwise(borders)):
         part = TextSet(chunks.folder, np.array([chunk]))
         words = sum(start <= place < end for place in begins)
-        assert covered(part) == [end - start, len(text[start:end].encode()) if size is None else size, words]
-    assert chunks.whole == Extent(chunks.whole.tokens, len(text), len(text.encode()), len(text.split()))
+        assert covered(part) == [
+            end - start,
+            len(text[start:end].encode()) if size is None else size,
+            words,
+        ]
+    assert chunks.whole == Extent(
+        chunks.whole.tokens, len(text), len(text.encode()), len(text.split())
+    )
 
 
 def test_the_extent_of_subword_tokens_is_the_text_up_to_the_next_one(tmp_path: Path) -> None:
@@ -127,7 +160,9 @@ def test_the_extent_of_subword_tokens_is_the_text_up_to_the_next_one(tmp_path: P
 # Splits
 
 
-@pytest.mark.parametrize(("count", "share"), [(2, 0.05), (7, 0.05), (199, 0.05), (1000, 0.05), (1000, 0.3), (40, 0.97)])
+@pytest.mark.parametrize(
+    ("count", "share"), [(2, 0.05), (7, 0.05), (199, 0.05), (1000, 0.05), (1000, 0.3), (40, 0.97)]
+)
 def test_a_share_is_held_out_in_long_stretches(tmp_path: Path, count: int, share: float) -> None:
     text = whole(tmp_path, "a" * count, Characters("ab"), 1)
     train, valid = hold_out(text, share)
@@ -146,12 +181,29 @@ def test_a_source_of_text(tmp_path: Path) -> None:
     (tmp_path / "some.txt").write_text("abcab" * 40)
     (tmp_path / "test.txt").write_text("ccccc")
     source = load_text(
-        tmp_path / "some.txt", Characters("abcd"), 5, files={"valid": None, "test": tmp_path / "test.txt"}
+        tmp_path / "some.txt",
+        Characters("abcd"),
+        5,
+        files={"valid": None, "test": tmp_path / "test.txt"},
     )
-    assert (source.name, source.modality.kind, source.num_states, source.dims) == ("some", "text", 4, (5,))
-    assert {name: len(split) for name, split in source.splits.items()} == {"train": 38, "valid": 2, "test": 1}
-    torch.testing.assert_close(source.p0(), torch.tensor([77, 77, 39, 1], dtype=torch.float64) / 194)
-    assert source.modality.spec() == {"tokens": {"kind": "characters", "letters": "abcd"}, "length": 5}
+    assert (source.name, source.modality.kind, source.num_states, source.dims) == (
+        "some",
+        "text",
+        4,
+        (5,),
+    )
+    assert {name: len(split) for name, split in source.splits.items()} == {
+        "train": 38,
+        "valid": 2,
+        "test": 1,
+    }
+    torch.testing.assert_close(
+        source.p0(), torch.tensor([77, 77, 39, 1], dtype=torch.float64) / 194
+    )
+    assert source.modality.spec() == {
+        "tokens": {"kind": "characters", "letters": "abcd"},
+        "length": 5,
+    }
     assert source.report == (
         "train: read 200 characters in 1 words",
         "test: read 5 characters in 1 words",
@@ -164,7 +216,9 @@ def test_a_source_of_text(tmp_path: Path) -> None:
 def test_the_report_says_what_is_left_out_and_unknown(tmp_path: Path) -> None:
     text = whole(tmp_path, "the dog\nsat sat", vocabulary(), 5)
     assert (text.unknown, text.whole.tokens) == (1, 6)
-    assert load_text(tmp_path / "some.txt", vocabulary(), 5, files={"valid": tmp_path / "some.txt"}).report[:3] == (
+    assert load_text(
+        tmp_path / "some.txt", vocabulary(), 5, files={"valid": tmp_path / "some.txt"}
+    ).report[:3] == (
         "train: read 15 characters in 4 words as 6 tokens",
         "train: 1 tokens stand for what the vocabulary cannot write",
         "train: dropped the last 1 tokens, which make no whole chunk",
@@ -181,7 +235,9 @@ def test_parts_batches_and_counts(tmp_path: Path) -> None:
     assert part.state_counts().tolist() == [4, 4, 4, 4]
 
 
-def test_counts_of_many_states_are_those_of_all_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_of_many_states_are_those_of_all_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = np.random.default_rng(0).integers(14, 128, 600)
     text = whole(tmp_path, bytes(random.astype(np.uint8) | 1), Bytes(), 3)
     monkeypatch.setattr("scud.data.text.store._SLICE", 7)
@@ -199,9 +255,11 @@ def test_states_of_large_vocabularies_are_kept(tmp_path: Path) -> None:
 # The cache
 
 
-def test_a_text_is_read_again_only_if_something_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_is_read_again_only_if_something_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = whole(tmp_path, "abcabc", Characters("abc"), 2)
-    monkeypatch.setattr("scud.data.text.load.write_text", None)
+    monkeypatch.setattr("scud.data.text.chunks.write_text", None)
     assert whole(tmp_path, "abcabc", Characters("abc"), 2, "same.txt").folder == first.folder
     monkeypatch.undo()
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
@@ -232,7 +290,8 @@ def test_a_damaged_store_is_named(tmp_path: Path) -> None:
     for content in (states.read_bytes()[:-2], states.read_bytes()[:-1], b""):
         states.write_bytes(content)
         with pytest.raises(
-            UserError, match=rf"store {text.folder} must be complete.*delete {text.folder} and run again"
+            UserError,
+            match=rf"store {text.folder} must be complete.*delete {text.folder} and run again",
         ):
             TextSet(text.folder)
 
@@ -246,7 +305,15 @@ def test_real_text() -> None:
     folder = Path(os.environ["SCUD_DATA"])
     tokens = find_tokenizer(str(folder / "bert30522_knn.npz"))
     assert tokens.num_states == 30_522
-    assert tokens.encode(["Hello, [SEP] World!"])[0].tolist() == [7592, 1010, 1031, 19802, 1033, 2088, 999]
+    assert tokens.encode(["Hello, [SEP] World!"])[0].tolist() == [
+        7592,
+        1010,
+        1031,
+        19802,
+        1033,
+        2088,
+        999,
+    ]
     source = load_text(folder / "text27_valid.txt.gz", tokens, 128)
     train, valid = source.split("train"), source.split("valid")
     assert isinstance(train, TextSet)

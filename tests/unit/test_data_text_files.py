@@ -41,7 +41,9 @@ def refused(path: Path, data: bytes, message: str) -> None:
 def table(path: Path, rows: list[str | None], column: str = "text") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(
-        pa.table({column: pa.array(rows, pa.string()), "id": list(range(len(rows)))}), path, row_group_size=2
+        pa.table({column: pa.array(rows, pa.string()), "id": list(range(len(rows)))}),
+        path,
+        row_group_size=2,
     )
     return path
 
@@ -56,8 +58,16 @@ def test_names_of_text_files(tmp_path: Path, name: str) -> None:
 
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:
-    refused(tmp_path / "a.csv", b"abcd", r"end in .txt or .txt.gz or .parquet, got .*rename it if it is plain text")
-    refused(tmp_path / "a.txt", b"", "hold a chunk of 2 bytes or more, got an empty file; give more text")
+    refused(
+        tmp_path / "a.csv",
+        b"abcd",
+        r"end in .txt or .txt.gz or .parquet, got .*rename it if it is plain text",
+    )
+    refused(
+        tmp_path / "a.txt",
+        b"",
+        "hold a chunk of 2 bytes or more, got an empty file; give more text",
+    )
     refused(tmp_path / "a.txt", b"a", "hold a chunk of 2 bytes or more, got 1 of 1 characters")
     refused(tmp_path / "a.txt", b"ab\0cd", "must be text, got binary data; give a text file")
     refused(tmp_path / "a.txt", b"PAR1\0", "must be text, got binary data")
@@ -67,7 +77,10 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"folder .* must hold parquet files, got none"):
         load_text(tmp_path, Bytes(), 2)
     (tmp_path / "a.txt").write_text("ab")
-    with pytest.raises(UserError, match=r"data.valid must hold a chunk at least, got one of 2 states.*give a file by"):
+    with pytest.raises(
+        UserError,
+        match=r"data.valid must hold a chunk at least, got one of 2 states.*give a file by",
+    ):
         load_text(tmp_path / "a.txt", Bytes(), 2)
 
 
@@ -94,7 +107,10 @@ def test_a_character_without_a_state_is_named_with_file_and_line(
     monkeypatch.setattr("scud.data.text.files.PIECE", 3)
     path = tmp_path / "a.txt"
     path.write_text("ab\nab\nabcd")
-    with pytest.raises(UserError, match=f"line 3 of {re.escape(str(path))} must hold .* got 'c'; correct it, or train"):
+    with pytest.raises(
+        UserError,
+        match=f"line 3 of {re.escape(str(path))} must hold .* got 'c'; correct it, or train",
+    ):
         load_text(path, Characters("ab\n"), 2)
 
 
@@ -103,8 +119,13 @@ def test_a_character_without_a_state_is_named_with_file_and_line(
 
 def test_a_parquet_file_is_read_row_by_row(tmp_path: Path) -> None:
     path = table(tmp_path / "a.parquet", ["the cat", "sat\r\nsat\n", "", "cats"])
-    assert content(load_text(path, Bytes(), 1, files={"valid": path})) == "the cat\nsat\nsat\n\ncats\n"
-    assert content(load_text(path, vocabulary(), 1, files={"valid": path})) == "the cat\nsat\nsat\ncats\n"
+    assert (
+        content(load_text(path, Bytes(), 1, files={"valid": path})) == "the cat\nsat\nsat\n\ncats\n"
+    )
+    assert (
+        content(load_text(path, vocabulary(), 1, files={"valid": path}))
+        == "the cat\nsat\nsat\ncats\n"
+    )
 
 
 def test_a_long_row_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,17 +148,25 @@ def test_a_folder_of_parquet_files_has_splits(tmp_path: Path) -> None:
     }
     other = load_text(tmp_path / "valid.parquet", Bytes(), 3, files={"test": whole, "valid": whole})
     assert content(other, "test") == "ij\n", "of a folder the split of that name is taken"
-    assert content(other, "valid") == "ab\ncd\nef\n", "or the one for training, if that is all there is"
+    assert content(other, "valid") == "ab\ncd\nef\n", (
+        "or the one for training, if that is all there is"
+    )
 
 
 def test_tables_without_text(tmp_path: Path) -> None:
     path = table(tmp_path / "a.parquet", ["ab"], "words")
-    with pytest.raises(UserError, match="have a column text of strings, got columns words, id; rename"):
+    with pytest.raises(
+        UserError, match="have a column text of strings, got columns words, id; rename"
+    ):
         load_text(path, Bytes(), 1)
     pq.write_table(pa.table({"text": [1, 2]}), path)
-    with pytest.raises(UserError, match="have a column text of strings, got a column text of int64"):
+    with pytest.raises(
+        UserError, match="have a column text of strings, got a column text of int64"
+    ):
         load_text(path, Bytes(), 1)
-    with pytest.raises(UserError, match=r"text in .*a.parquet must be there in every row, got 1 rows without"):
+    with pytest.raises(
+        UserError, match=r"text in .*a.parquet must be there in every row, got 1 rows without"
+    ):
         load_text(table(path, ["ab", None, "cd"]), Bytes(), 1)
 
 
@@ -160,9 +189,14 @@ def test_a_data_set_of_the_hub(hub: Path, monkeypatch: pytest.MonkeyPatch) -> No
     table(hub / "validation-00000-of-00001.parquet", ["ef"])
     source = load_hub_text(str(hub), Bytes(), 3)
     assert source.name == "wiki"
-    assert {name: content(source, name) for name in source.splits} == {"train": "ab\ncd\n", "valid": "ef\n"}
-    monkeypatch.setattr("scud.data.text.load.write_text", None)
-    assert content(load_hub_text(str(hub), Bytes(), 3)) == "ab\ncd\n", "it is read again only if it changed"
+    assert {name: content(source, name) for name in source.splits} == {
+        "train": "ab\ncd\n",
+        "valid": "ef\n",
+    }
+    monkeypatch.setattr("scud.data.text.chunks.write_text", None)
+    assert content(load_hub_text(str(hub), Bytes(), 3)) == "ab\ncd\n", (
+        "it is read again only if it changed"
+    )
 
 
 def test_names_of_data_sets(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,5 +206,7 @@ def test_names_of_data_sets(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (source.name, len(source.split("train"))) == ("text8", 1)
     with pytest.raises(UserError, match=r"data.train and data.hub must not be given together"):
         TextOptions(hub="text8", train=hub)
-    with pytest.raises(UserError, match=r"data.hub must name a data set that can be loaded, got nobody/nothing"):
+    with pytest.raises(
+        UserError, match=r"data.hub must name a data set that can be loaded, got nobody/nothing"
+    ):
         load_hub_text("nobody/nothing", Bytes(), 2)

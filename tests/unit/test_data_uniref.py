@@ -18,7 +18,9 @@ FOLDER = ["ACD", "ACDE", "ACDEF", "ACDEFG", "AC", "A" * 12]
 def uniref(folder: Path, splits: object = None, ells: object = None) -> Path:
     folder.mkdir(exist_ok=True)
     save(folder, FOLDER, "consensus.fasta")
-    given = {"train": [0, 4, 5], "valid": [2], "test": [], "rtest": [3]} if splits is None else splits
+    given = (
+        {"train": [0, 4, 5], "valid": [2], "test": [], "rtest": [3]} if splits is None else splits
+    )
     (folder / "splits.json").write_text(given if isinstance(given, str) else json.dumps(given))
     lengths = np.array([len(sequence) for sequence in FOLDER]) if ells is None else ells
     np.savez(folder / "lengths_and_offsets.npz", ells=lengths, seq_offsets=np.zeros(len(FOLDER)))
@@ -26,7 +28,9 @@ def uniref(folder: Path, splits: object = None, ells: object = None) -> Path:
 
 
 def test_a_folder_gives_its_own_splits(tmp_path: Path) -> None:
-    stores = build_stores(uniref(tmp_path / "u"), PROTEIN, StoreOptions(max_length=8, valid_share=0.9), tmp_path)
+    stores = build_stores(
+        uniref(tmp_path / "u"), PROTEIN, StoreOptions(max_length=8, valid_share=0.9), tmp_path
+    )
     assert {name: texts(split) for name, split in stores.items()} == {
         "train": ["ACD", "AC", "AAAAAA", "AAAAAA"],
         "valid": ["ACDEF"],
@@ -59,7 +63,9 @@ def test_a_folder_is_read_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"splits": ""}, ["empty file"]),
     ],
 )
-def test_a_folder_that_disagrees_with_itself_is_named(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
+def test_a_folder_that_disagrees_with_itself_is_named(
+    tmp_path: Path, change: dict[str, Any], words: list[str]
+) -> None:
     with pytest.raises(UserError) as error:
         build_stores(uniref(tmp_path / "u", **change), PROTEIN, None, tmp_path / "cache")
     for word in words:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 import scud
 from scud import SCUD, Classical, Diffusion, Masking, Noisy
-from scud.diffusion.evidence import EvidenceTable
 from scud.diffusion.times import draw_times
 from scud.errors import UserError
 from scud.processes import Dense, Gaussian, Uniform
+from scud.processes.kernels.table import EvidenceTable
 from scud.samplers import Ancestral
 from scud.schedules import Cosine, Linear, MutualInformation
 from scud.typing import Batch, Conditioning, Given
@@ -46,12 +46,16 @@ def constant(logits: Tensor) -> scud.Denoiser:
     return denoiser
 
 
-@pytest.mark.parametrize("kind", ["scud", "scud uniform", "scud uniform 1", "scud non-reversible", "classical"])
+@pytest.mark.parametrize(
+    "kind", ["scud", "scud uniform", "scud uniform 1", "scud non-reversible", "classical"]
+)
 def test_evidence_is_bayes(kind: str) -> None:
     """Exact at nodes (every count up to 16), within 2% in all between them."""
     model = make(kind)
     assert isinstance(model, SCUD | Classical)
-    amounts = torch.tensor([0, 1, 2, 3, 16, 40] if kind != "classical" else [0, 1e-3, 0.21, 1.7, 5.0])
+    amounts = torch.tensor(
+        [0, 1, 2, 3, 16, 40] if kind != "classical" else [0, 1e-3, 0.21, 1.7, 5.0]
+    )
     x_t = torch.arange(B).repeat(len(amounts), 1)
     evidence = model.evidence.at(x_t, amounts.double().unsqueeze(1))
     for row, amount in zip(evidence.probs(), amounts, strict=True):
@@ -60,12 +64,18 @@ def test_evidence_is_bayes(kind: str) -> None:
         error = (row.double() - exact).abs().sum(-1).max()
         assert float(error) < (1e-5 if amount in (0, 1, 2, 3, 16) and kind != "classical" else 2e-2)
     weight = torch.randn(B, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    torch.testing.assert_close(evidence.embed(weight), evidence.probs() @ weight, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        evidence.embed(weight), evidence.probs() @ weight, rtol=1e-4, atol=1e-5
+    )
     (gradient,) = torch.autograd.grad(evidence.embed(weight).sum(), weight)
-    torch.testing.assert_close(gradient.sum(0), torch.full((3,), float(x_t.numel())), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        gradient.sum(0), torch.full((3,), float(x_t.numel())), rtol=1e-4, atol=0
+    )
 
 
-@pytest.mark.parametrize("process", [Gaussian(10, 0.05), Gaussian(16, 0.03), Uniform(3), Gaussian(17, 0.05)])
+@pytest.mark.parametrize(
+    "process", [Gaussian(10, 0.05), Gaussian(16, 0.03), Uniform(3), Gaussian(17, 0.05)]
+)
 def test_evidence_of_alternating_kernels(process: Gaussian) -> None:
     """Where an event rarely leaves a state as it is, odd and even counts differ for long: within 3% in all at each s <= 80."""
     size = process.num_states
@@ -73,7 +83,11 @@ def test_evidence_of_alternating_kernels(process: Gaussian) -> None:
     p0 = p0 / p0.sum()
     model = SCUD(process, Linear(), 1.0, p0=p0)
     table = powers(torch.eye(size) + process.generator(), 80)
-    evidence = model.evidence.at(torch.arange(size).repeat(81, 1), torch.arange(81.0).unsqueeze(1)).probs().double()
+    evidence = (
+        model.evidence.at(torch.arange(size).repeat(81, 1), torch.arange(81.0).unsqueeze(1))
+        .probs()
+        .double()
+    )
     most = float(model.evidence.nodes[-1]) if isinstance(model.evidence, EvidenceTable) else 80.0
     exact = (p0.unsqueeze(1) * table / (p0 @ table).unsqueeze(1)).mT
     errors = (evidence - exact).abs().sum(-1).amax(1)
@@ -121,7 +135,9 @@ def test_padding_never_counts(kind: str) -> None:
     whole = model.integrand(logits, x0, noisy)
     torch.testing.assert_close(values[:, :4], whole[:, :4])
     bound = model.elbo(constant(P0.log()), Batch(x0, mask.expand(300, 7)), generator=generator)
-    torch.testing.assert_close(bound.prior.double(), model.prior_nats[x0[:, :4]].sum(1), rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(
+        bound.prior.double(), model.prior_nats[x0[:, :4]].sum(1), rtol=1e-5, atol=1e-9
+    )
     loss = model.loss(constant(P0.log()), Batch(x0, mask.expand(300, 7)), generator=generator)
     assert 0 < float(loss) < 10
 
@@ -151,7 +167,9 @@ def test_float32_agrees_with_float64(kind: str) -> None:
     model = make(kind)
     generator = torch.Generator().manual_seed(3)
     x0 = torch.randint(B, (2000, 3), generator=generator)
-    noisy = model.corrupt(x0, torch.rand(2000, dtype=torch.float64, generator=generator) * 0.99, generator)
+    noisy = model.corrupt(
+        x0, torch.rand(2000, dtype=torch.float64, generator=generator) * 0.99, generator
+    )
     logits = 3 * torch.randn(2000, 3, B, dtype=torch.float64, generator=generator)
     exact, single = model.integrand(logits, x0, noisy), model.integrand(logits.float(), x0, noisy)
     torch.testing.assert_close(single.double(), exact, rtol=5e-3, atol=1e-4)
@@ -168,13 +186,19 @@ def test_gradient_by_finite_differences(kind: str) -> None:
     assert torch.autograd.gradcheck(lambda z: model.integrand(z, x0, noisy), (logits,))
 
 
-@pytest.mark.parametrize("schedule", [Linear(), Cosine(), MutualInformation(Gaussian(B, 0.2), P0, 1.0)])
+@pytest.mark.parametrize(
+    "schedule", [Linear(), Cosine(), MutualInformation(Gaussian(B, 0.2), P0, 1.0)]
+)
 def test_times_are_weighted_without_bias(schedule: Linear) -> None:
     """The weighted mean of any function of t is its integral over [0, t_max]: a stratified sum is a quadrature."""
     u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
     t, weight = draw_times(u, schedule, 0.99)
     assert float(t.max()) <= 0.99
-    for function, exact in ((torch.ones_like(t), 0.99), (t**2, 0.99**3 / 3), (t**-0.3, 0.99**0.7 / 0.7)):
+    for function, exact in (
+        (torch.ones_like(t), 0.99),
+        (t**2, 0.99**3 / 3),
+        (t**-0.3, 0.99**0.7 / 0.7),
+    ):
         assert float((weight * function).mean()) == pytest.approx(exact, rel=2e-4)
     assert float((weight**2 / t).mean()) < 50, "the second moment of a 1/t integrand is finite"
 
@@ -200,8 +224,16 @@ def information_left(model: Diffusion, t: Tensor) -> Tensor:
         laws = torch.linalg.matrix_exp(tau[:, None, None] * model.process.generator())
     else:
         laws = powers(torch.eye(B) + model.process.generator() / model.rate, 120)
-    information = (torch.xlogy(laws, laws) - torch.xlogy(laws, (P0 @ laws).unsqueeze(1))).sum(-1) @ P0 / entropy
-    return information if isinstance(model, Classical) else poisson(model.rate * tau, 120) @ information
+    information = (
+        (torch.xlogy(laws, laws) - torch.xlogy(laws, (P0 @ laws).unsqueeze(1))).sum(-1)
+        @ P0
+        / entropy
+    )
+    return (
+        information
+        if isinstance(model, Classical)
+        else poisson(model.rate * tau, 120) @ information
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -214,7 +246,9 @@ def test_the_share_of_information_lost_on_the_grid_is_a_cosine(kind: str) -> Non
 
 @settings(max_examples=30, deadline=None)
 @given(
-    inner=st.lists(st.floats(1e-6, 0.98), max_size=8, unique=True), kind=st.sampled_from(KINDS), seed=st.integers(0, 99)
+    inner=st.lists(st.floats(1e-6, 0.98), max_size=8, unique=True),
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 99),
 )
 def test_any_grid_is_walked_as_given(inner: list[float], kind: str, seed: int) -> None:
     """One call of the denoiser at each of its times but the last, where all noise is undone."""
@@ -226,7 +260,9 @@ def test_any_grid_is_walked_as_given(inner: list[float], kind: str, seed: int) -
 
     grid = torch.tensor([model.t_max, *sorted(inner, reverse=True), 0.0], dtype=torch.float64)
     sampler = Ancestral(grid=grid)
-    x = model.sample(denoiser, (3, 4), sampler=sampler, generator=torch.Generator().manual_seed(seed))
+    x = model.sample(
+        denoiser, (3, 4), sampler=sampler, generator=torch.Generator().manual_seed(seed)
+    )
     assert asked == pytest.approx(grid[:-1].tolist())
     assert int(x.max()) < B
 
@@ -235,7 +271,13 @@ def test_any_grid_is_walked_as_given(inner: list[float], kind: str, seed: int) -
 def test_without_a_grid_steps_are_those_of_the_model(kind: str) -> None:
     model = make(kind)
     draws = [
-        model.sample(constant(P0.log()), (9, 5), 6, sampler=sampler, generator=torch.Generator().manual_seed(2))
+        model.sample(
+            constant(P0.log()),
+            (9, 5),
+            6,
+            sampler=sampler,
+            generator=torch.Generator().manual_seed(2),
+        )
         for sampler in (None, Ancestral(grid=Ancestral(steps=6).times(model)))
     ]
     assert torch.equal(*draws)
@@ -243,7 +285,15 @@ def test_without_a_grid_steps_are_those_of_the_model(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "grid",
-    [[], [0.99], [0.99, 0.5, 0.5, 0.0], [0.99, 0.2, 0.4, 0.0], [0.0, 0.99], [0.99, math.nan, 0.0], [[0.99, 0.0]]],
+    [
+        [],
+        [0.99],
+        [0.99, 0.5, 0.5, 0.0],
+        [0.99, 0.2, 0.4, 0.0],
+        [0.0, 0.99],
+        [0.99, math.nan, 0.0],
+        [[0.99, 0.0]],
+    ],
 )
 def test_a_grid_must_fall(grid: list[float]) -> None:
     with pytest.raises(UserError, match=r"grid must hold at least two times, each below.*sort it"):
@@ -252,8 +302,12 @@ def test_a_grid_must_fall(grid: list[float]) -> None:
 
 @pytest.mark.parametrize("grid", [[0.5, 0.0], [0.999, 0.5, 0.001]])
 def test_a_grid_must_run_from_t_max_to_0(grid: list[float]) -> None:
-    with pytest.raises(UserError, match=r"grid must run from the model's t_max, \d.\d+, to 0.*at its ends"):
-        make("masking").sample(constant(P0.log()), (2, 3), sampler=Ancestral(grid=torch.tensor(grid)))
+    with pytest.raises(
+        UserError, match=r"grid must run from the model's t_max, \d.\d+, to 0.*at its ends"
+    ):
+        make("masking").sample(
+            constant(P0.log()), (2, 3), sampler=Ancestral(grid=torch.tensor(grid))
+        )
 
 
 @settings(max_examples=25, deadline=None)
@@ -261,7 +315,10 @@ def test_a_grid_must_run_from_t_max_to_0(grid: list[float]) -> None:
 def test_known_positions_never_change(seed: int, kind: str, steps: int) -> None:
     model = make(kind)
     generator = torch.Generator().manual_seed(seed)
-    known, mask = torch.randint(B, (4, 5), generator=generator), torch.rand(4, 5, generator=generator) < 0.5
+    known, mask = (
+        torch.randint(B, (4, 5), generator=generator),
+        torch.rand(4, 5, generator=generator) < 0.5,
+    )
     sampler, given = Ancestral(steps=steps), Given(known, mask)
     for noisy in sampler.trajectory(model, constant(P0.log()), (4, 5), given, generator=generator):
         assert torch.equal(noisy.x_t[mask], known[mask])
@@ -271,7 +328,8 @@ def test_same_seed_same_sample() -> None:
     for kind in KINDS:
         model = make(kind)
         draws = [
-            model.sample(constant(P0.log()), (8, 3), 5, generator=torch.Generator().manual_seed(5)) for _ in range(2)
+            model.sample(constant(P0.log()), (8, 3), 5, generator=torch.Generator().manual_seed(5))
+            for _ in range(2)
         ]
         assert torch.equal(*draws)
 
@@ -280,7 +338,10 @@ PROCESS = Gaussian(B, 0.2)
 
 
 def refuse_given(
-    x0: Tensor | None = None, known: Tensor | None = None, mask: Tensor | None = None, label: Tensor | None = None
+    x0: Tensor | None = None,
+    known: Tensor | None = None,
+    mask: Tensor | None = None,
+    label: Tensor | None = None,
 ) -> None:
     make("scud").sample(constant(P0), (2, 2), given=Given(x0, known, mask, label))
 
@@ -296,29 +357,61 @@ def refuse_batch(**parts: Tensor) -> None:
             lambda: SCUD(PROCESS, MutualInformation(PROCESS, P0, 0.5), 1.0, p0=P0),
             "gamma must be the schedule's gamma 0.5",
         ),
-        (lambda: SCUD(PROCESS, MutualInformation(PROCESS, P0, 1.0), 1.0, p0=P0.flip(0)), "p0 must be the schedule's"),
+        (
+            lambda: SCUD(PROCESS, MutualInformation(PROCESS, P0, 1.0), 1.0, p0=P0.flip(0)),
+            "p0 must be the schedule's",
+        ),
         (
             lambda: Classical(PROCESS, MutualInformation(PROCESS, P0, 1.0), p0=P0),
             "gamma must be the schedule's gamma 1",
         ),
         (lambda: Masking(B, MutualInformation(PROCESS, P0, 1.0), p0=P0), "use Linear"),
-        (lambda: SCUD(PROCESS, MutualInformation(Uniform(B), P0, 1.0), 1.0, p0=P0), "process must be the schedule's"),
+        (
+            lambda: SCUD(PROCESS, MutualInformation(Uniform(B), P0, 1.0), 1.0, p0=P0),
+            "process must be the schedule's",
+        ),
         (lambda: SCUD(PROCESS, Linear(), 0.0, p0=P0), "gamma must lie in"),
+        (lambda: SCUD(PROCESS, gamma=0.0, p0=P0), r"gamma must lie in \(0, 1\], got 0.0"),
+        (lambda: SCUD(PROCESS, p0=P0[:4]), r"p0 must have shape \[6\]"),
         (lambda: make("scud").corrupt(torch.tensor([[9]]), torch.zeros(1)), "x0 must hold states"),
-        (lambda: make("scud").corrupt(torch.tensor([[1]]), torch.ones(1)), r"t must lie in \[0, 1\)"),
-        (lambda: make("scud").corrupt(torch.tensor([[1]]), torch.tensor([math.nan])), r"t must lie in"),
+        (
+            lambda: make("scud").corrupt(torch.tensor([[1]]), torch.ones(1)),
+            r"t must lie in \[0, 1\)",
+        ),
+        (
+            lambda: make("scud").corrupt(torch.tensor([[1]]), torch.tensor([math.nan])),
+            r"t must lie in",
+        ),
         (lambda: make("scud").sample(constant(P0[:3]), (2, 2), 3), "return logits of shape"),
         (lambda: make("scud").sample(constant(P0 * math.nan), (2, 2), 3), "return finite numbers"),
-        (lambda: make("masking").sample(constant(P0 * -math.inf), (2, 2), 3), "return finite numbers"),
-        (lambda: make("classical").sample(constant(P0 * math.inf), (2, 2), 3), "return finite numbers"),
+        (
+            lambda: make("masking").sample(constant(P0 * -math.inf), (2, 2), 3),
+            "return finite numbers",
+        ),
+        (
+            lambda: make("classical").sample(constant(P0 * math.inf), (2, 2), 3),
+            "return finite numbers",
+        ),
         (lambda: SCUD(PROCESS, Linear(), 1.0, p0=P0, t_max=1.0), "t_max must lie in"),
         (lambda: SCUD(PROCESS, Linear(), 1.0, p0=P0[:4]), r"p0 must have shape \[6\]"),
-        (lambda: make("scud").loss(constant(P0), torch.tensor([[0, B]])), "x0 must hold states in 0..5, got 6"),
+        (
+            lambda: make("scud").loss(constant(P0), torch.tensor([[0, B]])),
+            "x0 must hold states in 0..5, got 6",
+        ),
         (lambda: make("scud").loss(constant(P0), torch.zeros(0, 3).long()), "at least one state"),
-        (lambda: make("scud").loss(constant(P0[:3]), torch.tensor([[0, 1]])), "return logits of shape"),
+        (
+            lambda: make("scud").loss(constant(P0[:3]), torch.tensor([[0, 1]])),
+            "return logits of shape",
+        ),
         (lambda: make("scud").sample(constant(P0), (2, 2), 0), "steps must be at least 1"),
-        (lambda: refuse_given(x0=torch.zeros(2, 2).long()), r"be given together, got no known; give both"),
-        (lambda: refuse_given(known=torch.ones(2, 2).bool()), "be given together, got no x0; give both"),
+        (
+            lambda: refuse_given(x0=torch.zeros(2, 2).long()),
+            r"be given together, got no known; give both",
+        ),
+        (
+            lambda: refuse_given(known=torch.ones(2, 2).bool()),
+            "be given together, got no x0; give both",
+        ),
         (
             lambda: refuse_given(torch.full((2, 2), 9), torch.ones(2, 2).bool()),
             "given.x0 must hold states in 0..5, got 9",
@@ -327,17 +420,38 @@ def refuse_batch(**parts: Tensor) -> None:
             lambda: refuse_given(torch.zeros(2, 2).long(), torch.ones(2).bool()),
             r"given.known must be bool of shape \[2, 2\]",
         ),
-        (lambda: refuse_given(torch.zeros(2, 2).long(), torch.ones(2, 2)), r"given.known must be bool .*torch.float32"),
+        (
+            lambda: refuse_given(torch.zeros(2, 2).long(), torch.ones(2, 2)),
+            r"given.known must be bool .*torch.float32",
+        ),
         (
             lambda: refuse_given(torch.zeros(2).long(), torch.ones(2, 2).bool()),
             r"given.x0 must have the shape \[2, 2\]",
         ),
-        (lambda: refuse_given(mask=torch.ones(2, 3).bool()), r"given.mask must be bool of shape \[2, 2\]"),
-        (lambda: refuse_given(label=torch.zeros(3).long()), "given.label must have one row for each of 2 examples"),
-        (lambda: refuse_batch(known=torch.ones(1, 2)), r"known must be bool of shape \[1, 2\], got torch.float32"),
-        (lambda: refuse_batch(known=torch.ones(2).bool()), r"known must be bool of shape \[1, 2\], got .* \[2\]"),
-        (lambda: refuse_batch(mask=torch.ones(2).bool()), r"mask must be bool of shape \[1, 2\], got .* \[2\]"),
-        (lambda: refuse_batch(label=torch.zeros(3).long()), "label must have one row for each of 1 examples"),
+        (
+            lambda: refuse_given(mask=torch.ones(2, 3).bool()),
+            r"given.mask must be bool of shape \[2, 2\]",
+        ),
+        (
+            lambda: refuse_given(label=torch.zeros(3).long()),
+            "given.label must have one row for each of 2 examples",
+        ),
+        (
+            lambda: refuse_batch(known=torch.ones(1, 2)),
+            r"known must be bool of shape \[1, 2\], got torch.float32",
+        ),
+        (
+            lambda: refuse_batch(known=torch.ones(2).bool()),
+            r"known must be bool of shape \[1, 2\], got .* \[2\]",
+        ),
+        (
+            lambda: refuse_batch(mask=torch.ones(2).bool()),
+            r"mask must be bool of shape \[1, 2\], got .* \[2\]",
+        ),
+        (
+            lambda: refuse_batch(label=torch.zeros(3).long()),
+            "label must have one row for each of 1 examples",
+        ),
     ],
 )
 def test_what_is_refused(build: object, message: str) -> None:
@@ -346,11 +460,27 @@ def test_what_is_refused(build: object, message: str) -> None:
         build()
 
 
+@pytest.mark.parametrize("gamma", [1.0, 0.4])
+def test_the_schedule_is_even_in_the_models_own_information_by_default(gamma: float) -> None:
+    times = torch.linspace(0.01, 0.99, 9, dtype=torch.float64)
+    for model, given_gamma in (
+        (SCUD(PROCESS, gamma=gamma, p0=P0), gamma),
+        (Classical(PROCESS, p0=P0), 0.0),
+    ):
+        assert isinstance(model.schedule, MutualInformation)
+        assert torch.equal(
+            model.schedule.tau(times), MutualInformation(PROCESS, P0, given_gamma).tau(times)
+        )
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_integers_will_do(kind: str, dtype: torch.dtype) -> None:
     model, x0 = make(kind), torch.tensor([[0, 3, 5], [1, 2, 4]])
-    bounds = [model.elbo(constant(P0.log()), x, generator=torch.Generator().manual_seed(0)) for x in (x0, x0.to(dtype))]
+    bounds = [
+        model.elbo(constant(P0.log()), x, generator=torch.Generator().manual_seed(0))
+        for x in (x0, x0.to(dtype))
+    ]
     assert torch.equal(bounds[0].total, bounds[1].total)
 
 

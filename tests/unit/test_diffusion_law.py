@@ -13,7 +13,9 @@ from tests.theory.oracle import random_generator
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("past", [0, 3])
-def test_sampling_from_a_prediction_that_contradicts_the_state(past: int, dtype: torch.dtype) -> None:
+def test_sampling_from_a_prediction_that_contradicts_the_state(
+    past: int, dtype: torch.dtype
+) -> None:
     """Uniform noise at gamma = 1 never stays: one event ago the state was another, though all of p is on this one.
 
     The states drawn are even over the others; 6 standard deviations each, false alarm below 1e-7.
@@ -34,13 +36,17 @@ def test_sampling_from_a_prediction_that_contradicts_the_state(past: int, dtype:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_loss_and_sampler_hold_the_same_law_where_a_prediction_contradicts_the_state(dtype: torch.dtype) -> None:
+def test_loss_and_sampler_hold_the_same_law_where_a_prediction_contradicts_the_state(
+    dtype: torch.dtype,
+) -> None:
     """A chain of 12 states with steps to neighbours, most often down: all of p is at one end, and x_t at the other.
 
     Both must fall back on the same law, which is not uniform; 6 standard deviations each, false alarm below 1e-7.
     """
     size, count = 12, 40_000
-    steps = torch.diag(torch.full((size - 1,), 0.7), -1) + torch.diag(torch.full((size - 1,), 1.3), 1)
+    steps = torch.diag(torch.full((size - 1,), 0.7), -1) + torch.diag(
+        torch.full((size - 1,), 1.3), 1
+    )
     process = Dense(steps - steps.sum(1).diag())
     model = SCUD(process, Linear(), 0.5, p0=torch.full((size,), 1 / size, dtype=torch.float64))
     one, ones = torch.zeros(count).long(), torch.ones(count, dtype=torch.float64)
@@ -56,7 +62,9 @@ def test_loss_and_sampler_hold_the_same_law_where_a_prediction_contradicts_the_s
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", ["rank-one", "spectral", "powers"])
-def test_loss_and_sampler_at_the_first_event_are_exact_for_sharp_logits(kind: str, dtype: torch.dtype) -> None:
+def test_loss_and_sampler_at_the_first_event_are_exact_for_sharp_logits(
+    kind: str, dtype: torch.dtype
+) -> None:
     """After one event the law of x0 is softmax(logits) K[:, x_t]: its -log is the loss, its states are drawn.
 
     Logits spread over hundreds of nats; 6 standard deviations for each state, false alarm below 1e-7.
@@ -79,10 +87,19 @@ def test_loss_and_sampler_at_the_first_event_are_exact_for_sharp_logits(kind: st
         torch.testing.assert_close(found.double(), -law, rtol=1e-5, atol=1e-5)
         none, one = torch.zeros(count, dtype=torch.float64), torch.ones(count, dtype=torch.float64)
         drawn = model.draw_before(
-            torch.full((count,), x), logits.expand(count, size), none, one, torch.Generator().manual_seed(x)
+            torch.full((count,), x),
+            logits.expand(count, size),
+            none,
+            one,
+            torch.Generator().manual_seed(x),
         )
         expected = count * law.exp()
-        assert bool(((torch.bincount(drawn, minlength=size) - expected).abs() <= 6 * expected.sqrt() + 1e-6).all())
+        assert bool(
+            (
+                (torch.bincount(drawn, minlength=size) - expected).abs()
+                <= 6 * expected.sqrt() + 1e-6
+            ).all()
+        )
 
 
 def test_logits_that_rule_out_all_that_is_possible() -> None:

@@ -100,7 +100,10 @@ def test_an_objective_of_ones_own_trains_and_the_bound_is_watched(kind: str) -> 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_loss_is_the_bound_per_position_that_counts(kind: str) -> None:
-    mask, known = torch.rand(6, 7, generator=source()) < 0.8, torch.rand(6, 7, generator=source()) < 0.3
+    mask, known = (
+        torch.rand(6, 7, generator=source()) < 0.8,
+        torch.rand(6, 7, generator=source()) < 0.3,
+    )
     batch = Batch(X0, mask, known=known)
     loss = MODELS[kind].loss(Learned(), batch, generator=source())
     terms = MODELS[kind].objective(Learned(), batch, generator=source())
@@ -109,7 +112,9 @@ def test_loss_is_the_bound_per_position_that_counts(kind: str) -> None:
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
 def test_a_share_must_be_one(share: float) -> None:
-    with pytest.raises(UserError, match=r"share must lie in \(0, 1\], got .*; for the bound alone choose"):
+    with pytest.raises(
+        UserError, match=r"share must lie in \(0, 1\], got .*; for the bound alone choose"
+    ):
         Reconstruction(share=share)
 
 

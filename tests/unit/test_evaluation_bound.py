@@ -89,7 +89,10 @@ def test_of_a_prediction_that_knows_p0_alone_noise_is_taken_off_and_it_gains_not
     class Ignorant(nn.Module):
         forward = staticmethod(ignorant)
 
-    for kind in (Masking(3, p0=P0), SCUD(Uniform(3), MutualInformation(Uniform(3), P0, 0.5), 0.5, p0=P0)):
+    for kind in (
+        Masking(3, p0=P0),
+        SCUD(Uniform(3), MutualInformation(Uniform(3), P0, 0.5), 0.5, p0=P0),
+    ):
         result = evaluate(kind, Ignorant(), Examples(x), repeats=1)
         exact = -float(P0.log()[x.long()].sum(1).mean())
         assert result.independent == pytest.approx(exact)
@@ -115,7 +118,9 @@ def test_the_estimate_has_no_bias() -> None:
     One systematic sample for all examples would fail: the β of one half would know where the other's times are.
     """
     examples = Examples(torch.ones(8, 3).byte())
-    found = torch.tensor([evaluate(ByTime(), Constant(), examples, repeats=4, seed=s).diffusion for s in range(1500)])  # type: ignore[arg-type]
+    found = torch.tensor(
+        [evaluate(ByTime(), Constant(), examples, repeats=4, seed=s).diffusion for s in range(1500)]
+    )  # type: ignore[arg-type]
     exact, error = 3 * math.expm1(2) / 2, float(found.std()) / 1500**0.5
     assert abs(float(found.mean()) - exact) < 5.6 * error
     assert error < 1e-3 * exact
@@ -123,14 +128,19 @@ def test_the_estimate_has_no_bias() -> None:
 
 def test_taking_off_the_control_variate() -> None:
     """What is β times the control variate goes, with β from the other half; a few draws, or an infinite one, give none."""
-    generator, positions = torch.Generator().manual_seed(0), torch.tensor([3.0, 5.0, 4.0] * 8).double()
+    generator, positions = (
+        torch.Generator().manual_seed(0),
+        torch.tensor([3.0, 5.0, 4.0] * 8).double(),
+    )
     control, other = torch.randn(2, 4, 24, dtype=torch.float64, generator=generator)
     diffusion = 2 * positions + 0.4 * control
     less = take_off_control(diffusion, control, positions)
     torch.testing.assert_close(less, (2 * positions).expand_as(less), rtol=0, atol=0.15)
     changed = diffusion.clone()
     changed[:, 1::2] += other[:, 1::2]
-    torch.testing.assert_close(take_off_control(changed, control, positions)[:, 1::2], less[:, 1::2] + other[:, 1::2])
+    torch.testing.assert_close(
+        take_off_control(changed, control, positions)[:, 1::2], less[:, 1::2] + other[:, 1::2]
+    )
     assert not take_off_control(changed, control, positions)[:, ::2].equal(less[:, ::2])
     few = diffusion[:1], control[:1], positions
     assert take_off_control(*few).equal(diffusion[:1])
@@ -141,7 +151,9 @@ def test_taking_off_the_control_variate() -> None:
 
 def test_the_same_seed_gives_the_same_figures() -> None:
     model, examples = Masking(3, p0=P0), Masked()
-    first, again, other = (evaluate(model, Constant(), examples, repeats=2, seed=seed) for seed in (4, 4, 5))
+    first, again, other = (
+        evaluate(model, Constant(), examples, repeats=2, seed=seed) for seed in (4, 4, 5)
+    )
     assert first == again
     assert first.diffusion != other.diffusion
 
@@ -164,7 +176,9 @@ def test_times_are_one_systematic_sample_and_even_for_each_example() -> None:
 
 def test_progress_ends_at_one_and_nothing_to_evaluate_is_refused() -> None:
     shares: list[float] = []
-    evaluate(Masking(3, p0=P0), Constant(), Masked(), repeats=2, batch_size=16, progress=shares.append)
+    evaluate(
+        Masking(3, p0=P0), Constant(), Masked(), repeats=2, batch_size=16, progress=shares.append
+    )
     assert len(shares) == 6
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)

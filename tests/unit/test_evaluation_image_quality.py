@@ -40,42 +40,69 @@ def with_moments(mean: Tensor, deviation: Tensor, count: int, seed: int) -> Tens
 def test_diagonal_gaussians_have_a_closed_form(seed: int, size: int) -> None:
     mean_a, mean_b = normal(2, size, seed=seed)
     deviation_a, deviation_b = normal(2, size, seed=seed + 1).exp()
-    a, b = with_moments(mean_a, deviation_a, 30, seed), with_moments(mean_b, deviation_b, 20, seed + 2)
+    a, b = (
+        with_moments(mean_a, deviation_a, 30, seed),
+        with_moments(mean_b, deviation_b, 20, seed + 2),
+    )
     exact = (mean_a - mean_b).square().sum() + (deviation_a - deviation_b).square().sum()
     assert frechet_distance(a, b) == pytest.approx(float(exact), rel=1e-9)
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 10_000), size=st.integers(1, 10), count_a=st.integers(2, 30), count_b=st.integers(2, 30))
+@given(
+    seed=st.integers(0, 10_000),
+    size=st.integers(1, 10),
+    count_a=st.integers(2, 30),
+    count_b=st.integers(2, 30),
+)
 def test_it_is_a_symmetric_distance_that_rotations_and_shifts_keep(
     seed: int, size: int, count_a: int, count_b: int
 ) -> None:
     """Also for sets with fewer rows than features, whose covariance is singular."""
     a, b = normal(count_a, size, seed=seed) * 3, normal(count_b, size, seed=seed + 1)
-    rotation, shift = torch.linalg.qr(normal(size, size, seed=seed + 2)).Q, normal(size, seed=seed + 3)
+    rotation, shift = (
+        torch.linalg.qr(normal(size, size, seed=seed + 2)).Q,
+        normal(size, seed=seed + 3),
+    )
     distance = frechet_distance(a, b)
     assert distance >= 0
     assert frechet_distance(b, a) == pytest.approx(distance, rel=1e-9, abs=1e-12)
-    assert frechet_distance(a @ rotation + shift, b @ rotation + shift) == pytest.approx(distance, rel=1e-9, abs=1e-12)
+    assert frechet_distance(a @ rotation + shift, b @ rotation + shift) == pytest.approx(
+        distance, rel=1e-9, abs=1e-12
+    )
     assert frechet_distance(2 * a, 2 * b) == pytest.approx(4 * distance, rel=1e-9, abs=1e-12)
     assert frechet_distance(a, a.flip(0)) == pytest.approx(0, abs=1e-12)
-    assert frechet_distance(a, a + shift) == pytest.approx(float(shift.square().sum()), rel=1e-6, abs=1e-9)
+    assert frechet_distance(a, a + shift) == pytest.approx(
+        float(shift.square().sum()), rel=1e-6, abs=1e-9
+    )
 
 
 def test_it_agrees_with_the_matrix_square_root() -> None:
-    a, b = normal(200, 12) @ normal(12, 12, seed=1), 1 + normal(150, 12, seed=2) @ normal(12, 12, seed=3)
+    a, b = (
+        normal(200, 12) @ normal(12, 12, seed=1),
+        1 + normal(150, 12, seed=2) @ normal(12, 12, seed=3),
+    )
     covariances = [np.cov(x.numpy(), rowvar=False) for x in (a, b)]
     root = sqrtm(covariances[0] @ covariances[1]).real
-    exact = float((a.mean(0) - b.mean(0)).square().sum()) + np.trace(covariances[0] + covariances[1] - 2 * root)
+    exact = float((a.mean(0) - b.mean(0)).square().sum()) + np.trace(
+        covariances[0] + covariances[1] - 2 * root
+    )
     assert frechet_distance(a, b) == pytest.approx(exact, rel=1e-8)
 
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [(normal(1, 3), normal(9, 3)), (normal(9, 3), normal(1, 3)), (normal(9, 3), normal(9, 4)), (normal(9), normal(9))],
+    [
+        (normal(1, 3), normal(9, 3)),
+        (normal(9, 3), normal(1, 3)),
+        (normal(9, 3), normal(9, 4)),
+        (normal(9), normal(9)),
+    ],
 )
 def test_sets_without_a_covariance_are_refused(a: Tensor, b: Tensor) -> None:
-    with pytest.raises(UserError, match=r"must hold two or more rows of features.*give more examples"):
+    with pytest.raises(
+        UserError, match=r"must hold two or more rows of features.*give more examples"
+    ):
         frechet_distance(a, b)
 
 
@@ -89,7 +116,11 @@ def test_its_error_is_the_spread_of_repeated_sets(shift: float) -> None:
     """Where the laws differ; and within a factor of 1.5 where they agree and the distance is quadratic in the noise."""
     reference = normal(2000, 4)
     sets = [normal(400, 4, seed=seed) + shift for seed in range(1, 81)]
-    spread = float(torch.tensor([frechet_distance(part, reference) for part in sets], dtype=torch.float64).std())
+    spread = float(
+        torch.tensor(
+            [frechet_distance(part, reference) for part in sets], dtype=torch.float64
+        ).std()
+    )
     error = math.sqrt(sum(frechet_error(part, reference) ** 2 for part in sets) / len(sets))
     assert spread == pytest.approx(error, rel=0.25 if shift else 0.5)
 
@@ -124,23 +155,31 @@ def trained(splits: tuple[Examples, Examples, Examples]) -> Trained:
     return train_briefly(splits)
 
 
-def test_the_classifier_learns_the_digits(trained: Trained, splits: tuple[Examples, Examples, Examples]) -> None:
+def test_the_classifier_learns_the_digits(
+    trained: Trained, splits: tuple[Examples, Examples, Examples]
+) -> None:
     assert trained.accuracy > 0.9
     features = trained.classifier.features(splits[0].x)
     assert features.shape == (1350, 64)
     assert float(features.var(0).sum()) == pytest.approx(1)
 
 
-def test_the_same_seed_gives_the_same_classifier(splits: tuple[Examples, Examples, Examples]) -> None:
+def test_the_same_seed_gives_the_same_classifier(
+    splits: tuple[Examples, Examples, Examples],
+) -> None:
     before = torch.get_rng_state()
-    first, second = (train_briefly(splits, steps=5).classifier.features(splits[2].x[:9]) for _ in range(2))
+    first, second = (
+        train_briefly(splits, steps=5).classifier.features(splits[2].x[:9]) for _ in range(2)
+    )
     assert torch.equal(first, second)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_other_shapes_and_labels() -> None:
     """Colour, odd sizes, and labels that do not begin at 0; one that training never saw counts as a mistake."""
-    images = torch.randint(0, 5, (20, 3, 9, 7), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    images = torch.randint(0, 5, (20, 3, 9, 7), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
     label = torch.tensor([-3, 7]).repeat(10)
     trained = train_classifier(images, label, images[:4], torch.full((4,), 99), 5, steps=2)
     assert trained.accuracy == 0
@@ -150,15 +189,21 @@ def test_other_shapes_and_labels() -> None:
 def test_labels_must_fit(splits: tuple[Examples, Examples, Examples]) -> None:
     x = splits[0].x[:10]
     label = torch.arange(10)
-    with pytest.raises(UserError, match=r"training labels must be \[N\] for images.*one label per image"):
+    with pytest.raises(
+        UserError, match=r"training labels must be \[N\] for images.*one label per image"
+    ):
         train_classifier(x, label[:9], x, label, 17)
     with pytest.raises(UserError, match=r"validation labels must be \[N\]"):
         train_classifier(x, label, x, label[:9], 17)
-    with pytest.raises(UserError, match=r"training labels must name at least two classes, got \[4\]"):
+    with pytest.raises(
+        UserError, match=r"training labels must name at least two classes, got \[4\]"
+    ):
         train_classifier(x, torch.full((10,), 4), x, label, 17)
 
 
-def test_the_report_tells_good_samples_from_bad(trained: Trained, splits: tuple[Examples, Examples, Examples]) -> None:
+def test_the_report_tells_good_samples_from_bad(
+    trained: Trained, splits: tuple[Examples, Examples, Examples]
+) -> None:
     train, valid, test = splits
     noise = torch.randint(0, 17, (150, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     real, bad = (image_quality(x, test.x, train.x, trained) for x in (valid.x, noise))
@@ -178,10 +223,14 @@ def test_the_report_tells_good_samples_from_bad(trained: Trained, splits: tuple[
     assert rows["accuracy of the classifier on validation images"] == (None, trained.accuracy, None)
 
 
-def test_copies_and_repeats_are_counted(trained: Trained, splits: tuple[Examples, Examples, Examples]) -> None:
+def test_copies_and_repeats_are_counted(
+    trained: Trained, splits: tuple[Examples, Examples, Examples]
+) -> None:
     train, valid, test = splits
     blank = torch.zeros(4, 1, 8, 8, dtype=torch.int64)
-    quality = image_quality(torch.cat([train.x[:3].long(), valid.x[:1].long(), blank]), test.x, train.x, trained)
+    quality = image_quality(
+        torch.cat([train.x[:3].long(), valid.x[:1].long(), blank]), test.x, train.x, trained
+    )
     assert quality.samples.copied == pytest.approx(3 / 8)
     assert quality.samples.distinct == pytest.approx(5 / 8)
     blanks = image_quality(blank, test.x, train.x, trained).samples
@@ -189,7 +238,9 @@ def test_copies_and_repeats_are_counted(trained: Trained, splits: tuple[Examples
     assert quality.rows()[2].samples is None, "eight samples have no standard error"
 
 
-def test_sets_of_one_image_are_refused(trained: Trained, splits: tuple[Examples, Examples, Examples]) -> None:
+def test_sets_of_one_image_are_refused(
+    trained: Trained, splits: tuple[Examples, Examples, Examples]
+) -> None:
     train, valid, test = splits
     with pytest.raises(UserError, match=r"samples must hold at least two images, got 1; draw more"):
         image_quality(valid.x[:1], test.x, train.x, trained)

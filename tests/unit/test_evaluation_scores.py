@@ -17,7 +17,15 @@ from scud.processes import Blosum62, Uniform
 from scud.schedules import Linear, MutualInformation
 from scud.typing import Conditioning, Denoiser
 from tests.theory.cases import make_process
-from tests.theory.oracle import IdealEvents, IdealMasking, IdealTime, average_marginal, powers, random_joint, states
+from tests.theory.oracle import (
+    IdealEvents,
+    IdealMasking,
+    IdealTime,
+    average_marginal,
+    powers,
+    random_joint,
+    states,
+)
 
 B, LENGTH = 3, 3
 JOINT = random_joint(B, LENGTH, seed=8).sqrt()
@@ -47,7 +55,10 @@ def expected(kind: str) -> Tensor:
         return value
     x = states(B, LENGTH)
     for pattern in states(2, LENGTH)[1:]:
-        shown, hidden = pattern.nonzero().flatten().tolist(), (1 - pattern).nonzero().flatten().tolist()
+        shown, hidden = (
+            pattern.nonzero().flatten().tolist(),
+            (1 - pattern).nonzero().flatten().tolist(),
+        )
         marginal = JOINT.sum(hidden, keepdim=True).expand(JOINT.shape) if hidden else JOINT
         chance = 0.3 ** len(shown) * 0.7 ** len(hidden)
         value = value - chance * (marginal.flatten().log() - P0.log()[x[:, shown]].sum(1))
@@ -108,7 +119,10 @@ def test_standard_errors_cover_the_truth() -> None:
     """Student's t with 7 degrees of freedom: 95% within 2.365 standard errors; 30 of 40 at least, but for one in 10^5."""
     model, denoiser = ideal("masking")
     exact = float(expected("masking")[5] - expected("masking")[7])
-    runs = [score_variants(model, denoiser, ALL[7], [ALL[5]], repeats=640, seed=seed) for seed in range(40)]
+    runs = [
+        score_variants(model, denoiser, ALL[7], [ALL[5]], repeats=640, seed=seed)
+        for seed in range(40)
+    ]
     ratio = np.array([float((run.difference[0] - exact) / run.standard_error[0]) for run in runs])
     assert (np.abs(ratio) < 2.365).sum() >= 30
     assert (np.abs(ratio) > 0.1).sum() >= 20
@@ -130,7 +144,10 @@ def test_where_positions_are_independent_masking_compares_them_by_hand() -> None
     model, wild = Masking(20, p0=PROTEIN), random_sequence(40)
     variants = [mutate(wild, place, by=by) for place in (0, 20, 39) for by in (1, 5)]
     law = logits.log_softmax(-1).double().numpy()
-    exact = [0.999 * (law[np.arange(40), variant] - law[np.arange(40), wild]).sum() for variant in variants]
+    exact = [
+        0.999 * (law[np.arange(40), variant] - law[np.arange(40), wild]).sum()
+        for variant in variants
+    ]
     result = score_variants(model, Profile(logits), wild, variants)
     np.testing.assert_allclose(result.difference, exact, rtol=1e-5)
     assert (result.standard_error < 1e-5).all()
@@ -150,10 +167,14 @@ def test_noise_in_common_lowers_the_variance(model: Diffusion) -> None:
 def test_what_else_is_scored_makes_no_difference(model: Diffusion) -> None:
     wild, network = random_sequence(30), random_network()
     wild[[4, 17]] = 20
-    variants = [mutate(wild, *places, by=by) for places in ((0,), (9,), (9, 25)) for by in (1, 2, 3)]
+    variants = [
+        mutate(wild, *places, by=by) for places in ((0,), (9,), (9, 25)) for by in (1, 2, 3)
+    ]
 
     def scored(chosen: list[int], tokens: int) -> Differences:
-        return score_variants(model, network, wild, [variants[i] for i in chosen], repeats=20, tokens=tokens, seed=3)
+        return score_variants(
+            model, network, wild, [variants[i] for i in chosen], repeats=20, tokens=tokens, seed=3
+        )
 
     together = scored([*range(9)], 16384)
     for chosen, tokens in (([4], 16384), ([8, 0, 3], 16384), ([*range(9)], 70), ([7, 8], 1)):
@@ -195,7 +216,10 @@ def test_counts_with_an_event_are_weighted_to_their_law(model: Diffusion) -> Non
         some = -np.expm1(-mean)
         assert int(s.min()) >= 1
         assert float(weight.max()) <= some / 0.3 * (1 + 1e-9)
-        for values, exact in ((weight, some), (weight * s, some if isinstance(model, Masking) else mean)):
+        for values, exact in (
+            (weight, some),
+            (weight * s, some if isinstance(model, Masking) else mean),
+        ):
             error = float(values.std()) / draws**0.5
             assert abs(float(values.mean()) - exact) <= 5 * error + mean * 1e-6
 
@@ -203,7 +227,9 @@ def test_counts_with_an_event_are_weighted_to_their_law(model: Diffusion) -> Non
 def test_variants_share_what_their_first_mutations_have_in_common() -> None:
     """Of A and A:B, the second takes no call for A but in comparison with A:B; the sum is over single steps."""
     model, wild, network = Masking(20, p0=PROTEIN), random_sequence(30), Counting()
-    score_variants(model, network, wild, [mutate(wild, 12), mutate(wild, 12, 20), mutate(wild, 12, 20, 25)])
+    score_variants(
+        model, network, wild, [mutate(wild, 12), mutate(wild, 12, 20), mutate(wild, 12, 20, 25)]
+    )
     assert network.rows == 3 * (32 + 2 * 32)
 
 
@@ -231,7 +257,13 @@ def test_dropout_is_off_and_the_mode_restored() -> None:
     modes = set[bool]()
     network.register_forward_pre_hook(lambda module, _: modes.add(module.training))
     wild, shares = random_sequence(12), list[float]()
-    score_variants(Masking(20, p0=PROTEIN), network, wild, [mutate(wild, 3), mutate(wild, 4)], progress=shares.append)
+    score_variants(
+        Masking(20, p0=PROTEIN),
+        network,
+        wild,
+        [mutate(wild, 3), mutate(wild, 4)],
+        progress=shares.append,
+    )
     assert shares == [0.5, 1.0]
     shares.clear()
     score(Masking(20, p0=PROTEIN), network, [wild, wild[:5]], progress=shares.append, tokens=1)
@@ -273,3 +305,15 @@ def test_a_binary_alphabet_has_no_periodic_noise() -> None:
     wild = np.array([0, 1, 1, 0], dtype=np.uint8)
     result = score_variants(model, lambda x_t, _: torch.zeros(*x_t.shape, 2), wild, [1 - wild])
     assert abs(result.difference[0]) <= 5 * result.standard_error[0]
+
+
+def test_a_model_of_ones_own_is_refused() -> None:
+    class Other(Diffusion):
+        """A diffusion whose events nobody knows."""
+
+    Other.__abstractmethods__ = frozenset()
+    model = Other(20, Linear(), PROTEIN, 0.999)  # type: ignore[abstract]
+    with pytest.raises(
+        UserError, match="model must be SCUD, Masking or Classical, got Other; use one of these, or"
+    ):
+        Events.of(model)

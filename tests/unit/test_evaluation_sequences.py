@@ -33,7 +33,9 @@ def kmers(sequence, k):
 
 
 def draw(generator, count, probs, length=60):
-    return SequenceArray.from_list(list(generator.choice(len(probs), size=(count, length), p=probs).astype(np.uint8)))
+    return SequenceArray.from_list(
+        list(generator.choice(len(probs), size=(count, length), p=probs).astype(np.uint8))
+    )
 
 
 @pytest.fixture
@@ -47,7 +49,11 @@ def test_sequences_keep_their_order_and_lengths():
     assert len(packed) == 3
     assert packed.lengths.tolist() == [2, 1, 3]
     assert [list(text) for text in packed.texts()] == sequences
-    assert [list(text) for text in packed.take(np.array([2, 0, 2])).texts()] == [[1, 1, 3], [0, 1], [1, 1, 3]]
+    assert [list(text) for text in packed.take(np.array([2, 0, 2])).texts()] == [
+        [1, 1, 3],
+        [0, 1],
+        [1, 1, 3],
+    ]
     assert len(packed.take(np.array([], dtype=np.int64))) == len(pack([])) == 0
 
 
@@ -75,16 +81,25 @@ def test_kmer_counts_equal_a_naive_count(sequences, k):
 @pytest.mark.parametrize("k", [1, 2, 3, 7])
 def test_chunks_change_nothing(k):
     generator = np.random.default_rng(0)
-    sequences = [generator.integers(0, B + 1, size=size).tolist() for size in generator.integers(1, 20, size=30)]
+    sequences = [
+        generator.integers(0, B + 1, size=size).tolist()
+        for size in generator.integers(1, 20, size=30)
+    ]
     naive = Counter(itertools.chain.from_iterable(kmers(sequence, k) for sequence in sequences))
     found = Counter()
     for _, numbers in seqs.owned_kmers(pack(sequences), k, B):
         found.update(numbers.tolist())
-    assert found == {sum(b * B ** (k - 1 - j) for j, b in enumerate(kmer)): count for kmer, count in naive.items()}
+    assert found == {
+        sum(b * B ** (k - 1 - j) for j, b in enumerate(kmer)): count
+        for kmer, count in naive.items()
+    }
 
 
 def test_the_last_kmer_of_many_states_is_the_last_count():
-    assert np.flatnonzero(seqs.kmer_counts(pack([[0, 19, 19, 19, 19]]), 4, 20)).tolist() == [20**3 - 1, 20**4 - 1]
+    assert np.flatnonzero(seqs.kmer_counts(pack([[0, 19, 19, 19, 19]]), 4, 20)).tolist() == [
+        20**3 - 1,
+        20**4 - 1,
+    ]
 
 
 def test_too_many_kmers_are_refused():
@@ -126,14 +141,19 @@ def influence(sequences, others, k):
     """The derivative of JS in the weight of each sequence, numerically."""
     tables = [seqs.kmer_counts(pack([sequence]), k, B) for sequence in sequences]
     other, step, whole = seqs.kmer_counts(pack(others), k, B), 1e-5, sum(tables)
-    return [(js(whole + step * table, other) - js(whole - step * table, other)) / (2 * step) for table in tables]
+    return [
+        (js(whole + step * table, other) - js(whole - step * table, other)) / (2 * step)
+        for table in tables
+    ]
 
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_standard_error_is_the_delta_method_over_sequences(k):
     p = [[0, 1, 2, 0, 1], [0, 0, 0, 0], [2, 1, 2, 1, 3, 2, 0, 0], [1]]
     q = [[0, 1, 0, 1], [2, 2, 1, 0, 0, 1, 0], [0, 1, 2, 2]]
-    squared = [sum(z * z for z in influence(a, b, k)) * len(a) / (len(a) - 1) for a, b in ((p, q), (q, p))]
+    squared = [
+        sum(z * z for z in influence(a, b, k)) * len(a) / (len(a) - 1) for a, b in ((p, q), (q, p))
+    ]
     value, error = sq.kmer_divergence(pack(p), pack(q), k, B)
     assert value == sq.divergence(seqs.kmer_counts(pack(p), k, B), seqs.kmer_counts(pack(q), k, B))
     assert error == pytest.approx(math.sqrt(sum(squared)), rel=1e-5)
@@ -167,13 +187,17 @@ def matches(query, training, m):
 def test_matches_and_copies_equal_a_naive_search(queries, training, m):
     found = seqs.find_matches(pack(queries), pack(training), B, m)
     assert found.tolist() == [matches(query, training, m) for query in queries]
-    assert seqs.find_copies(pack(queries), pack(training)).tolist() == [query in training for query in queries]
+    assert seqs.find_copies(pack(queries), pack(training)).tolist() == [
+        query in training for query in queries
+    ]
 
 
 @pytest.mark.usefixtures("small_chunks")
 def test_planted_matches_are_found_across_chunks_and_at_both_ends():
     generator = np.random.default_rng(0)
-    training = [generator.integers(0, 20, size=size) for size in generator.integers(40, 90, size=30)]
+    training = [
+        generator.integers(0, 20, size=size) for size in generator.integers(40, 90, size=30)
+    ]
     noise = [generator.integers(0, 20, size=50) for _ in range(40)]
     for i in range(0, 40, 2):
         source, place = training[i % 30], (0, 13, 30)[i % 3]
@@ -203,7 +227,9 @@ def test_collisions_are_no_matches(monkeypatch, bases, queries):
     generator = FixedBases(*bases)
     monkeypatch.setattr(np.random, "default_rng", lambda _seed: generator)
     training = pack([[2, 1, 0, 0, 0], [0, 0, 1, 2], [2, 2, 0, 2, 2, 2]])
-    assert seqs.find_matches(pack(queries), training, B, 4).tolist() == [query == [0, 2, 2, 2] for query in queries]
+    assert seqs.find_matches(pack(queries), training, B, 4).tolist() == [
+        query == [0, 2, 2, 2] for query in queries
+    ]
     assert generator.bases == [bases[-1]]
 
 
@@ -221,7 +247,11 @@ def test_pair_distance_over_all_pairs(sequences, k):
         for a, b in itertools.combinations(tables, 2)
     ]
     value = sq.pair_distance(pack(sequences), B, k=k)
-    assert value == pytest.approx(statistics.mean(expected), abs=1e-12) if expected else math.isnan(value)
+    assert (
+        value == pytest.approx(statistics.mean(expected), abs=1e-12)
+        if expected
+        else math.isnan(value)
+    )
 
 
 def test_random_pairs_estimate_all_pairs_and_follow_the_seed():
@@ -235,7 +265,9 @@ def test_random_pairs_estimate_all_pairs_and_follow_the_seed():
 @given(SETS)
 def test_entropy_and_longest_run_equal_plain_python(sequences):
     packed = pack(sequences)
-    for sequence, entropy, run in zip(sequences, sq.letter_entropy(packed, B), sq.longest_runs(packed, B), strict=True):
+    for sequence, entropy, run in zip(
+        sequences, sq.letter_entropy(packed, B), sq.longest_runs(packed, B), strict=True
+    ):
         known = [letter for letter in sequence if letter < B]
         shares = [count / len(known) for count in Counter(known).values()]
         expected = -sum(share * math.log2(share) for share in shares) if known else math.nan
@@ -246,7 +278,9 @@ def test_entropy_and_longest_run_equal_plain_python(sequences):
 
 @given(st.lists(st.integers(1, 9), min_size=1), st.lists(st.integers(1, 9), min_size=1))
 def test_largest_gap_is_the_kolmogorov_smirnov_distance(a, b):
-    gaps = [abs(sum(x <= at for x in a) / len(a) - sum(x <= at for x in b) / len(b)) for at in range(11)]
+    gaps = [
+        abs(sum(x <= at for x in a) / len(a) - sum(x <= at for x in b) / len(b)) for at in range(11)
+    ]
     assert sq.largest_gap(np.array(a), np.array(b)) == pytest.approx(max(gaps), abs=1e-12)
 
 
@@ -265,7 +299,9 @@ def test_samples_of_the_same_law_look_like_training_data_and_others_do_not():
     assert poor.training == same.training
     assert poor.heldout == same.heldout
     for k in (1, 3):
-        excess = getattr(poor.samples, f"divergence_{k}") - getattr(poor.training, f"divergence_{k}")
+        excess = getattr(poor.samples, f"divergence_{k}") - getattr(
+            poor.training, f"divergence_{k}"
+        )
         assert excess > 5 * getattr(poor.samples, f"divergence_{k}_error")
 
 
@@ -273,10 +309,16 @@ def test_report_puts_every_measure_beside_its_references():
     training = [[0, 1, 2, 0], [1, 1, 1], [2, 2, 0, 1, 0, 2], [0, 0]]
     samples, heldout = [[0, 1, 2, 0], [2, 0, 1, 2], [2, 0, 1, 2]], [[0, 1, 2, 3], [1, 1, 2, 2, 2]]
     report = sq.sequence_quality(pack(samples), pack(heldout), pack(training), B, match=3)
-    assert (report.samples.sequences, report.heldout.sequences, report.training.sequences) == (3, 2, 3)
+    assert (report.samples.sequences, report.heldout.sequences, report.training.sequences) == (
+        3,
+        2,
+        3,
+    )
     assert report.samples.copied == pytest.approx(1 / 3)
     assert report.samples.distinct == pytest.approx(2 / 3)
-    assert report.samples.matched == statistics.mean(matches(sample, training, 3) for sample in samples)
+    assert report.samples.matched == statistics.mean(
+        matches(sample, training, 3) for sample in samples
+    )
     assert report.heldout.matched == 0.5
     assert report.samples.length_mean == 4
     assert report.heldout.length_sd == pytest.approx(math.sqrt(0.5))

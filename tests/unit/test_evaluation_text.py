@@ -21,7 +21,9 @@ class Counts:
     bytes: int
 
 
-def evaluation(nats_per_example: float, examples: int, positions: float, error: float) -> Evaluation:
+def evaluation(
+    nats_per_example: float, examples: int, positions: float, error: float
+) -> Evaluation:
     return Evaluation(
         examples=examples,
         repeats=4,
@@ -47,7 +49,9 @@ def test_figures_by_hand() -> None:
         (figures.bits_per_character, 1600 * math.log(2)),
         (figures.bits_per_byte, 1640 * math.log(2)),
     ):
-        assert interval(figure) == pytest.approx((800 / units, (800 - reach) / units, (800 + reach) / units))
+        assert interval(figure) == pytest.approx(
+            (800 / units, (800 - reach) / units, (800 + reach) / units)
+        )
     for figure, units in ((figures.perplexity_per_token, 400), (figures.perplexity_per_word, 320)):
         expected = [math.exp(nats / units) for nats in (800, 800 - reach, 800 + reach)]
         assert interval(figure) == pytest.approx(expected)
@@ -73,12 +77,18 @@ def test_figures_that_are_not_defined_or_too_large() -> None:
     assert blank.bits_per_byte.value == pytest.approx(0.2 / math.log(2))
     endless = text_figures(evaluation(math.inf, 2, 10.0, math.nan), Counts(10, 10, 2, 10))
     assert endless.perplexity_per_token.value == math.inf
-    assert text_figures(evaluation(4000.0, 2, 10.0, 1.0), Counts(10, 40, 2, 40)).perplexity_per_word.value == math.inf
+    assert (
+        text_figures(
+            evaluation(4000.0, 2, 10.0, 1.0), Counts(10, 40, 2, 40)
+        ).perplexity_per_word.value
+        == math.inf
+    )
 
 
 def test_a_bound_on_parts_of_the_text_has_no_such_figures() -> None:
     with pytest.raises(
-        UserError, match=r"the bound must count all 400 tokens of the text, got 80; evaluate whole chunks"
+        UserError,
+        match=r"the bound must count all 400 tokens of the text, got 80; evaluate whole chunks",
     ):
         text_figures(evaluation(200.0, 4, 80.0, 0.1), Counts(400, 1600, 320, 1640))
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
-from scud.cli.infill import choose
 from scud.data.sequences.fasta import Record
+from scud.data.sequences.infilling import choose
 from scud.errors import UserError
 from scud.networks.bytenet import ByteNet
 from scud.processes import Blosum62, Gaussian
@@ -46,7 +46,9 @@ def source(seed: int = 0) -> torch.Generator:
 @settings(max_examples=12, deadline=None)
 @pytest.mark.parametrize("model", MODELS)
 @given(
-    places=st.lists(st.lists(st.booleans(), min_size=1, max_size=9).filter(any), min_size=1, max_size=4),
+    places=st.lists(
+        st.lists(st.booleans(), min_size=1, max_size=9).filter(any), min_size=1, max_size=4
+    ),
     steps=st.integers(1, 4),
     tokens=st.sampled_from([1, 20, 1000]),
     seed=st.integers(0, 2**32),
@@ -56,11 +58,18 @@ def test_known_residues_never_change(
 ) -> None:
     free = [np.array(place) for place in places]
     random = np.random.default_rng(seed)
-    sequences = [np.where(place, 20, random.integers(0, 20, len(place))).astype(np.uint8) for place in free]
+    sequences = [
+        np.where(place, 20, random.integers(0, 20, len(place))).astype(np.uint8) for place in free
+    ]
     before = [codes.copy() for codes in sequences]
-    states, known = [torch.from_numpy(codes) for codes in sequences], [torch.from_numpy(~place) for place in free]
+    states, known = (
+        [torch.from_numpy(codes) for codes in sequences],
+        [torch.from_numpy(~place) for place in free],
+    )
     sampler = Ancestral(steps=steps)
-    designs = draw(sampler, model, NETWORK, states, known, positions=tokens, generator=source(seed)).states
+    designs = draw(
+        sampler, model, NETWORK, states, known, positions=tokens, generator=source(seed)
+    ).states
     for codes, was, place, drawn in zip(sequences, before, free, designs, strict=True):
         np.testing.assert_array_equal(codes, was)
         assert drawn.shape == codes.shape
@@ -113,7 +122,15 @@ def test_batches_keep_to_the_budget_and_padding_is_not_real() -> None:
 
     sequences = [torch.zeros(length, dtype=torch.int64) for length in (4, 4, 10, 10, 7, 7)]
     sampler, shares = Ancestral(steps=1), list[float]()
-    draw(sampler, MODELS[0], denoiser, sequences, positions=30, generator=source(), progress=shares.append)
+    draw(
+        sampler,
+        MODELS[0],
+        denoiser,
+        sequences,
+        positions=30,
+        generator=source(),
+        progress=shares.append,
+    )
     assert shapes == [(3, 10), (3, 7)]
     assert real == [27, 15]
     assert shares == sorted(shares)
@@ -132,10 +149,13 @@ def test_what_is_redesigned() -> None:
     np.testing.assert_array_equal(chosen([1, 20, 3], "3"), [False, True, True])
     np.testing.assert_array_equal(chosen([1, 2, 3], "1-3"), [True, True, True])
     with pytest.raises(
-        UserError, match=r"P1 must have residues to redesign, got none; give --positions .* or write \?"
+        UserError,
+        match=r"P1 must have residues to redesign, got none; give --positions .* or write \?",
     ):
         chosen([1, 2, 3], None)
-    with pytest.raises(UserError, match=r"positions must fit P1, got '2-4'; positions must lie in 1..3"):
+    with pytest.raises(
+        UserError, match=r"positions must fit P1, got '2-4'; positions must lie in 1..3"
+    ):
         chosen([1, 2, 3], "2-4")
     with pytest.raises(UserError, match="P1 must be at most 9 long"):
         chosen([20] * 10, None)

@@ -20,7 +20,8 @@ def both(*dims: int) -> tuple[LinearLogits, Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = (*dims, WIDTH), (B, WIDTH), (B,)
     features, weight, bias = (
-        torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for shape in shapes
+        torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+        for shape in shapes
     )
     return LinearLogits(features, weight, bias), features @ weight.T + bias
 
@@ -34,7 +35,11 @@ def test_it_is_used_as_the_tensor_is() -> None:
     assert rows.shape == same.shape == (15, B)
     torch.testing.assert_close(rows.dense(), same)
     torch.testing.assert_close(rows.reshape(5, 3, B).dense(), same.reshape(5, 3, B))
-    for index in (torch.tensor([14, 0, 3, 3]), torch.arange(15) % 2 == 0, torch.zeros(0, dtype=torch.long)):
+    for index in (
+        torch.tensor([14, 0, 3, 3]),
+        torch.arange(15) % 2 == 0,
+        torch.zeros(0, dtype=torch.long),
+    ):
         torch.testing.assert_close(rows[index], same[index])
 
 
@@ -48,7 +53,9 @@ def test_gradients_reach_features_weight_and_bias() -> None:
     """Those of the tensor's rows; positions that were not asked for get none."""
     logits, tensor = both(3, 5)
     parts, index = (logits.features, logits.weight, logits.bias), torch.tensor([2, 9, 9])
-    upstream = torch.randn(len(index), B, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    upstream = torch.randn(
+        len(index), B, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     gradients = torch.autograd.grad(logits.reshape(-1, B)[index], parts, upstream)
     expected = torch.autograd.grad(tensor.reshape(-1, B)[index], parts, upstream)
     torch.testing.assert_close(gradients, expected)
@@ -69,7 +76,12 @@ def test_detached_it_has_the_same_values_and_no_gradient() -> None:
 def test_rows_are_computed_in_the_precision_of_the_features() -> None:
     logits, tensor = both(3, 5)
     halved = dataclasses.replace(logits, features=logits.features.to(torch.bfloat16))
-    assert halved.dtype == halved.dense().dtype == halved.reshape(-1, B)[torch.tensor([1])].dtype == torch.bfloat16
+    assert (
+        halved.dtype
+        == halved.dense().dtype
+        == halved.reshape(-1, B)[torch.tensor([1])].dtype
+        == torch.bfloat16
+    )
     torch.testing.assert_close(halved.dense().double(), tensor, rtol=0.05, atol=0.05)
 
 
@@ -96,7 +108,10 @@ def test_finite() -> None:
 def test_a_loss_by_blocks_is_that_of_the_tensor_twice_over() -> None:
     """Rows in no block count 0, rows of unlike weights get unlike gradients, and a second backward pass is as the first."""
     logits, tensor = both(6)
-    parts, blocks = (logits.features, logits.weight, logits.bias), [torch.tensor([4, 1]), torch.tensor([3])]
+    parts, blocks = (
+        (logits.features, logits.weight, logits.bias),
+        [torch.tensor([4, 1]), torch.tensor([3])],
+    )
     target, upstream = (
         torch.tensor([0, 6, 1, 2, 3, 5]),
         torch.tensor([1.0, -2.0, 3.0, 0.5, 0.0, 1.0], dtype=torch.float64),
@@ -110,7 +125,9 @@ def test_a_loss_by_blocks_is_that_of_the_tensor_twice_over() -> None:
     torch.testing.assert_close(values, expected)
     wanted = torch.autograd.grad(expected, parts, upstream)
     for _ in range(2):
-        torch.testing.assert_close(torch.autograd.grad(values, parts, upstream, retain_graph=True), wanted)
+        torch.testing.assert_close(
+            torch.autograd.grad(values, parts, upstream, retain_graph=True), wanted
+        )
 
 
 def test_a_loss_by_blocks_of_features_in_bfloat16() -> None:
@@ -136,9 +153,14 @@ def test_a_loss_by_blocks_of_features_in_bfloat16() -> None:
 def test_a_loss_by_blocks_under_autocast() -> None:
     """Features in float32, rows in bfloat16."""
     logits, _ = both(6)
-    parts = [part.detach().float().requires_grad_() for part in (logits.features, logits.weight, logits.bias)]
+    parts = [
+        part.detach().float().requires_grad_()
+        for part in (logits.features, logits.weight, logits.bias)
+    ]
     with torch.autocast("cpu", torch.bfloat16):
-        values = blockwise(lambda rows, _: rows.float().square().sum(-1), LinearLogits(*parts), [torch.arange(6)])
+        values = blockwise(
+            lambda rows, _: rows.float().square().sum(-1), LinearLogits(*parts), [torch.arange(6)]
+        )
     got = torch.autograd.grad(values.sum(), parts)
     wanted = torch.autograd.grad((parts[0] @ parts[1].T + parts[2]).square().sum(), parts)
     assert [part.dtype for part in got] == [torch.float32] * 3
@@ -146,7 +168,9 @@ def test_a_loss_by_blocks_under_autocast() -> None:
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_a_loss_by_blocks_without_gradients_makes_none(mode: Callable[[], AbstractContextManager[None]]) -> None:
+def test_a_loss_by_blocks_without_gradients_makes_none(
+    mode: Callable[[], AbstractContextManager[None]],
+) -> None:
     logits, tensor = both(6)
     asked = []
 

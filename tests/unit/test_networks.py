@@ -76,7 +76,9 @@ def test_counts_reach_their_pixel_and_others() -> None:
     assert float(change[1, 3, 2]) > 1e-6
 
 
-@pytest.mark.parametrize(("few", "many"), [(0, 1), (3, 4), (3, 3000), (1000, 3000), (3000, 100_000)])
+@pytest.mark.parametrize(
+    ("few", "many"), [(0, 1), (3, 4), (3, 3000), (1000, 3000), (3000, 100_000)]
+)
 def test_counts_are_told_apart(few: int, many: int) -> None:
     level = NoiseLevel(16)
     counts = torch.tensor([[few, many]])
@@ -91,10 +93,15 @@ def test_logistic_head_is_finite_with_finite_gradients(num_states: int) -> None:
     grid = [0.0, 1e-6, 0.3, -0.999, 1.0, 2.5, -30.0, 1e4]
     scales = [-200.0, -8.0, -3.0, 0.0, 2.0, 4.0, 50.0]
     points = torch.tensor(list(itertools.product(grid, scales)))
-    location, log_scale = points[:, 0].clone().requires_grad_(), points[:, 1].clone().requires_grad_()
+    location, log_scale = (
+        points[:, 0].clone().requires_grad_(),
+        points[:, 1].clone().requires_grad_(),
+    )
     logits = logistic_logits(location, log_scale, num_states)
     assert bool(torch.isfinite(logits).all())
-    torch.testing.assert_close(logits.double().exp().sum(-1), torch.ones(len(points)).double(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        logits.double().exp().sum(-1), torch.ones(len(points)).double(), rtol=0, atol=1e-4
+    )
     for state in range(0, num_states, max(num_states // 4, 1)):
         loss = torch.nn.functional.cross_entropy(logits, torch.full((len(points),), state))
         gradients = torch.autograd.grad(loss, (location, log_scale), retain_graph=True)
@@ -103,7 +110,9 @@ def test_logistic_head_is_finite_with_finite_gradients(num_states: int) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(location=st.floats(-1.5, 1.5), log_scale=st.floats(-2.5, 2.0), num_states=st.integers(2, 40))
-def test_logistic_head_is_a_difference_of_sigmoids(location: float, log_scale: float, num_states: int) -> None:
+def test_logistic_head_is_a_difference_of_sigmoids(
+    location: float, log_scale: float, num_states: int
+) -> None:
     edges = torch.linspace(-1, 1, num_states + 1, dtype=torch.float64)
     edges[0], edges[-1] = -float("inf"), float("inf")
     m, log_s = torch.tensor([location, log_scale], dtype=torch.float64)
@@ -115,7 +124,10 @@ def test_logistic_head_is_a_difference_of_sigmoids(location: float, log_scale: f
 @pytest.mark.parametrize("kind", ["scud", "classical", "masking"])
 def test_compiles_without_graph_breaks_in_bfloat16(kind: str) -> None:
     """The network, evidence and all, is one graph; the loss is float32 and the same as without compiling."""
-    model, network = models()[kind], awake(UNet(B, DIMS, width=16, blocks=1, levels=2, head="mixed"))
+    model, network = (
+        models()[kind],
+        awake(UNet(B, DIMS, width=16, blocks=1, levels=2, head="mixed")),
+    )
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     x0 = torch.randint(B, (3, *DIMS), generator=torch.Generator().manual_seed(1))
     losses = []
@@ -125,7 +137,9 @@ def test_compiles_without_graph_breaks_in_bfloat16(kind: str) -> None:
             loss = model.loss(denoiser, x0, generator=torch.Generator().manual_seed(2))
         loss.backward()
         losses.append(loss.detach())
-        assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
+        assert all(
+            p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters()
+        )
     assert losses[0].dtype == torch.float32
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=0)
 

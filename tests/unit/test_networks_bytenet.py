@@ -51,7 +51,12 @@ def test_every_parameter_learns(kind: str) -> None:
         assert float(parameter.grad.abs().max()) > 0, name
 
 
-@given(st.integers(1, 40), st.integers(0, 200), st.lists(st.integers(1, 60), max_size=4), st.integers(0, 2**31))
+@given(
+    st.integers(1, 40),
+    st.integers(0, 200),
+    st.lists(st.integers(1, 60), max_size=4),
+    st.integers(0, 2**31),
+)
 @settings(max_examples=30, deadline=None)
 def test_padding_and_neighbours_in_the_batch_change_nothing(
     length: int, extra: int, others: list[int], seed: int
@@ -70,7 +75,10 @@ def test_padding_and_neighbours_in_the_batch_change_nothing(
         alone = Noisy(noisy.x_t[:1, :length], noisy.t[:1], s)
         for real in (None, mask[:1, :length]):
             torch.testing.assert_close(
-                net(alone.x_t, model.condition(alone, Given(mask=real)))[0], batched, rtol=1e-4, atol=1e-4
+                net(alone.x_t, model.condition(alone, Given(mask=real)))[0],
+                batched,
+                rtol=1e-4,
+                atol=1e-4,
             )
 
 
@@ -84,7 +92,9 @@ def test_counts_reach_their_position_and_others() -> None:
     reference = net(x0, Conditioning(noisy.t, s, evidence=evidence))
     changed = s.clone()
     changed[0, 12] = 1
-    moved = (net(x0, Conditioning(noisy.t, changed, evidence=evidence)) - reference).abs().amax(-1)[0]
+    moved = (
+        (net(x0, Conditioning(noisy.t, changed, evidence=evidence)) - reference).abs().amax(-1)[0]
+    )
     assert float(moved[12]) > 1e-4
     assert float(moved[13]) > 1e-4
     assert float(moved[0]) > 1e-6, "four layers reach 2 (1 + 2 + 4 + 8) = 30 positions"
@@ -103,8 +113,12 @@ def test_presets_have_the_size_they_say() -> None:
 def test_spec_and_errors() -> None:
     net = ByteNet(7, width=24, layers=3, dropout=0.1)
     kind = net.spec().pop("kind")
-    again = NETWORKS[kind].network(**{name: value for name, value in net.spec().items() if name != "kind"})
-    assert {n: p.shape for n, p in again.named_parameters()} == {n: p.shape for n, p in net.named_parameters()}
+    again = NETWORKS[kind].network(
+        **{name: value for name, value in net.spec().items() if name != "kind"}
+    )
+    assert {n: p.shape for n, p in again.named_parameters()} == {
+        n: p.shape for n, p in net.named_parameters()
+    }
     for wrong in ({"width": 0}, {"layers": 0}, {"hidden": 0}):
         with pytest.raises(UserError, match=f"{next(iter(wrong))} must be at least 1, got 0"):
             ByteNet(7, **wrong)

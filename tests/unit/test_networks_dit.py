@@ -22,7 +22,9 @@ MANY = LARGE_OUTPUT + 1
 def network(num_states: int = B, **options: object) -> DiT:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return awake(DiT(num_states, **{"width": 16, "layers": 2, "heads": 2, "dropout": 0.0, **options}))
+        return awake(
+            DiT(num_states, **{"width": 16, "layers": 2, "heads": 2, "dropout": 0.0, **options})
+        )
 
 
 def masking(num_states: int) -> Masking:
@@ -72,7 +74,9 @@ def test_padding_neighbours_in_the_batch_and_a_shift_change_nothing(
         noisy = model.noise(x0, torch.full((len(lengths),), 0.4, dtype=torch.float64), generator)
         batched = net(noisy.x_t, model.condition(noisy, Given(mask=mask)))
         assert bool(batched.isfinite().all()), "also in the row that is padding alone"
-        alone = Noisy(noisy.x_t[:1, here], noisy.t[:1], None if noisy.s is None else noisy.s[:1, here])
+        alone = Noisy(
+            noisy.x_t[:1, here], noisy.t[:1], None if noisy.s is None else noisy.s[:1, here]
+        )
         for real in (None, mask[:1, here]):
             logits = net(alone.x_t, model.condition(alone, Given(mask=real)))
             torch.testing.assert_close(logits[0], batched[0, here], rtol=1e-5, atol=1e-5)
@@ -80,7 +84,9 @@ def test_padding_neighbours_in_the_batch_and_a_shift_change_nothing(
 
 @given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 1000), st.sampled_from([2, 6, 64]))
 @settings(max_examples=30, deadline=None)
-def test_products_of_rotated_vectors_depend_on_the_distance_alone(n: int, m: int, shift: int, width: int) -> None:
+def test_products_of_rotated_vectors_depend_on_the_distance_alone(
+    n: int, m: int, shift: int, width: int
+) -> None:
     q, k = torch.randn(2, width, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
     length = max(n, m) + shift + 1
     turns = rotations(places(length, q), width)
@@ -101,7 +107,9 @@ def test_far_places_are_told_apart_in_bfloat16() -> None:
 @torch.no_grad()
 def test_heads_look_at_their_neighbours_at_first(width: int, heads: int) -> None:
     """Each at another place, most of all there, and by more the further others are, as far as words reach."""
-    query, key, _ = Block(width, heads, 0.0).qkv.bias.unflatten(0, (3, heads, 1, -1)).expand(-1, -1, 41, -1)
+    query, key, _ = (
+        Block(width, heads, 0.0).qkv.bias.unflatten(0, (3, heads, 1, -1)).expand(-1, -1, 41, -1)
+    )
     turns = rotations(places(41, query), width // heads)
     scores = (rotate(query, turns) @ rotate(key, turns).mT)[:, 20] / (width / heads) ** 0.5
     offsets = [1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6][:heads]
@@ -135,7 +143,9 @@ def test_counts_reach_their_position_and_others() -> None:
     reference = net(x0, Conditioning(noisy.t, s, evidence=evidence))
     changed = s.clone()
     changed[0, 12] = 1
-    moved = (net(x0, Conditioning(noisy.t, changed, evidence=evidence)) - reference).abs().amax(-1)[0]
+    moved = (
+        (net(x0, Conditioning(noisy.t, changed, evidence=evidence)) - reference).abs().amax(-1)[0]
+    )
     assert float(moved[12]) > 1e-2
     assert float(moved.min()) > 1e-6
     assert int(moved.argmax()) == 12
@@ -150,7 +160,9 @@ def test_checkpointing_changes_no_gradient() -> None:
         net.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            models()["scud"].loss(net, Batch(x0, mask), generator=torch.Generator().manual_seed(2)).backward()
+            models()["scud"].loss(
+                net, Batch(x0, mask), generator=torch.Generator().manual_seed(2)
+            ).backward()
         gradients.append([parameter.grad for parameter in net.parameters()])
     assert len(calls) == 1 + 2
     for plain, again in zip(*gradients, strict=True):
@@ -187,7 +199,9 @@ def test_bfloat16_hardly_changes_the_loss(kind: str) -> None:
     x0, mask = sequences(9, 30, 17)
 
     def loss(denoiser: torch.nn.Module) -> torch.Tensor:
-        return model.loss(denoiser, Batch(x0, mask), generator=torch.Generator().manual_seed(2)).detach()
+        return model.loss(
+            denoiser, Batch(x0, mask), generator=torch.Generator().manual_seed(2)
+        ).detach()
 
     exact = loss(net)
     with torch.autocast("cpu", torch.bfloat16):
@@ -281,7 +295,9 @@ def test_presets_have_the_size_they_say() -> None:
         with torch.device("meta"):
             net = DiT(30_522, **shape)
         outer = sum(parameter.numel() for parameter in (net.embedding, *net.out.parameters()))
-        sizes[name] = round(sum(parameter.numel() for parameter in net.parameters()) / 1e6 - outer / 1e6)
+        sizes[name] = round(
+            sum(parameter.numel() for parameter in net.parameters()) / 1e6 - outer / 1e6
+        )
     assert sizes == {"tiny": 1, "small": 11, "medium": 40, "paper": 89}
     assert PRESETS["paper"] == {"width": 768, "layers": 12, "heads": 12}
     assert round(outer / 1e6) == 47
@@ -289,7 +305,9 @@ def test_presets_have_the_size_they_say() -> None:
 
 def test_spec_builds_the_same_network() -> None:
     spec = DiT(7, width=24, layers=3, heads=2, dropout=0.1, checkpointing=True).spec()
-    again = NETWORKS[spec["kind"]].network(**{name: value for name, value in spec.items() if name != "kind"})
+    again = NETWORKS[spec["kind"]].network(
+        **{name: value for name, value in spec.items() if name != "kind"}
+    )
     assert again.spec() == spec
     again.load_state_dict(DiT(7, width=24, layers=3, heads=2).state_dict())
 

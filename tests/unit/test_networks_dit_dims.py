@@ -10,7 +10,7 @@ from scud.networks.dit import LARGE_OUTPUT
 from scud.numerics.logits import LinearLogits
 from scud.processes import Uniform
 from scud.schedules import Linear
-from scud.typing import Conditioning, Shape
+from scud.typing import Conditioning, Given, Shape
 from tests.unit.test_networks import awake
 
 B = 5
@@ -32,7 +32,7 @@ def noised(dims: Shape, mask: torch.Tensor | None = None) -> tuple[torch.Tensor,
     )
     x0 = torch.randint(B, (3, *dims), generator=generator.manual_seed(0))
     noisy = model.noise(x0, torch.full((3,), 0.5, dtype=torch.float64), generator)
-    return noisy.x_t, model.condition(noisy, mask)
+    return noisy.x_t, model.condition(noisy, Given(mask=mask))
 
 
 @pytest.mark.parametrize("dims", ARRAYS)

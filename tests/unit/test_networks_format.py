@@ -14,7 +14,7 @@ from scud.networks import NETWORKS, ByteNet, DiT, UNet
 from scud.numerics.logits import LinearLogits
 from scud.processes import Uniform
 from scud.schedules import Linear
-from scud.typing import Conditioning
+from scud.typing import Conditioning, Given
 from tests.unit.test_networks import awake
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "networks-0.1.0.json"
@@ -48,7 +48,7 @@ def noised(kind: str, num_states: int = 5) -> tuple[torch.Tensor, Conditioning]:
     x0 = torch.randint(num_states, (3, *dims), generator=generator)
     noisy = model.noise(x0, torch.full((3,), 0.5, dtype=torch.float64), generator)
     mask = torch.arange(9) < torch.tensor([[9], [4], [6]]) if len(dims) == 1 else None
-    return noisy.x_t, model.condition(noisy, mask)
+    return noisy.x_t, model.condition(noisy, Given(mask=mask))
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from scud import Masking
 from scud.errors import UserError
 from scud.networks import ByteNet, DiT, UNet, reads_labels
 from scud.networks.labels import LabelEmbedding
-from scud.typing import Conditioning
+from scud.typing import Batch, Conditioning, Given
 from tests.unit.test_networks import awake
 from tests.unit.test_networks_format import CASES, logits, new, noised
 
@@ -73,7 +73,9 @@ def test_wrong_labels(label: torch.Tensor, message: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [4, -2])
-def test_wrong_labels_fail_where_nothing_looks_at_them(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_labels_fail_where_nothing_looks_at_them(
+    wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on an accelerator, where the lookup itself has to refuse them."""
     monkeypatch.setattr(LabelEmbedding, "check", lambda *_: None)
     with pytest.raises(IndexError):
@@ -188,12 +190,14 @@ def test_it_learns_what_is_likely_given_a_label(build: type[nn.Module]) -> None:
         label = torch.randint(2, (128,), generator=generator)
         x0 = torch.multinomial(laws[label], 4, True, generator=generator).reshape(-1, *dims)
         told = label.masked_fill(torch.rand(128, generator=generator) < 0.3, -1)
-        loss = model.loss(network, x0, label=told, generator=generator)
+        loss = model.loss(network, Batch(x0, label=told), generator=generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     noisy = model.noise(torch.zeros(3, *dims, dtype=torch.long), torch.ones(3).double(), generator)
     label, expected = torch.tensor([0, 1, -1]), torch.stack([*laws, laws.mean(0)])
-    learnt = logits(network.eval(), noisy.x_t, model.condition(noisy, None, label)).softmax(-1)
+    learnt = logits(network.eval(), noisy.x_t, model.condition(noisy, Given(label=label))).softmax(
+        -1
+    )
     error = learnt.reshape(3, 4, 3) - expected.unsqueeze(1)
     assert float(error.abs().max()) < 0.15

@@ -8,13 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scud.numerics import blockwise, draw_categorical, invert_cdf, posterior_divergence, stratified_uniform
+from scud.numerics import (
+    blockwise,
+    draw_categorical,
+    invert_cdf,
+    posterior_divergence,
+    stratified_uniform,
+)
 
 
 def test_tail_is_drawn_at_its_probability() -> None:
     """A total tail of 7.8% spread over 10,000 states, and one state of 1e-6: both within 5.5 standard errors (4e-8)."""
     tail = torch.full((10_000,), 0.078 / 10_000, dtype=torch.float64)
-    weights = torch.cat([torch.tensor([1 - 0.078 - 1e-6], dtype=torch.float64), tail, torch.tensor([1e-6])])
+    weights = torch.cat(
+        [torch.tensor([1 - 0.078 - 1e-6], dtype=torch.float64), tail, torch.tensor([1e-6])]
+    )
     count = 4_000_000
     cdf = weights.cumsum(0).unsqueeze(0)
     uniform = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -27,7 +35,8 @@ def test_tail_is_drawn_at_its_probability() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    weights=st.lists(st.floats(0, 1e6), min_size=1, max_size=9).filter(lambda w: sum(w) > 1e-3), seed=st.integers(0, 99)
+    weights=st.lists(st.floats(0, 1e6), min_size=1, max_size=9).filter(lambda w: sum(w) > 1e-3),
+    seed=st.integers(0, 99),
 )
 def test_no_state_of_probability_zero(weights: list[float], seed: int) -> None:
     rows = torch.tensor(weights, dtype=torch.float64).expand(500, -1)
@@ -38,7 +47,9 @@ def test_no_state_of_probability_zero(weights: list[float], seed: int) -> None:
 @pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
 def test_ends_of_the_unit_interval(u: float) -> None:
     cdf = torch.tensor([[0.0, 0.3, 0.3, 1.0, 1.0]], dtype=torch.float64)
-    drawn = invert_cdf(cdf, torch.zeros(1, dtype=torch.long), torch.tensor([u], dtype=torch.float64))
+    drawn = invert_cdf(
+        cdf, torch.zeros(1, dtype=torch.long), torch.tensor([u], dtype=torch.float64)
+    )
     assert int(drawn) == (1 if u == 0 else 3)
 
 
@@ -52,14 +63,20 @@ def test_stratified_uniform_has_one_point_per_stratum(count: int, seed: int) -> 
 
 
 def test_posterior_divergence_is_the_kl_of_the_posteriors() -> None:
-    true, predicted, weight = torch.rand(3, 50, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    true, predicted, weight = torch.rand(
+        3, 50, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     p, q = weight * true, weight * predicted
     p, q = p / p.sum(-1, keepdim=True), q / q.sum(-1, keepdim=True)
-    torch.testing.assert_close(posterior_divergence(predicted, true, weight), (p * (p / q).log()).sum(-1))
+    torch.testing.assert_close(
+        posterior_divergence(predicted, true, weight), (p * (p / q).log()).sum(-1)
+    )
 
 
 def test_posterior_divergence_of_rates() -> None:
-    true, predicted, weight = torch.rand(3, 50, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    true, predicted, weight = torch.rand(
+        3, 50, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
     at = torch.arange(50) % 7
     weight[torch.arange(50), at] = 0.0
     p, q = (weight * v / v.gather(-1, at.unsqueeze(-1)) for v in (true, predicted))
@@ -70,11 +87,15 @@ def test_posterior_divergence_of_rates() -> None:
 @pytest.mark.parametrize("rates", [False, True])
 def test_posterior_divergence_has_the_gradient_it_says(rates: bool) -> None:
     """Also where the truth is 0, and where it is below the smallest float32."""
-    true, predicted, weight = torch.rand(3, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    true, predicted, weight = torch.rand(
+        3, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+    )
     true[:, 1], true[:, 2] = 0.0, 1e-60
     at = torch.tensor([0, 3, 4, 0, 3, 4]) if rates else None
     predicted.requires_grad_()
-    assert torch.autograd.gradcheck(lambda q: posterior_divergence(q, true, weight, at), (predicted,))
+    assert torch.autograd.gradcheck(
+        lambda q: posterior_divergence(q, true, weight, at), (predicted,)
+    )
 
 
 def test_posterior_divergence_keeps_its_digits() -> None:

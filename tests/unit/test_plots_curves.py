@@ -57,11 +57,15 @@ def test_few_equal_or_infinite_losses_still_make_a_figure(train: list[float]) ->
 
 
 def test_losses_must_match_their_steps() -> None:
-    with pytest.raises(UserError, match=r"train must be a list with one loss per step.*log both together"):
+    with pytest.raises(
+        UserError, match=r"train must be a list with one loss per step.*log both together"
+    ):
         training_curves([1, 2], [1.0], [], [], "bits/dim")
     with pytest.raises(UserError, match="valid must be"):
         training_curves([1], [1.0], [1], [], "bits/dim")
-    with pytest.raises(UserError, match=r"train must hold at least one finite loss.*train for at least"):
+    with pytest.raises(
+        UserError, match=r"train must hold at least one finite loss.*train for at least"
+    ):
         training_curves([1], [float("nan")], [], [], "bits/dim")
 
 
@@ -77,7 +81,10 @@ CALLS = [4, 16, 64]
 
 
 def test_distances_are_drawn_against_calls_on_logarithmic_axes() -> None:
-    lines = {"SCUD": [[1.0, 0.1, 0.02], [0.1, 0.01, 0.001]], "masking": [[2.0, 0.4, math.nan], [0.1, 0.01, math.nan]]}
+    lines = {
+        "SCUD": [[1.0, 0.1, 0.02], [0.1, 0.01, 0.001]],
+        "masking": [[2.0, 0.4, math.nan], [0.1, 0.01, math.nan]],
+    }
     (axes,) = distance_curves(CALLS, lines, 0.01, "distance").axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("network calls", "distance")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
@@ -89,24 +96,36 @@ def test_distances_are_drawn_against_calls_on_logarithmic_axes() -> None:
         np.testing.assert_allclose(ends[:, 1] - ends[:, 0], 2 * np.asarray(errors)[: len(ends)])
     legend = axes.get_legend()
     assert legend is not None
-    assert {text.get_text() for text in legend.get_texts()} == {"training images", "SCUD", "masking"}
-    assert [list(line.get_ydata()) for line in axes.get_lines() if line.get_linestyle() == "--"] == [[0.01, 0.01]]
+    assert {text.get_text() for text in legend.get_texts()} == {
+        "training images",
+        "SCUD",
+        "masking",
+    }
+    assert [
+        list(line.get_ydata()) for line in axes.get_lines() if line.get_linestyle() == "--"
+    ] == [[0.01, 0.01]]
 
 
 def test_what_cannot_be_drawn_against_calls_is_refused() -> None:
-    with pytest.raises(UserError, match=r"SCUD must hold a distance and an error per number.*use NaN"):
+    with pytest.raises(
+        UserError, match=r"SCUD must hold a distance and an error per number.*use NaN"
+    ):
         distance_curves(CALLS, {"SCUD": [[1.0, 0.1], [0.1, 0.01]]}, None, "distance")
     with pytest.raises(UserError, match=r"SCUD must be positive.*got 0\.0; leave out"):
         distance_curves(CALLS, {"SCUD": [[1.0, 0.0, 1.0], [0.1, 0.01, 0.1]]}, None, "distance")
 
 
 def test_a_loss_is_drawn_against_gamma_in_its_order() -> None:
-    (axes,) = gamma_curve([1, 0, 0.4], [1.7, 1.6, 1.65], [0.01, 0.02, math.nan], "bits/dim", 1.8).axes
+    (axes,) = gamma_curve(
+        [1, 0, 0.4], [1.7, 1.6, 1.65], [0.01, 0.02, math.nan], "bits/dim", 1.8
+    ).axes
     assert axes.get_ylabel() == "bits/dim"
     assert "0: classical" in axes.get_xlabel()
     (container,) = axes.containers
     np.testing.assert_array_equal(container[0].get_xydata(), [[0, 1.6], [0.4, 1.65], [1, 1.7]])
-    assert [list(line.get_ydata()) for line in axes.get_lines() if line.get_linestyle() == "--"] == [[1.8, 1.8]]
+    assert [
+        list(line.get_ydata()) for line in axes.get_lines() if line.get_linestyle() == "--"
+    ] == [[1.8, 1.8]]
     (axes,) = gamma_curve([1], [1.7], [math.nan], "bits/dim", None).axes
     assert not [line for line in axes.get_lines() if line.get_linestyle() == "--"]
     with pytest.raises(UserError, match=r"gamma, mean and error must be lists of one length"):

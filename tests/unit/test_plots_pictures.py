@@ -61,7 +61,9 @@ def test_the_grid_places_enlarged_tiles_row_by_row_between_margins() -> None:
         row, column = divmod(index, 3)
         top, left = 4 + 68 * row, 4 + 68 * column
         tile = canvas[top : top + 64, left : left + 64]
-        np.testing.assert_array_equal(tile, np.kron(pixels[index], np.ones((8, 8, 1), dtype=np.uint8)))
+        np.testing.assert_array_equal(
+            tile, np.kron(pixels[index], np.ones((8, 8, 1), dtype=np.uint8))
+        )
         canvas = canvas.copy()
         canvas[top : top + 64, left : left + 64] = canvas[0, 0]
     assert (canvas == canvas[0, 0]).all()
@@ -70,9 +72,16 @@ def test_the_grid_places_enlarged_tiles_row_by_row_between_margins() -> None:
 
 @pytest.mark.parametrize(
     ("count", "side", "columns", "size"),
-    [(4, 28, None, (180, 180)), (3, 64, 1, (72, 208)), (2, 100, 9, (212, 108)), (16, 28, 8, (708, 180))],
+    [
+        (4, 28, None, (180, 180)),
+        (3, 64, 1, (72, 208)),
+        (2, 100, 9, (212, 108)),
+        (16, 28, 8, (708, 180)),
+    ],
 )
-def test_the_grid_has_the_columns_asked_for(count: int, side: int, columns: int | None, size: tuple[int, int]) -> None:
+def test_the_grid_has_the_columns_asked_for(
+    count: int, side: int, columns: int | None, size: tuple[int, int]
+) -> None:
     grid = sample_grid(levels(count, 1, side, side), 5, columns=columns)
     assert grid.mode == "L"
     assert grid.size == size
@@ -91,7 +100,9 @@ def test_an_image_is_read_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_animation_is_read_back_with_its_frames_and_durations(tmp_path: Path, channels: int) -> None:
+def test_an_animation_is_read_back_with_its_frames_and_durations(
+    tmp_path: Path, channels: int
+) -> None:
     x = levels(6, 4, channels, 8, 8)
     frames = denoising_animation(x, 5)
     assert len(frames) == 6
@@ -103,12 +114,16 @@ def test_an_animation_is_read_back_with_its_frames_and_durations(tmp_path: Path,
         for index, frame in enumerate(frames):
             image.seek(index)
             durations.append(image.info["duration"])
-            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), np.asarray(frame.convert("RGB")))
+            np.testing.assert_array_equal(
+                np.asarray(image.convert("RGB")), np.asarray(frame.convert("RGB"))
+            )
     assert durations == [200] * 5 + [1500]
 
 
 def test_frames_are_never_shorter_than_viewers_can_show(tmp_path: Path) -> None:
-    save_animation(denoising_animation(levels(9, 1, 1, 8, 8), 5), tmp_path / "fast.gif", seconds=0.01)
+    save_animation(
+        denoising_animation(levels(9, 1, 1, 8, 8), 5), tmp_path / "fast.gif", seconds=0.01
+    )
     with Image.open(tmp_path / "fast.gif") as image:
         assert image.info["duration"] == 20
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scud.errors import UserError
 from scud.processes import Dense, Gaussian, Process, Uniform
-from scud.processes.kernels.base import DenseOperator
+from scud.processes.kernels.operator import DenseOperator
 from scud.processes.kernels.powers import PowersKernel
 from scud.processes.kernels.spectral import SpectralKernel
 from tests.theory.oracle import random_generator
@@ -32,7 +32,10 @@ def broken(row: int, column: int, value: float) -> torch.Tensor:
         (broken(1, 2, -0.3), r"off-diagonal rates >= 0.* at \[1, 2\]"),
         (broken(2, 2, 5.0), r"rows that sum to 0.* in row 2"),
         (torch.zeros(3, 3), "some rate"),
-        (torch.block_diag(*[torch.tensor([[-1.0, 1.0], [1.0, -1.0]])] * 2), "one recurrent class, got 2 classes"),
+        (
+            torch.block_diag(*[torch.tensor([[-1.0, 1.0], [1.0, -1.0]])] * 2),
+            "one recurrent class, got 2 classes",
+        ),
     ],
 )
 def test_bad_generators_are_refused(generator: torch.Tensor, message: str) -> None:
@@ -52,7 +55,8 @@ def cycle(size: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "process", [Uniform(2), Dense(cycle(3)), Dense(cycle(8)), Gaussian(16, bandwidth=0.005, normalized=True)]
+    "process",
+    [Uniform(2), Dense(cycle(3)), Dense(cycle(8)), Gaussian(16, bandwidth=0.005, normalized=True)],
 )
 def test_periodic_kernels_are_refused(process: Process) -> None:
     """At gamma = 1 these return to where they were; half of it forgets, and in time there is nothing to refuse."""
@@ -63,7 +67,9 @@ def test_periodic_kernels_are_refused(process: Process) -> None:
     process.time()
 
 
-@pytest.mark.parametrize(("num_states", "bandwidth"), [(1, 0.1), (4, 0.0), (4, -1.0), (4, float("inf")), (4, 1e-170)])
+@pytest.mark.parametrize(
+    ("num_states", "bandwidth"), [(1, 0.1), (4, 0.0), (4, -1.0), (4, float("inf")), (4, 1e-170)]
+)
 def test_bad_gaussians_are_refused(num_states: int, bandwidth: float) -> None:
     with pytest.raises(UserError, match="must be"):
         Gaussian(num_states, bandwidth)
@@ -89,7 +95,10 @@ def test_gaussian(num_states: int, bandwidth: float, normalized: bool) -> None:
 def test_stationary_law(num_states: int, seed: int, reversible: bool) -> None:
     process = Dense(random_generator(num_states, seed, reversible))
     torch.testing.assert_close(
-        process.stationary @ process.generator(), torch.zeros(num_states).double(), rtol=0, atol=1e-12
+        process.stationary @ process.generator(),
+        torch.zeros(num_states).double(),
+        rtol=0,
+        atol=1e-12,
     )
     assert float(process.stationary.sum()) == pytest.approx(1.0, abs=1e-14)
 
@@ -101,7 +110,9 @@ def test_stationary_law_keeps_small_probabilities() -> None:
     index = torch.arange(7)
     Q[index, index + 1], Q[index + 1, index] = up, down
     law = (up / down) ** torch.arange(8, dtype=torch.float64)
-    torch.testing.assert_close(Dense(Q - Q.sum(1).diag()).stationary, law / law.sum(), rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(
+        Dense(Q - Q.sum(1).diag()).stationary, law / law.sum(), rtol=1e-12, atol=0.0
+    )
 
 
 def test_the_algebra_fits_the_generator() -> None:

@@ -12,18 +12,24 @@ from scud.processes.blosum import AMINO_ACIDS, PER_BIT, SWISSPROT
 
 
 def background(seed: int) -> torch.Tensor:
-    weights = torch.rand(20, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) + 0.1
+    weights = (
+        torch.rand(20, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) + 0.1
+    )
     return weights / weights.sum()
 
 
 @pytest.mark.parametrize("matrix", PER_BIT)
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.0])
-def test_rates_stationary_law_and_detailed_balance(matrix: str, normalized: bool, sharpness: float) -> None:
+def test_rates_stationary_law_and_detailed_balance(
+    matrix: str, normalized: bool, sharpness: float
+) -> None:
     f = background(1)
     process = Blosum62(f, sharpness, normalized, matrix)
     scores = substitution_matrices.load(matrix)
-    odds = np.array([[2.0 ** (scores[a, b] / PER_BIT[matrix]) for b in AMINO_ACIDS] for a in AMINO_ACIDS])
+    odds = np.array(
+        [[2.0 ** (scores[a, b] / PER_BIT[matrix]) for b in AMINO_ACIDS] for a in AMINO_ACIDS]
+    )
     law = (f.numpy() * odds) ** sharpness
     z = law.sum(1)
     conditional = law / z[:, None]
@@ -39,7 +45,9 @@ def test_rates_stationary_law_and_detailed_balance(matrix: str, normalized: bool
     np.testing.assert_allclose(process.stationary.numpy(), pi, rtol=1e-10)
     flow = process.stationary.numpy()[:, None] * Q
     np.testing.assert_allclose(flow, flow.T, rtol=1e-9, atol=1e-16)
-    np.testing.assert_allclose(process.exit_rates.numpy(), 1.0 if normalized else leaves, rtol=1e-12)
+    np.testing.assert_allclose(
+        process.exit_rates.numpy(), 1.0 if normalized else leaves, rtol=1e-12
+    )
     assert process.spectral
 
 
@@ -49,7 +57,9 @@ def test_defaults_are_the_papers() -> None:
     assert sum(SWISSPROT) == pytest.approx(100, abs=0.2)
     torch.testing.assert_close(process.exit_rates, torch.ones(20, dtype=torch.float64))
     a, b = AMINO_ACIDS.index("W"), AMINO_ACIDS.index("Y")
-    assert float(process.generator()[a, b]) == float(process.generator()[a].max()), "W changes into Y most of all"
+    assert float(process.generator()[a, b]) == float(process.generator()[a].max()), (
+        "W changes into Y most of all"
+    )
 
 
 def test_bad_arguments() -> None:
@@ -59,7 +69,9 @@ def test_bad_arguments() -> None:
         with pytest.raises(UserError, match="sharpness must be positive and finite"):
             Blosum62(sharpness=sharpness)
     for normalized in (True, False):
-        with pytest.raises(UserError, match="sharpness must leave all letters some chance to change"):
+        with pytest.raises(
+            UserError, match="sharpness must leave all letters some chance to change"
+        ):
             Blosum62(sharpness=30.0, normalized=normalized)
     with pytest.raises(UserError, match="frequencies must have shape"):
         Blosum62(torch.ones(4) / 4)

@@ -1,5 +1,6 @@
 """Saving and loading: a model comes back from its two files as it was, whatever its parts; damage is named."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 import scud
+from scud.building import build_modality, build_model, build_network, build_process
+from scud.data import Arrays, Data, Images, Sequences, Text, find_alphabet, find_tokenizer
 from scud.diffusion import SCUD, Classical, Diffusion, Masking
 from scud.errors import UserError
-from scud.networks import ByteNet, UNet
+from scud.networks import ByteNet, DiT, UNet
 from scud.processes import Blosum62, Dense, Gaussian, Uniform
-from scud.runs import build_model, build_network, build_process, load_weights, resolve_device
+from scud.runs import resolve_device
+from scud.samplers import Ancestral
 from scud.schedules import Cosine, Linear, MutualInformation
-from scud.typing import Given
+from scud.training.checkpoint import load_weights
+from scud.typing import Conditioning, Given
 
 P0 = torch.tensor([1.0, 2, 3, 4, 5], dtype=torch.float64) / 15
 RATES = torch.rand(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -31,6 +36,9 @@ MODELS: dict[str, Diffusion] = {
 }
 
 
+IMAGES = Images(5, (1, 4, 4))
+
+
 def network(width: int = 8) -> UNet:
     """A small U-Net whose output depends on its input."""
     torch.manual_seed(0)
@@ -42,7 +50,7 @@ def network(width: int = 8) -> UNet:
 
 def draw(model: Diffusion, net: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
     with torch.no_grad():
-        x = model.sample(net, (3, 1, 4, 4), 4, generator=torch.Generator().manual_seed(1))
+        x = Ancestral(steps=4)(model, net, (3, 1, 4, 4), generator=torch.Generator().manual_seed(1))
         elbo = model.elbo(net, x, generator=torch.Generator().manual_seed(2))
     return x, elbo.diffusion, elbo.prior
 
@@ -50,39 +58,52 @@ def draw(model: Diffusion, net: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("name", MODELS)
 def test_round_trip(tmp_path: Path, name: str) -> None:
     model, net = MODELS[name], network().eval()
-    scud.save(tmp_path, model, net)
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
+    scud.save(tmp_path, model, net, IMAGES)
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
     run = scud.load(tmp_path)
     assert not run.network.training
     assert run.model.p0.equal(model.p0)
     assert run.model.spec() == model.spec()
     for ours, theirs in zip(draw(run.model, run.network), draw(model, net), strict=True):
         assert ours.equal(theirs)
-    x = run.sample(3, 4, generator=torch.Generator().manual_seed(1))
+    assert (run.folder, run.label_names, run.device) == (tmp_path, (), torch.device("cpu"))
+    sampler = Ancestral(steps=4)
+    x = torch.stack(run.draw(3, sampler=sampler, generator=torch.Generator().manual_seed(1)).states)
     assert x.equal(draw(model, net)[0])
-    assert run.elbo(x, generator=torch.Generator().manual_seed(2)).diffusion.equal(draw(model, net)[1])
+    pixels = run.sample(3, sampler=sampler, generator=torch.Generator().manual_seed(1))
+    assert [image.tolist() for image in pixels] == [
+        image.tolist() for image in IMAGES.decode(list(x))
+    ]
+    assert run.elbo(x, generator=torch.Generator().manual_seed(2)).diffusion.equal(
+        draw(model, net)[1]
+    )
 
 
 def test_saving_again_replaces_both_files(tmp_path: Path) -> None:
-    scud.save(tmp_path, MODELS["scud-dense"], network())
-    scud.save(tmp_path, MODELS["masking"], network(16))
+    scud.save(tmp_path, MODELS["scud-dense"], network(), IMAGES)
+    scud.save(tmp_path, MODELS["masking"], network(16), IMAGES)
     run = scud.load(tmp_path)
     assert isinstance(run.model, Masking)
-    assert run.config["network"]["width"] == 16
-    assert run.dims == (1, 4, 4)
+    assert isinstance(run.network, UNet)
+    assert run.network.spec()["width"] == 16
+    assert run.modality.dims == (1, 4, 4)
 
 
 def test_known_positions_are_kept(tmp_path: Path) -> None:
-    scud.save(tmp_path, MODELS["scud"], network())
+    scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
     run = scud.load(tmp_path)
     known = torch.full((2, 1, 4, 4), 3)
     keep = torch.arange(16).reshape(1, 4, 4).expand(2, 1, 4, 4) < 8
-    assert run.sample(2, 3, given=Given(known, keep))[keep].eq(3).all()
+    drawn = scud.sample(run, 2, Given(known, keep), sampler=Ancestral(steps=3))
+    assert drawn[keep].eq(3).all()
 
 
 def test_a_network_without_a_spec_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="have a spec"):
-        scud.save(tmp_path, MODELS["scud"], nn.Linear(1, 1))
+        scud.save(tmp_path, MODELS["scud"], nn.Linear(1, 1), IMAGES)
     assert not list(tmp_path.iterdir())
 
 
@@ -93,17 +114,48 @@ def test_a_network_without_a_spec_is_refused(tmp_path: Path) -> None:
             ('"gaussian"', '"pink"'),
             "process.kind must be one of blosum62, dense, gaussian, neighbour_graph, uniform, got 'pink'",
         ),
-        (('"mutual_information"', '"sudden"'), "schedule.kind must be one of cosine, linear, mutual_information"),
+        (
+            ('"mutual_information"', '"sudden"'),
+            "schedule.kind must be one of cosine, linear, mutual_information",
+        ),
         (('"scud"', '"skud"'), "diffusion.kind must be one of"),
         (('"unet"', '"vnet"'), "network.kind must be one of bytenet, dit, unet"),
+        (
+            ('"images"', '"films"'),
+            "data.kind must be one of arrays, images, sequences, text, got 'films'",
+        ),
+        (('"num_states": 5,\n    "dims"', '"num_stats": 5,\n    "dims"'), "num_stat"),
+        (('"labels"', '"levels"'), "config.json must have the keys .*, got also levels"),
+        (
+            ('"format": 2', '"format": 3'),
+            "format must be 2 or 1, .* got 3 in .*; use the version that wrote it",
+        ),
+        (('"format": 2', '"version": 2'), "format must be 2 or 1, .* got None"),
+        (
+            ('"unet"', '"my.nets:Wide"'),
+            r"network must be given, since .* my.nets:Wide, got none; .*network=Wide",
+        ),
+        (
+            ('"gaussian"', '"my.noise:Pink"'),
+            r"process must be given, .* --process my.noise:Pink to a command",
+        ),
+        (
+            ('"images"', '"my.data:Films"'),
+            r"modality must be given, .* scud.load\(folder, modality=Films\)",
+        ),
         (('"bandwidth"', '"breadth"'), "process must have the arguments of its kind"),
         (('"width": 8', '"width": 16'), "layer .* must have the shape"),
-        (('"network"', '"netwerk"'), "damaged files"),
+        (
+            ('"network"', '"netwerk"'),
+            "config.json must have the keys .*, network, .*, got also netwerk",
+        ),
         (('"gamma": 0.7', '"gamma": 7.0'), r"gamma must lie in"),
     ],
 )
-def test_a_config_this_version_cannot_build_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
-    scud.save(tmp_path, MODELS["scud"], network())
+def test_a_config_this_version_cannot_build_is_named(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
     path = tmp_path / "model" / "config.json"
     assert change[0] in path.read_text()
     path.write_text(path.read_text().replace(*change))
@@ -111,11 +163,35 @@ def test_a_config_this_version_cannot_build_is_named(tmp_path: Path, change: tup
         scud.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "3", "null", '{"process": 3}', "{", "\udcff"])
+@pytest.mark.parametrize(
+    "text", ['{"format": 2}', "[]", "3", "null", '{"format": 2, "process": 3}', "{", "\udcff"]
+)
 def test_a_config_that_is_none(tmp_path: Path, text: str) -> None:
-    scud.save(tmp_path, MODELS["scud"], network())
+    scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
     (tmp_path / "model" / "config.json").write_text(text, errors="surrogateescape")
     with pytest.raises(UserError, match="damaged files"):
+        scud.load(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["process", "schedule", "diffusion", "network", "data"])
+def test_a_config_without_a_part(tmp_path: Path, part: str) -> None:
+    scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
+    path = tmp_path / "model" / "config.json"
+    values = json.loads(path.read_text())
+    del values[part]
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=f"damaged files in .*{part}"):
+        scud.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"process": 3}'])
+def test_a_config_without_a_format(tmp_path: Path, text: str) -> None:
+    scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
+    (tmp_path / "model" / "config.json").write_text(text)
+    with pytest.raises(
+        UserError,
+        match=r"format must be 2 or 1, which this version reads, got None in .*config\.json",
+    ):
         scud.load(tmp_path)
 
 
@@ -126,6 +202,13 @@ def test_specs_that_are_incomplete() -> None:
         build_network({"kind": "unet"})
     with pytest.raises(UserError, match=r"diffusion\.kind"):
         build_model(P0, {"kind": "auto"}, {"kind": "linear"}, {})
+    with pytest.raises(UserError, match="data must have a kind"):
+        build_modality({"num_states": 5})
+    with pytest.raises(
+        UserError,
+        match=r"schedule\.kind must be linear or cosine for masking, got mutual_information",
+    ):
+        build_model(P0, {"kind": "masking"}, {"kind": "mutual_information"}, {})
 
 
 def test_weights_of_another_network() -> None:
@@ -149,18 +232,134 @@ def test_a_model_of_proteins_keeps_its_noise_letters_and_lengths(tmp_path: Path)
     model = SCUD(process, MutualInformation(process, p0), p0=p0)
     net = ByteNet(20, width=16, layers=2)
     counts = torch.tensor([0, 0, 3, 1])
-    scud.save(tmp_path, model, net, {"alphabet": "ACDEFGHIKLMNPQRSTVWY", "length_counts": counts})
+    scud.save(tmp_path, model, net, Sequences(find_alphabet("protein"), counts))
     run = scud.load(tmp_path)
+    assert isinstance(run.model, SCUD)
+    assert isinstance(run.modality, Sequences)
     assert run.model.process.generator().equal(process.generator())
-    assert run.alphabet.num_states == 20
-    assert run.length_counts.equal(counts)
-    assert run.longest == 3
-    with pytest.raises(UserError, match=r"use run\.sample_sequences"):
-        run.sample(2)
-    assert len(run.sample_sequences(3, 2, lengths=(2, 2))) == 3
+    assert run.modality.alphabet.letters == "ACDEFGHIKLMNPQRSTVWY"
+    assert run.modality.num_states == 20
+    assert run.modality.length_counts.equal(counts)
+    assert run.modality.longest == 3
+    with pytest.raises(UserError, match=r"run\.sample\(num\) draws examples of different length"):
+        scud.sample(run, 2)
+    drawn = run.sample(3, sampler=Ancestral(steps=2), length=(2, 2))
+    assert [len(text) for text in drawn] == [2, 2, 2]
+    assert set("".join(drawn)) <= set(run.modality.alphabet.letters)
+    assert scud.sample(run, (3, 2), sampler=Ancestral(steps=2)).shape == (3, 2)
+
+
+def test_a_model_of_text_keeps_its_tokens_and_length(tmp_path: Path) -> None:
+    p0 = torch.full((27,), 1 / 27, dtype=torch.float64)
+    text = Text(find_tokenizer("characters", None), 6)
+    scud.save(tmp_path, Masking(27, p0=p0), DiT(27, width=16, layers=1, heads=2, dims=(6,)), text)
+    run = scud.load(tmp_path)
+    assert isinstance(run.modality, Text)
+    assert run.modality.describe() == text.describe()
+    assert (run.modality.dims, run.modality.unit, run.modality.state_names) == (
+        (6,),
+        "bits/char",
+        text.state_names,
+    )
+    assert [len(drawn) for drawn in run.sample(2, sampler=Ancestral(steps=2))] == [6, 6]
+
+
+def test_a_model_of_arrays_keeps_their_shape_and_the_names_of_labels(tmp_path: Path) -> None:
+    x = torch.arange(24).reshape(4, 3, 2) % 5
+    label = torch.tensor([0, 1, 1, 0])
+    data = Data.of(x, x, num_states=5, label=label, valid_label=label, label_names=["odd", "even"])
+    net = DiT(5, width=16, layers=1, heads=2, dims=(3, 2), num_labels=2)
+    scud.save(tmp_path, Masking(5, p0=P0), net, data, data.label_names)
+    run = scud.load(tmp_path)
+    assert isinstance(run.modality, Arrays)
+    assert (run.modality.num_states, run.modality.dims, run.label_names) == (
+        5,
+        (3, 2),
+        ("odd", "even"),
+    )
+    assert run.label("even", 3).tolist() == [1, 1, 1]
+    with pytest.raises(UserError, match=r"label must be .*odd.*even"):
+        run.label("prime", 3)
+    told: list[Tensor | None] = []
+
+    def note(_: nn.Module, arguments: tuple[Tensor, Conditioning]) -> None:
+        told.append(arguments[1].label)
+
+    run.network.register_forward_pre_hook(note)
+    (drawn,) = run.sample(1, label="even", sampler=Ancestral(steps=1))
+    assert drawn.shape == (3, 2)
+    assert told[0] is not None
+    assert told[0].tolist() == [1]
+
+
+def test_a_model_without_labels_refuses_them(tmp_path: Path) -> None:
+    scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
+    run = scud.load(tmp_path)
+    with pytest.raises(
+        UserError, match=r"label must be left out for a model that reads no labels, got 'cat'"
+    ):
+        run.sample(1, label="cat")
 
 
 def test_a_model_of_images_has_no_letters(tmp_path: Path) -> None:
-    scud.save(tmp_path, MODELS["masking"], network())
-    with pytest.raises(UserError, match="run must model sequences"):
-        _ = scud.load(tmp_path).alphabet
+    """What there is for sequences alone is refused."""
+    scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
+    modality = scud.load(tmp_path).modality
+    assert not hasattr(modality, "alphabet")
+    with pytest.raises(UserError, match="run must model sequences, got images"):
+        _ = modality.scoring
+    with pytest.raises(UserError, match="run must model sequences or text, got images"):
+        _ = modality.infilling
+    with pytest.raises(
+        UserError, match="length must be given for sequences and text only, got 3-4"
+    ):
+        scud.load(tmp_path).draw(2, length=(3, 4))
+    with pytest.raises(UserError, match="num must be at least 1, got 0"):
+        scud.load(tmp_path).draw(0)
+
+
+class Wide(nn.Module):
+    """A network of a user's own."""
+
+    def __init__(self, num_states: int, width: int = 4) -> None:
+        super().__init__()
+        self.num_states, self.width = num_states, width
+        self.embed = nn.Embedding(num_states + 1, width)
+        self.out = nn.Linear(width, num_states)
+
+    def forward(self, x_t: Tensor, _: Conditioning) -> Tensor:
+        logits: Tensor = self.out(self.embed(x_t))
+        return logits
+
+    def spec(self) -> dict[str, int]:
+        return {"num_states": self.num_states, "width": self.width}
+
+
+class Slow(Uniform):
+    """A process of a user's own."""
+
+
+class Films(Images):
+    """A kind of data of a user's own."""
+
+
+def test_classes_of_ones_own_are_kept_by_name_and_must_be_given(tmp_path: Path) -> None:
+    model = SCUD(Slow(5), Linear(), p0=P0, gamma=0.5)
+    scud.save(tmp_path, model, Wide(5, 6), Films(5, (1, 4, 4)))
+    text = (tmp_path / "model" / "config.json").read_text()
+    for name in ("Wide", "Slow", "Films"):
+        assert f'"{__name__}:{name}"' in text
+    run = scud.load(tmp_path, network=Wide, process=Slow, modality=Films)
+    assert isinstance(run.model, SCUD)
+    assert (type(run.network), type(run.model.process), type(run.modality)) == (Wide, Slow, Films)
+    assert len(run.sample(2, sampler=Ancestral(steps=2))) == 2
+    with pytest.raises(
+        UserError, match=r"process must be given, since this run's is a class of its own, .*:Slow"
+    ):
+        scud.load(tmp_path, network=Wide, modality=Films)
+    scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
+    with pytest.raises(
+        UserError,
+        match=r"network must be left out, since this run's is the library's unet, got .*:Wide",
+    ):
+        scud.load(tmp_path, network=Wide)

@@ -36,7 +36,9 @@ def test_temperature_sharpens_the_law() -> None:
     """20,000 positions, unmasked in one step: frequencies within 6 standard deviations of softmax(logits / T)."""
     for temperature in (0.5, 1.0, 2.0):
         sampler = Ancestral(steps=1, temperature=temperature)
-        drawn = sampler(Masking(B, p0=P0, t_max=1 - 1e-9), independent, (20_000, 1), generator=source())
+        drawn = sampler(
+            Masking(B, p0=P0, t_max=1 - 1e-9), independent, (20_000, 1), generator=source()
+        )
         law = (P0.log() / temperature).softmax(0)
         seen = drawn.flatten().bincount(minlength=B) / 20_000
         assert bool(((seen - law).abs() < 6 * (law * (1 - law) / 20_000).sqrt()).all())
@@ -53,7 +55,9 @@ def test_temperature_one_changes_nothing(kind: str) -> None:
         return denoiser(x_t, conditioning).dense() / 0.7
 
     plain = MODELS[kind].sample(denoiser, (5, 6), 4, generator=source())
-    assert torch.equal(Ancestral(steps=4)(MODELS[kind], denoiser, (5, 6), generator=source()), plain)
+    assert torch.equal(
+        Ancestral(steps=4)(MODELS[kind], denoiser, (5, 6), generator=source()), plain
+    )
     cool = Ancestral(steps=4, temperature=0.7)(MODELS[kind], denoiser, (5, 6), generator=source())
     assert torch.equal(MODELS[kind].sample(dense, (5, 6), 4, generator=source()), cool)
 
@@ -70,14 +74,21 @@ def test_images_are_drawn_as_single_batches_are(kind: str) -> None:
     work = [torch.zeros(1, 2, 2, dtype=torch.int64)] * 7
     samples = draw(sampler, model, denoiser, work, positions=13, frames=4, generator=source())
     generator = source()
-    runs = [list(sampler.trajectory(model, denoiser, (n, 1, 2, 2), generator=generator)) for n in (3, 3, 1)]
+    runs = [
+        list(sampler.trajectory(model, denoiser, (n, 1, 2, 2), generator=generator))
+        for n in (3, 3, 1)
+    ]
     assert torch.equal(torch.stack(samples.states), torch.cat([run[-1].x_t for run in runs]))
-    assert [frame.tolist() for frame in samples.frames] == [runs[0][i].x_t.tolist() for i in (0, 2, 4, 6)]
+    assert [frame.tolist() for frame in samples.frames] == [
+        runs[0][i].x_t.tolist() for i in (0, 2, 4, 6)
+    ]
 
 
 def test_more_frames_than_moments_are_all_of_them() -> None:
     work = [torch.zeros(5, dtype=torch.int64)] * 40
-    samples = draw(Ancestral(steps=3), MODELS["scud"], independent, work, frames=30, generator=source())
+    samples = draw(
+        Ancestral(steps=3), MODELS["scud"], independent, work, frames=30, generator=source()
+    )
     assert [list(frame.shape) for frame in samples.frames] == [[16, 5]] * 4
     assert torch.equal(samples.frames[-1], torch.stack(samples.states[:16]))
 
@@ -86,7 +97,15 @@ def test_more_frames_than_moments_are_all_of_them() -> None:
 def test_known_parts_of_images_never_change(kind: str) -> None:
     states = list(torch.randint(B, (5, 1, 3, 3), generator=source(2)))
     known = list(torch.rand(5, 1, 3, 3, generator=source(3)) < 0.5)
-    samples = draw(Ancestral(steps=3), MODELS[kind], independent, states, known, positions=20, generator=source())
+    samples = draw(
+        Ancestral(steps=3),
+        MODELS[kind],
+        independent,
+        states,
+        known,
+        positions=20,
+        generator=source(),
+    )
     for before, fixed, after in zip(states, known, samples.states, strict=True):
         assert torch.equal(after[fixed], before[fixed])
 
@@ -102,7 +121,15 @@ def test_labels_stay_with_their_examples() -> None:
     lengths, label = [3, 7, 1, 7, 2], torch.tensor([0, 1, 2, 3, 1])
     work = [torch.zeros(length, dtype=torch.int64) for length in lengths]
     for labels in (label, torch.stack([label, -torch.ones_like(label)], 1)):
-        samples = draw(Ancestral(steps=2), MODELS["masking"], told, work, positions=9, label=labels, generator=source())
+        samples = draw(
+            Ancestral(steps=2),
+            MODELS["masking"],
+            told,
+            work,
+            positions=9,
+            label=labels,
+            generator=source(),
+        )
         for length, number, row in zip(lengths, label.tolist(), samples.states, strict=True):
             assert row.tolist() == [number] * length
 
@@ -151,7 +178,9 @@ def test_a_sampler_is_its_own_options() -> None:
 def test_the_grid_of_information_is_even_in_it(kind: str) -> None:
     model = MODELS[kind]
     times = Ancestral(steps=5, grid="information").times(model)
-    np.testing.assert_allclose(times[1:-1], model.informative_time(1 - torch.arange(1, 5, dtype=torch.float64) / 5))
+    np.testing.assert_allclose(
+        times[1:-1], model.informative_time(1 - torch.arange(1, 5, dtype=torch.float64) / 5)
+    )
     assert (float(times[0]), float(times[-1])) == (model.t_max, 0)
 
 

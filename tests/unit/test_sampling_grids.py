@@ -37,13 +37,17 @@ def even(values: Tensor) -> bool:
 @pytest.mark.parametrize("model", MODELS)
 def test_grids_are_even_in_what_they_say(model: Diffusion) -> None:
     assert torch.equal(times(model, "cosine", 32), Ancestral(steps=32).times(model))
-    torch.testing.assert_close(times(model, "information", 32), Ancestral(grid="information", steps=32).times(model))
+    torch.testing.assert_close(
+        times(model, "information", 32), Ancestral(grid="information", steps=32).times(model)
+    )
     assert even(times(model, "t", 32))
     assert even(times(model, "root-t", 32).sqrt())
     assert even(model.schedule.tau(times(model, "events", 32)))
     logarithmic = times(model, "log-events", 32)[:-1]
     assert even(model.schedule.tau(logarithmic).log())
-    torch.testing.assert_close(logarithmic[-1], times(model, "information", 32)[-2], rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        logarithmic[-1], times(model, "information", 32)[-2], rtol=1e-6, atol=0
+    )
 
 
 def test_powers_are_shares_of_information() -> None:
@@ -52,7 +56,9 @@ def test_powers_are_shares_of_information() -> None:
         assert even(times(model, "information", 32))
         for exponent in (0.5, 1.5, 2.0):
             share = (1 - torch.arange(33, dtype=torch.float64) / 32) ** exponent
-            torch.testing.assert_close(times(model, f"power-{exponent:g}", 32), model.t_max * share, rtol=1e-5, atol=0)
+            torch.testing.assert_close(
+                times(model, f"power-{exponent:g}", 32), model.t_max * share, rtol=1e-5, atol=0
+            )
 
 
 def test_grids_that_coincide_are_named_once(capsys: pytest.CaptureFixture[str]) -> None:

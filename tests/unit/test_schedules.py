@@ -22,7 +22,9 @@ SCHEDULES: dict[str, Schedule] = {
     "gaussian, events": MutualInformation(Gaussian(12, 0.1), p0_of(12), 1.0),
     "gaussian, time": MutualInformation(Gaussian(12, 0.1), p0_of(12), 0.0),
     "uniform, events": MutualInformation(Uniform(7), p0_of(7), 0.3),
-    "non-reversible, events": MutualInformation(Dense(random_generator(6, 1, False)), p0_of(6), 0.8),
+    "non-reversible, events": MutualInformation(
+        Dense(random_generator(6, 1, False)), p0_of(6), 0.8
+    ),
     "non-reversible, time": MutualInformation(Dense(random_generator(6, 1, False)), p0_of(6), 0.0),
     "slow, events": MutualInformation(Gaussian(64, 0.02), p0_of(64), 1.0),
 }
@@ -46,7 +48,9 @@ def test_ends_and_order(name: str) -> None:
     t = torch.cat([torch.zeros(1), torch.logspace(-12, -0.0001, 3000)]).double()
     tau = schedule.tau(t)
     assert float(tau[0]) == 0
-    assert float(schedule.inverse(torch.zeros((), dtype=torch.float64))) == pytest.approx(0, abs=1e-15)
+    assert float(schedule.inverse(torch.zeros((), dtype=torch.float64))) == pytest.approx(
+        0, abs=1e-15
+    )
     assert bool((tau.diff() > 0).all())
     assert bool(torch.isfinite(schedule.beta(t)).all())
     assert bool((schedule.beta(t[1:]) > 0).all())
@@ -57,25 +61,36 @@ def test_information_falls_linearly_in_events() -> None:
     process, p0 = Gaussian(12, 0.1), p0_of(12)
     t = torch.tensor([1e-4, 0.01, 0.2, 0.5, 0.9, 0.99], dtype=torch.float64)
     table = powers(torch.eye(12) + process.generator(), 400)
-    information = (torch.xlogy(table, table) - torch.xlogy(table, (p0 @ table).unsqueeze(1))).sum(-1) @ p0
+    information = (torch.xlogy(table, table) - torch.xlogy(table, (p0 @ table).unsqueeze(1))).sum(
+        -1
+    ) @ p0
     mean = SCHEDULES["gaussian, events"].tau(t) * process.rate(1.0)
     share = poisson(mean, 400) @ information / torch.special.entr(p0).sum()
     torch.testing.assert_close(share, 1 - t, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("process", [Gaussian(12, 0.1), Dense(random_generator(6, 1, False)), Uniform(5)])
+@pytest.mark.parametrize(
+    "process", [Gaussian(12, 0.1), Dense(random_generator(6, 1, False)), Uniform(5)]
+)
 def test_information_falls_linearly_in_time(process: Gaussian) -> None:
     p0 = p0_of(process.num_states)
     schedule = MutualInformation(process, p0, 0.0)
     t = torch.tensor([1e-4, 0.01, 0.2, 0.5, 0.9, 0.99], dtype=torch.float64)
     dense = torch.linalg.matrix_exp(schedule.tau(t)[:, None, None] * process.generator())
-    information = (torch.xlogy(dense, dense) - torch.xlogy(dense, (p0 @ dense).unsqueeze(1))).sum(-1) @ p0
-    torch.testing.assert_close(information / torch.special.entr(p0).sum(), 1 - t, rtol=1e-5, atol=1e-6)
+    information = (torch.xlogy(dense, dense) - torch.xlogy(dense, (p0 @ dense).unsqueeze(1))).sum(
+        -1
+    ) @ p0
+    torch.testing.assert_close(
+        information / torch.special.entr(p0).sum(), 1 - t, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_divergences_are_never_negative() -> None:
     kernel = Gaussian(20, 0.1).events(1.0)
-    assert float(kernel.divergences(kernel.stationary, torch.tensor([1e5], dtype=torch.float64)).min()) >= 0
+    assert (
+        float(kernel.divergences(kernel.stationary, torch.tensor([1e5], dtype=torch.float64)).min())
+        >= 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,13 @@ def texts(draw, length=None):
     rows, width = draw(SHAPES)
     width = length or width
     return np.array(
-        draw(st.lists(st.lists(st.integers(0, B - 1), min_size=width, max_size=width), min_size=rows, max_size=rows))
+        draw(
+            st.lists(
+                st.lists(st.integers(0, B - 1), min_size=width, max_size=width),
+                min_size=rows,
+                max_size=rows,
+            )
+        )
     )
 
 
@@ -60,7 +66,9 @@ def test_ngrams_have_equal_numbers_where_and_only_where_they_are_equal(rows, n):
 
 def test_ngrams_of_30522_states_do_not_collide():
     """Each of the last two columns has the same sum of states, so a base that wraps round would confuse them."""
-    rows = np.array([[30521, 30521, 30521, 30521], [30521, 30521, 30521, 30520], [0, 30521, 30521, 30521]])
+    rows = np.array(
+        [[30521, 30521, 30521, 30521], [30521, 30521, 30521, 30520], [0, 30521, 30521, 30521]]
+    )
     assert len(set(tq.ngrams(rows, 4).ravel().tolist())) == 3
     assert tq.ngrams(rows, 3)[0].tolist() == [tq.ngrams(rows, 3)[1, 0], tq.ngrams(rows, 3)[2, 1]]
 
@@ -73,7 +81,9 @@ def test_entropy_and_repetition_equal_a_naive_count(rows, n):
         return
     counts = np.bincount(tq.ngrams(rows, n).ravel())
     assert tq.entropy(counts) == pytest.approx(entropy(Counter(found)), abs=1e-12)
-    earlier = [gram in grams(row, n)[:i] for row in rows.tolist() for i, gram in enumerate(grams(row, n))]
+    earlier = [
+        gram in grams(row, n)[:i] for row in rows.tolist() for i, gram in enumerate(grams(row, n))
+    ]
     assert tq.repeated(rows, n) == pytest.approx(statistics.mean(earlier), abs=1e-12)
 
 
@@ -103,7 +113,11 @@ def test_copies_equal_a_naive_search(rows, corpus, width, parts):
     wanted = set(all_grams(corpus, width))
     found = tq.copies(rows, np.array_split(corpus, parts), B, width)
     for share, row in zip(found, rows.tolist(), strict=True):
-        expected = statistics.mean(gram in wanted for gram in grams(row, width)) if len(row) >= width else math.nan
+        expected = (
+            statistics.mean(gram in wanted for gram in grams(row, width))
+            if len(row) >= width
+            else math.nan
+        )
         assert share == pytest.approx(expected, nan_ok=True)
 
 
@@ -118,10 +132,16 @@ def test_copies_in_more_states_than_a_byte_holds(num_states):
 
 def test_report_puts_equally_many_tokens_beside_each_other():
     generator = np.random.default_rng(0)
-    samples, heldout, training = (generator.integers(0, B, size=shape) for shape in ((5, 6), (8, 9), (30, 9)))
+    samples, heldout, training = (
+        generator.integers(0, B, size=shape) for shape in ((5, 6), (8, 9), (30, 9))
+    )
     report = text_quality(samples, heldout, training, [training[:11], training[11:]], B, SPANS)
     held, trained = heldout[[0, 1, 3, 4, 6], :6], training[[0, 6, 12, 18, 24], :6]
-    for part, rows in ((report.samples, samples), (report.heldout, held), (report.training, trained)):
+    for part, rows in (
+        (report.samples, samples),
+        (report.heldout, held),
+        (report.training, trained),
+    ):
         assert (part.texts, part.tokens) == (5, 30)
         for i, n in enumerate(tq.ENTROPIES):
             found = all_grams(rows, n)
@@ -134,7 +154,9 @@ def test_report_puts_equally_many_tokens_beside_each_other():
             assert part.divergence[i] == pytest.approx(expected)
             assert part.divergence_error[i] > 0
     wanted = set(all_grams(training, 3))
-    assert report.samples.copied == statistics.mean(gram in wanted for gram in all_grams(samples, 3))
+    assert report.samples.copied == statistics.mean(
+        gram in wanted for gram in all_grams(samples, 3)
+    )
     assert report.heldout.copied == statistics.mean(gram in wanted for gram in all_grams(held, 3))
 
     rows = report.rows()
@@ -148,10 +170,13 @@ def test_report_puts_equally_many_tokens_beside_each_other():
 
 def test_samples_of_the_law_look_like_training_text_and_others_do_not():
     generator = np.random.default_rng(0)
-    heldout, training, good = (generator.choice(B, size=(n, 40), p=[0.6, 0.2, 0.1, 0.1]) for n in (200, 500, 100))
+    heldout, training, good = (
+        generator.choice(B, size=(n, 40), p=[0.6, 0.2, 0.1, 0.1]) for n in (200, 500, 100)
+    )
     poor, stuck = generator.choice(B, size=(100, 40)), np.repeat(good[:, :2], 20, axis=1)
     same, random, loop = (
-        text_quality(rows, heldout, training, [training], B, Spans(8, 8)) for rows in (good, poor, stuck)
+        text_quality(rows, heldout, training, [training], B, Spans(8, 8))
+        for rows in (good, poor, stuck)
     )
     assert same.training == random.training == loop.training
     for i in range(len(tq.DIVERGENCES)):

@@ -28,7 +28,9 @@ def test_spans(seed: int, holes: bool, share: float) -> None:
     assert gap.sum(1).equal((share * count).ceil().clamp_min(1).long())
     for row, mask in zip(gap, real, strict=True):
         places = row[mask].nonzero().squeeze(1)
-        assert places.tolist() == list(range(int(places[0]), int(places[-1]) + 1)), "one run among real positions"
+        assert places.tolist() == list(range(int(places[0]), int(places[-1]) + 1)), (
+            "one run among real positions"
+        )
 
 
 @given(st.integers(0, 2**31), st.booleans(), st.floats(0, 1))

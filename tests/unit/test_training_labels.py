@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from scud.training.settings import TrainingConfig
 from torch import Tensor, nn
 
 from scud import Masking
 from scud.data import Examples
 from scud.errors import UserError
 from scud.networks import UNet
-from scud.seeds import Use, seeded
-from scud.training.module import DiffusionTraining, label_dropout
-from scud.training.stream import Portion, Stream, withhold
+from scud.training.job import Job
+from scud.training.module import DiffusionTraining
+from scud.training.options import ByExamples
+from scud.training.stream import Portion, Stream, without_labels
 from scud.typing import Conditioning
 
 COUNT, DIMS = 30, (1, 2, 2)
@@ -22,21 +22,19 @@ STATES = torch.randint(3, (COUNT, *DIMS), generator=torch.Generator().manual_see
 EXAMPLES = Examples(STATES.to(torch.uint8), torch.arange(COUNT))
 
 
-class Settings(TrainingConfig):
-    """Settings of training with the option that is tested."""
-
-    label_dropout: float | None = None
+MODEL = Masking(3, p0=torch.full((3,), 1 / 3, dtype=torch.float64))
 
 
 def portions(
     label_dropout: float, first: int = 0, ranks: int = 1, accumulate: int = 1, steps: int = 20
 ) -> list[Portion]:
-    settings = TrainingConfig(batch_size=24, steps=steps, accumulate=accumulate)
-    made: list[Portion] = []
-    for rank in range(ranks):
-        place = {"rank": rank, "ranks": ranks}
-        made += Stream(EXAMPLES, settings, 3, first, **place, label_dropout=label_dropout)
-    return made
+    settings = ByExamples(
+        batch_size=24, steps=steps, accumulate=accumulate, label_dropout=label_dropout
+    )
+    job = Job(MODEL, network(COUNT), EXAMPLES, EXAMPLES, settings, seed=3)
+    return [
+        portion for rank in range(ranks) for portion in Stream(job, first, rank=rank, ranks=ranks)
+    ]
 
 
 def labels(portion: Portion) -> Tensor:
@@ -74,9 +72,26 @@ def test_a_step_withholds_the_same_wherever_training_started() -> None:
 
 def test_all_labels_of_an_example_are_withheld_together() -> None:
     several = torch.arange(200).reshape(100, 2)
-    gone = withhold(several, 0.5, seeded(0, Use.LABELS, 0)) == -1
+    withheld = torch.arange(100) % 3 == 0
+    told = without_labels(several, withheld)
+    assert (told == -1).equal(withheld[:, None].expand(100, 2))
+    assert told[~withheld].equal(several[~withheld])
+    examples = Examples(STATES.to(torch.uint8), torch.arange(2 * COUNT).reshape(COUNT, 2))
+    job = Job(
+        MODEL,
+        network(2 * COUNT),
+        examples,
+        examples,
+        ByExamples(batch_size=24, steps=5, label_dropout=0.5),
+    )
+    gone = torch.cat([labels(portion) == -1 for portion in Stream(job, 0)])
     assert gone[:, 0].equal(gone[:, 1])
-    assert 20 < int(gone[:, 0].sum()) < 80
+    assert 24 < int(gone[:, 0].sum()) < 96
+
+
+def test_labels_of_a_network_that_reads_none_are_never_withheld() -> None:
+    job = Job(MODEL, network(0), EXAMPLES, EXAMPLES, ByExamples(batch_size=24, steps=3))
+    assert all(bool((labels(portion) >= 0).all()) for portion in Stream(job, 0))
 
 
 def network(num_labels: int) -> UNet:
@@ -85,9 +100,8 @@ def network(num_labels: int) -> UNet:
         return UNet(3, DIMS, width=8, blocks=1, levels=1, num_labels=num_labels)
 
 
-def training(num_labels: int, share: float | None = None) -> DiffusionTraining:
-    model = Masking(3, p0=torch.full((3,), 1 / 3, dtype=torch.float64))
-    return DiffusionTraining(model, network(num_labels), EXAMPLES, Settings(label_dropout=share), 0)
+def job(num_labels: int, share: float | None = None) -> Job:
+    return Job(MODEL, network(num_labels), EXAMPLES, EXAMPLES, ByExamples(label_dropout=share))
 
 
 @pytest.mark.parametrize(
@@ -95,21 +109,19 @@ def training(num_labels: int, share: float | None = None) -> DiffusionTraining:
     [(0, None, 0.0), (30, None, 0.1), (30, 0.0, 0.0), (30, 0.4, 0.4)],
 )
 def test_how_many_are_withheld(num_labels: int, given: float | None, expected: float) -> None:
-    assert training(num_labels, given).label_dropout == expected
-    usual = 0.1 if num_labels else 0.0
-    assert label_dropout(TrainingConfig(), reads_labels=num_labels > 0) == usual
+    assert job(num_labels, given).label_dropout == expected
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1])
 def test_none_can_be_withheld_from_a_network_that_reads_none(share: float) -> None:
-    message = r"training\.label_dropout must be left out: .*--network\.labels true"
+    message = r"training\.label_dropout must be left out for a network that reads no labels.*--network\.labels true"
     with pytest.raises(UserError, match=message):
-        training(0, share)
+        job(0, share)
 
 
 @pytest.mark.parametrize("num_labels", [0, 30])
 def test_a_step_hands_labels_to_networks_that_read_them(num_labels: int) -> None:
-    module = training(num_labels)
+    module = DiffusionTraining(job(num_labels))
     (portion,) = portions(0.2, steps=1)
     portion = replace(portion, last=False)
     handed: list[Tensor | None] = []

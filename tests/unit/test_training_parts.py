@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from scud.training.settings import TrainingConfig
 from torch import nn
 
 from scud.errors import UserError
@@ -15,6 +14,7 @@ from scud.training import checkpoint, metrics
 from scud.training.checkpoint import Checkpoint
 from scud.training.ema import Ema
 from scud.training.metrics import Metrics
+from scud.training.options import ByExamples
 
 
 def test_ema_follows_its_formula() -> None:
@@ -48,11 +48,11 @@ def test_ema_of_half_precision_weights_is_kept_in_float32() -> None:
 def test_learning_rate_rises_then_falls() -> None:
     from scud.training.module import learning_rate
 
-    cosine = TrainingConfig(steps=110, warmup=10, learning_rate=1.0, decay="cosine")
+    cosine = ByExamples(steps=110, warmup=10, learning_rate=1.0, decay="cosine")
     assert [learning_rate(cosine, step) for step in (0, 4, 9, 10)] == [0.1, 0.5, 1.0, 1.0]
     assert learning_rate(cosine, 60) == pytest.approx(0.5)
     assert 0 < learning_rate(cosine, 109) < 1e-3
-    constant = TrainingConfig(steps=110, warmup=0, learning_rate=1.0, decay="constant")
+    constant = ByExamples(steps=110, warmup=0, learning_rate=1.0, decay="constant")
     assert {learning_rate(constant, step) for step in range(110)} == {1.0}
 
 
@@ -79,7 +79,8 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
 def test_metrics_keep_their_digits_and_drop_later_and_broken_rows(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     rows = [
-        Metrics(step, math.pi * step, step / 3 if step == 2 else None, 1e-7, 0.1 + 0.2, 1.5) for step in range(1, 6)
+        Metrics(step, math.pi * step, step / 3 if step == 2 else None, 1e-7, 0.1 + 0.2, 1.5)
+        for step in range(1, 6)
     ]
     for row in rows:
         metrics.append(path, row)
@@ -91,7 +92,12 @@ def test_metrics_keep_their_digits_and_drop_later_and_broken_rows(tmp_path: Path
 
 def test_checkpoints_come_back_as_they_were(tmp_path: Path) -> None:
     state = Checkpoint(
-        3, {"a": torch.randn(2)}, {"a": torch.randn(2)}, {"state": {0: {"step": torch.ones(())}}}, 1.5, 2.0
+        3,
+        {"a": torch.randn(2)},
+        {"a": torch.randn(2)},
+        {"state": {0: {"step": torch.ones(())}}},
+        1.5,
+        2.0,
     )
     checkpoint.write(tmp_path / "last.ckpt", state)
     again = checkpoint.read(tmp_path / "last.ckpt")

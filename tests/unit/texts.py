@@ -33,7 +33,8 @@ WORDS = ["the", "cat", "sat", "cats", "unsat", "s"]
 def some_text(words: int, seed: int = 0) -> str:
     """So many words, nine to a line."""
     return "".join(
-        f"{word}{'. ' if n % 9 else chr(10)}" for n, word in enumerate(np.random.default_rng(seed).choice(WORDS, words))
+        f"{word}{'. ' if n % 9 else chr(10)}"
+        for n, word in enumerate(np.random.default_rng(seed).choice(WORDS, words))
     )
 
 

@@ -46,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     module = find(command)
     if module is None:
-        print(f"scud: no command {command!r}; choose from {', '.join([*COMMANDS, *added()])}", file=sys.stderr)
+        print(
+            f"scud: no command {command!r}; choose from {', '.join([*COMMANDS, *added()])}",
+            file=sys.stderr,
+        )
         return 2
     try:
         module.main(rest)

@@ -58,11 +58,17 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(Evaluate, "evaluate", arguments)
     check_counts(options, "repeats", "batch_size", "batch_tokens")
     if options.span is not None:
-        check_in_interval("span", options.span, 0, 1, "0.2 is a fifth of each example", open_low=True)
+        check_in_interval(
+            "span", options.span, 0, 1, "0.2 is a fifth of each example", open_low=True
+        )
     if options.samples is not None and options.span is not None:
-        raise fail("samples and span", "not be given together", "both", "run the command once for each")
+        raise fail(
+            "samples and span", "not be given together", "both", "run the command once for each"
+        )
     if options.data is not None and (options.split is not None or options.samples is not None):
-        raise fail("data", "not be given with split or samples", "both", "run the command once for each")
+        raise fail(
+            "data", "not be given with split or samples", "both", "run the command once for each"
+        )
 
     run = load_run(options)
     if options.span is not None and not run.modality.rows:
@@ -157,4 +163,6 @@ def compare(run: "Run", data: "Data", split: str, options: Evaluate) -> None:
     target = RunFolder(options.run).quality
     show_rows(rows, split, target)
     noun = run.modality.noun
-    print(f"wrote {target}: {rows[0].samples} {noun} of {options.samples} beside {split} and training data")
+    print(
+        f"wrote {target}: {rows[0].samples} {noun} of {options.samples} beside {split} and training data"
+    )

@@ -19,7 +19,9 @@ def show(result: "Evaluation", title: str, counts: Mapping[str, int]) -> None:
     from rich.table import Table
 
     in_bits = result.position == "dim"
-    table = Table(title, "bits/dim" if in_bits else f"nats per {result.position}", "nats per example")
+    table = Table(
+        title, "bits/dim" if in_bits else f"nats per {result.position}", "nats per example"
+    )
     unit = 1.0 if in_bits else math.log(2)
     for name, nats in (("diffusion term", result.diffusion), ("prior term", result.prior)):
         table.add_row(name, f"{result.term_bits_per_dim(nats) * unit:.4f}", f"{nats:.3f}")
@@ -32,10 +34,14 @@ def show(result: "Evaluation", title: str, counts: Mapping[str, int]) -> None:
         table.add_row(figures.name, figures.range, "")
     Console().print(table)
     if counts:
-        print(f"counted: {', '.join(f'{count:,} {name}' for name, count in counts.items())} of {title}")
+        print(
+            f"counted: {', '.join(f'{count:,} {name}' for name, count in counts.items())} of {title}"
+        )
 
 
-def write(result: "Evaluation", target: Path, about: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+def write(
+    result: "Evaluation", target: Path, about: Mapping[str, Any], counts: Mapping[str, int]
+) -> None:
     """Write all figures as JSON, which has no NaN and no infinity: null in their place (one example has no error)."""
     from scud.files import replacing
 
@@ -56,7 +62,9 @@ def write(result: "Evaluation", target: Path, about: Mapping[str, Any], counts: 
         if figure.key not in figures:
             figures[figure.key] = {"value": figure.value, "low": figure.low, "high": figure.high}
     with replacing(target) as temporary:
-        temporary.write_text(json.dumps({**about, **defined(figures)}, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps({**about, **defined(figures)}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 def defined(value: Any) -> Any:

@@ -35,7 +35,12 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     if not arguments or arguments[0].startswith("-"):
         parse(Infill, "infill", arguments)
-        raise fail("the first argument", "be the folder of a run", arguments[0], "write scud infill RUN, then options")
+        raise fail(
+            "the first argument",
+            "be the folder of a run",
+            arguments[0],
+            "write scud infill RUN, then options",
+        )
     infilling = load_run(first_look(arguments)).modality.infilling
     options, own = parse_together([Infill, infilling.options], "infill", arguments)
     check_counts(options, "num", "steps", "batch_tokens")
@@ -47,7 +52,9 @@ def main(arguments: Sequence[str]) -> None:
 
     run = load_run(options)
     if options.out is not None and not options.out.parent.is_dir():
-        raise fail("out", "lie in a folder that exists", options.out, f"create {options.out.parent} first")
+        raise fail(
+            "out", "lie in a folder that exists", options.out, f"create {options.out.parent} first"
+        )
     target = options.out or RunFolder(options.run).samples / infilling.file
     gaps = [gap for gap in infilling.gaps(own) for _ in range(options.num)]
     with progress_bar("infilling") as progress:
@@ -71,5 +78,7 @@ def first_look(arguments: Sequence[str]) -> OfRun:
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name in ("--network", "--process", "--modality"):
-            given[name.removeprefix("--")] = value if equals else "".join(arguments[place + 1 : place + 2])
+            given[name.removeprefix("--")] = (
+                value if equals else "".join(arguments[place + 1 : place + 2])
+            )
     return OfRun(run=Path(arguments[0]), device="cpu", **given)

@@ -56,11 +56,19 @@ def parse(form: type[Form], command: str, arguments: Sequence[str]) -> Form:
 def parse_together(forms: Sequence[type], command: str, arguments: Sequence[str]) -> list[Any]:
     """Read options that stand in several dataclasses, the first of which is the command's own."""
     entries = [entry for form in forms for entry in described_fields(form)]
-    together = make_dataclass(forms[0].__name__, entries, namespace={"__doc__": forms[0].__doc__}, kw_only=True)
-    switches = {name for form in forms for name, hint in get_type_hints(form).items() if hint is bool}
+    together = make_dataclass(
+        forms[0].__name__, entries, namespace={"__doc__": forms[0].__doc__}, kw_only=True
+    )
+    switches = {
+        name for form in forms for name, hint in get_type_hints(form).items() if hint is bool
+    }
     plain = plain_switches(arguments, switches)
-    values: Any = tyro.cli(together, args=plain, prog=f"scud {command}", config=(tyro.conf.FlagConversionOff,))
-    parsed = [form(**{part.name: getattr(values, part.name) for part in fields(form)}) for form in forms]
+    values: Any = tyro.cli(
+        together, args=plain, prog=f"scud {command}", config=(tyro.conf.FlagConversionOff,)
+    )
+    parsed = [
+        form(**{part.name: getattr(values, part.name) for part in fields(form)}) for form in forms
+    ]
     for options in parsed:
         if isinstance(options, OfRun):
             check_in_interval("seed", options.seed, 0, LARGEST_SEED, "any smaller number will do")
@@ -70,7 +78,10 @@ def parse_together(forms: Sequence[type], command: str, arguments: Sequence[str]
 def described_fields(form: type) -> list[Any]:
     """The fields of a dataclass as `make_dataclass` takes them, each with the text below it as its help."""
     hints, meanings = get_type_hints(form, include_extras=True), texts(form)
-    return [(part.name, described(hints[part.name], meanings.get(part.name)), part) for part in fields(form)]
+    return [
+        (part.name, described(hints[part.name], meanings.get(part.name)), part)
+        for part in fields(form)
+    ]
 
 
 def described(hint: Any, text: str | None) -> Any:
@@ -105,7 +116,9 @@ def load_run(options: OfRun) -> "Run":
 
     named = {name: getattr(options, name) for name in ("network", "process", "modality")}
     classes: dict[str, Any] = {
-        name: own.import_class(f"--{name}", text) for name, text in named.items() if text is not None
+        name: own.import_class(f"--{name}", text)
+        for name, text in named.items()
+        if text is not None
     }
     return runs.load(options.run, options.device, **classes)
 
@@ -114,7 +127,9 @@ def check_counts(options: Any, *names: str) -> None:
     """Raise `UserError` unless these options are at least 1."""
     for name in names:
         if getattr(options, name) < 1:
-            raise fail(name, "be at least 1", getattr(options, name), "leave it out for the default")
+            raise fail(
+                name, "be at least 1", getattr(options, name), "leave it out for the default"
+            )
 
 
 @contextmanager
@@ -136,5 +151,7 @@ def parse_range(argument: str, text: str) -> tuple[int, int]:
     first, dash, last = text.partition("-")
     last = last if dash else first
     if not (first.isdecimal() and last.isdecimal()):
-        raise fail(argument, "be a number or a range of them", repr(text), "write it as 100 or 80-120")
+        raise fail(
+            argument, "be a number or a range of them", repr(text), "write it as 100 or 80-120"
+        )
     return int(first), int(last)

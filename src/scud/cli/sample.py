@@ -73,8 +73,14 @@ def main(arguments: Sequence[str]) -> None:
     folder = options.out or RunFolder(options.run).samples
     folder.mkdir(parents=True, exist_ok=True)
     files = run.modality.write(samples, folder)
-    names = " and ".join([", ".join(file.name for file in files[:-1]), files[-1].name]) if files[1:] else files[0].name
-    print(f"wrote {folder}: {names}, {run.modality.summary(samples.states)} by {sampler.num_steps} steps")
+    names = (
+        " and ".join([", ".join(file.name for file in files[:-1]), files[-1].name])
+        if files[1:]
+        else files[0].name
+    )
+    print(
+        f"wrote {folder}: {names}, {run.modality.summary(samples.states)} by {sampler.num_steps} steps"
+    )
 
 
 def find_sampler(options: Sample) -> "Sampler":
@@ -97,5 +103,7 @@ def find_sampler(options: Sample) -> "Sampler":
         sampler: Sampler = kind(**given)
     except TypeError as error:
         rule = f"suit the sampler {options.sampler}"
-        raise fail(" and ".join(f"--{name}" for name in given), rule, str(error), "leave out what it lacks") from error
+        raise fail(
+            " and ".join(f"--{name}" for name in given), rule, str(error), "leave out what it lacks"
+        ) from error
     return sampler

@@ -102,14 +102,24 @@ def score_examples(run: "Run", options: Score, path: Path, target: Path) -> None
         )
     value, error, positions = result.log_likelihood, result.standard_error, result.positions
     perplexity = [np.exp(-(value + side * STUDENT * error) / positions) for side in (0, 1, -1)]
-    header = ["name", "length", "log_likelihood", "standard_error", "perplexity", "perplexity_low", "perplexity_high"]
+    header = [
+        "name",
+        "length",
+        "log_likelihood",
+        "standard_error",
+        "perplexity",
+        "perplexity_low",
+        "perplexity_high",
+    ]
     names, lengths = [record.name for record in records], [len(record.codes) for record in records]
     rows = [*zip(names, lengths, *numbers(value, error, *perplexity), strict=True)]
     write_table(target, header, rows)
     print(f"wrote {target}: lower bounds on log p of {len(rows)} {run.modality.noun}, nats")
 
 
-def compare_variants(run: "Run", options: Score, wild_type: Path, mutations: Path, target: Path) -> None:
+def compare_variants(
+    run: "Run", options: Score, wild_type: Path, mutations: Path, target: Path
+) -> None:
     """Differences of bounds for the variants in a CSV file."""
     from scud.evaluation.scores import score_variants
 
@@ -127,7 +137,9 @@ def compare_variants(run: "Run", options: Score, wild_type: Path, mutations: Pat
         )
     header = ["mutation", "difference", "standard_error"]
     figures = zip(variants.texts, *numbers(result.difference, result.standard_error), strict=True)
-    rows = [(*figure, *others) for figure, others in zip(figures, variants.other_cells, strict=True)]
+    rows = [
+        (*figure, *others) for figure, others in zip(figures, variants.other_cells, strict=True)
+    ]
     own = len(header)
     for name in variants.other_names:
         while name in header:
@@ -144,7 +156,9 @@ def numbers(*columns: "NDArray[np.float64]") -> list[list[str]]:
     return [[f"{value:.7g}" for value in column] for column in columns]
 
 
-def write_table(target: Path, header: list[str], rows: Sequence[tuple[Any, ...]], columns: int | None = None) -> None:
+def write_table(
+    target: Path, header: list[str], rows: Sequence[tuple[Any, ...]], columns: int | None = None
+) -> None:
     """Write a CSV file, and print its first columns (all of them by default) of its first rows."""
     from rich.console import Console
     from rich.markup import escape

@@ -50,7 +50,7 @@ def parse_config(command: type, config: Config, arguments: Sequence[str], prog: 
     base = changed(config, chosen)
     sections = {name: getattr(base, name) for name in SECTIONS}
     for name in given:
-        _check_belongs(sections, name, chosen)
+        _check_belongs(sections, name, given[name], chosen)
     form = _form(command, base, sections)
     values: Any = tyro.cli(
         form,
@@ -73,20 +73,24 @@ def _section_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name.startswith("--") and "." in name:
-            follows = arguments[place + 1] if place + 1 < len(arguments) else ""
+            follows = "".join(arguments[place + 1 : place + 2])
+            if follows.startswith("-"):  # a switch without a value
+                follows = "true"
             yield name.removeprefix("--").replace("-", "_"), value if equals else follows
 
 
-def _check_belongs(sections: Mapping[str, Options | None], name: str, chosen: Mapping[str, str]) -> None:
+def _check_belongs(
+    sections: Mapping[str, Options | None], name: str, value: str, chosen: Mapping[str, str]
+) -> None:
     """Raise `UserError` for an option of another kind than the section's."""
     section, _, option = name.partition(".")
     if section not in sections or name in chosen:
         return
     options = sections[section]
     if options is None:
-        raise fail(name, "be left out for masking", "given", "masking has its own noise")
+        raise fail(name, "be left out for masking", value, "masking has its own noise")
     if option not in {part.name for part in fields(options)} and owners_of(section, option):
-        raise unknown_option(section, type(options), option)
+        raise unknown_option(section, type(options), option, value)
 
 
 def _form(command: type, config: Config, sections: Mapping[str, Options | None]) -> type:
@@ -95,12 +99,16 @@ def _form(command: type, config: Config, sections: Mapping[str, Options | None])
     config_texts = texts(Config)
     for name in ("seed", "init_from"):
         hint = get_type_hints(Config)[name]
-        entries.append((name, described(hint, config_texts[name]), field(default=getattr(config, name))))
+        entries.append(
+            (name, described(hint, config_texts[name]), field(default=getattr(config, name)))
+        )
     for name, options in sections.items():
         if options is not None:
             section = _section_form(name, options)
             entries.append((name, section, field(default_factory=section)))
-    return make_dataclass(command.__name__, entries, namespace={"__doc__": command.__doc__}, kw_only=True)
+    return make_dataclass(
+        command.__name__, entries, namespace={"__doc__": command.__doc__}, kw_only=True
+    )
 
 
 def _section_form(section: str, options: Options) -> type:
@@ -120,15 +128,28 @@ def _section_form(section: str, options: Options) -> type:
     if hasattr(options, "presets"):
         names = "{" + ",".join(options.presets) + "}"
         text = "A size by name, in place of the options that make it up; those that are given beside it win."
-        entries.append(("preset", Annotated[str | None, tyro.conf.arg(help=text, metavar=names)], field(default=None)))
+        entries.append(
+            (
+                "preset",
+                Annotated[str | None, tyro.conf.arg(help=text, metavar=names)],
+                field(default=None),
+            )
+        )
     if section in KINDS:
         kinds = "{" + ",".join(KINDS[section]) + "}"
         summary = (type(options).__doc__ or "").split("\n")[0]
         text = f"{summary} Another kind has options of its own; a class of yours is package.module:Class."
         entries.insert(
-            0, ("kind", Annotated[str, tyro.conf.arg(help=text, metavar=kinds)], field(default=kind_of(type(options))))
+            0,
+            (
+                "kind",
+                Annotated[str, tyro.conf.arg(help=text, metavar=kinds)],
+                field(default=kind_of(type(options))),
+            ),
         )
-    return make_dataclass(section, entries, namespace={"__doc__": type(options).__doc__}, kw_only=True)
+    return make_dataclass(
+        section, entries, namespace={"__doc__": type(options).__doc__}, kw_only=True
+    )
 
 
 def _given(values: Any, options: Options | None) -> Iterator[tuple[str, Any]]:

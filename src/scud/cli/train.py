@@ -52,7 +52,11 @@ def main(arguments: Sequence[str]) -> None:
 
     try:
         final, unit = experiment.train(
-            parsed.config, folder, resume=options.resume, overwrite=options.overwrite, device=options.device
+            parsed.config,
+            folder,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            device=options.device,
         )
     except KeyboardInterrupt:
         hint = f"; continue with: scud train {folder}/config.yaml --out {folder} --resume"

@@ -3,7 +3,8 @@
 from scud.data.arrays.load import load_arrays
 from scud.data.arrays.modality import Arrays
 from scud.data.arrays.options import ArraysOptions
-from scud.data.base import Data, DataOptions, Gap, Infilling, Modality, Scoring
+from scud.data.base import Gap, Infilling, Modality, Scoring
+from scud.data.dataset import Data, DataOptions
 from scud.data.examples import Examples
 from scud.data.images.load import load_digits, load_hub_images, load_images
 from scud.data.images.modality import Images

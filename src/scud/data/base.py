@@ -1,4 +1,4 @@
-"""Data: named splits of examples, and the modality that says what their states stand for.
+"""Modality: what the states of examples stand for.
 
 A kind of data is one folder here: options that read it (`DataOptions`), and a `Modality`, all that
 training and commands need to know of it. A saved run keeps its modality, so that commands speak to
@@ -6,16 +6,15 @@ people about states without the data at hand.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-import torch
 from torch import Generator, Tensor
 
 from scud.errors import fail
-from scud.typing import ExampleSet, Shape
+from scud.typing import DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +85,9 @@ class Modality(ABC):
         """What it is, in words; two data sets described alike have the same states."""
 
     @abstractmethod
-    def shapes(self, num: int, length: tuple[int, int] | None, generator: Generator | None) -> list[Shape]:
+    def shapes(
+        self, num: int, length: tuple[int, int] | None, generator: Generator | None
+    ) -> list[Shape]:
         """The shapes of examples to draw, as in training.
 
         Args:
@@ -114,15 +115,16 @@ class Modality(ABC):
     def read(self, path: Path) -> list[Tensor]:
         """The states of the examples in a file that `write` wrote."""
 
-    @abstractmethod
     def examples(self, path: Path) -> ExampleSet:
-        """The examples in a file of this kind, without labels.
+        """The examples in a file of data, without labels, as states of this modality.
 
-        Of a file that is divided, those of its test split, or all where it has none.
+        Of a file or folder that has splits, those for the final test, or else for training.
 
         Raises:
-            UserError: the file is not as it should be, or holds other states or shapes.
+            UserError: the file is not as it should be, or its examples are not of this modality.
         """
+        rule, remedy = "name data whose files can be read on their own", "choose a split instead"
+        raise fail("data", rule, f"{path} of {self.noun}", remedy)
 
     def summary(self, states: Sequence[Tensor]) -> str:
         """How many examples there are, as a command says it when it has written them."""
@@ -142,7 +144,9 @@ class Modality(ABC):
         return {}
 
     @abstractmethod
-    def quality(self, samples: Sequence[Tensor], data: "Data", split: str, seed: int) -> list["Row"]:
+    def quality(
+        self, samples: Sequence[Tensor], data: DataView, split: str, seed: int
+    ) -> list["Row"]:
         """How samples compare with a split and with training data."""
 
     @property
@@ -261,119 +265,3 @@ class Gap:
     states: Tensor
     known: Tensor
     origin: Any = None
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Data:
-    """A data set, split.
-
-    Attributes:
-        name: what to call it in reports.
-        splits: the examples of "train", of "valid" and, where there is one, of "test".
-        modality: what their states stand for.
-        label_names: what each class label is called, in the order of their numbers; none where
-            examples have no labels.
-        report: what was read, replaced and left out, a line each.
-        augment: changes a training batch x0 [batch, *dims] at random, as by mirroring, or None.
-
-    Raises:
-        UserError: "train" or "valid" is missing.
-    """
-
-    name: str
-    splits: Mapping[str, ExampleSet]
-    modality: Modality
-    label_names: tuple[str, ...] = ()
-    report: tuple[str, ...] = ()
-    augment: Callable[[Tensor, Generator], Tensor] | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("train", "valid"):
-            self.split(name)
-
-    @classmethod
-    def of(
-        cls,
-        train: Tensor,
-        valid: Tensor,
-        *,
-        num_states: int | None = None,
-        test: Tensor | None = None,
-        label: Tensor | None = None,
-        valid_label: Tensor | None = None,
-        test_label: Tensor | None = None,
-        label_names: Sequence[str] | None = None,
-        name: str = "tensors",
-    ) -> "Data":
-        """Tensors of your own as data of the kind "arrays".
-
-        Args:
-            train, valid, test: states [N, *dims], integers in 0..B-1.
-            num_states: B; the largest state of the training split and 1 more if it is None.
-            label, valid_label, test_label: class labels [N], or several of each example
-                [N, most]; -1 where there is none.
-            label_names: what each label is called; its number if it is None.
-            name: what to call the data in reports.
-
-        Raises:
-            UserError: a split is empty or of another shape, a state or label is out of range.
-            TypeError: states or labels that are no integers.
-        """
-        # Imported here, because the kinds of data stand on this module.
-        from scud.data.arrays.load import from_tensors
-
-        states = {"train": train, "valid": valid, "test": test}
-        labels = {"train": label, "valid": valid_label, "test": test_label}
-        return from_tensors(states, labels, num_states, label_names, name)
-
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{name} {len(part):,}" for name, part in self.splits.items())
-        labels = f"; {len(self.label_names):,} labels" if self.label_names else ""
-        return f"Data {self.name}: {self.modality.describe()}; {sizes}{labels}"
-
-    @property
-    def num_states(self) -> int:
-        """B."""
-        return self.modality.num_states
-
-    @property
-    def dims(self) -> Shape | None:
-        """The shape of one example; None where examples differ in length."""
-        return self.modality.dims
-
-    @property
-    def state_names(self) -> Sequence[str]:
-        """What each state is called, [B]."""
-        return self.modality.state_names
-
-    def split(self, name: str) -> ExampleSet:
-        """The examples of the split called `name`."""
-        if name not in self.splits:
-            rule, remedy = f"be one of {', '.join(self.splits)}", f"choose one that {self.name} has"
-            raise fail("split", rule, repr(name), remedy)
-        return self.splits[name]
-
-    def p0(self) -> Tensor:
-        """The training marginal [B] float64.
-
-        Add-one counts of the states, normalised, so that none is zero.
-        """
-        counts = torch.ones(self.num_states, dtype=torch.float64)
-        occurring = self.split("train").state_counts()
-        counts[: len(occurring)] += occurring
-        return counts / counts.sum()
-
-
-class DataOptions(Protocol):
-    """Options by which data are read: a dataclass of `scud.options.Options` with these."""
-
-    modality: ClassVar[type[Modality]]
-
-    @property
-    def kind(self) -> str:
-        """Its name among the options of data."""
-        ...
-
-    def read(self) -> Data:
-        """Read the data; raises `UserError` naming what is wrong with a file or an option."""
-        ...

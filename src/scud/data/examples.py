@@ -56,7 +56,9 @@ class Examples:
         return torch.bincount(self.x.flatten())
 
 
-def hold_out_examples(argument: str, examples: Examples, valid_share: float, noun: str) -> dict[str, Examples]:
+def hold_out_examples(
+    argument: str, examples: Examples, valid_share: float, noun: str
+) -> dict[str, Examples]:
     """Examples divided into "train" and "valid" by `scud.data.splits.hold_out`.
 
     Raises:

@@ -107,7 +107,9 @@ def number_labels(
     return names, numbers
 
 
-def occurring(names: Sequence[str], parts: Sequence[NDArray[np.int64]]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def occurring(
+    names: Sequence[str], parts: Sequence[NDArray[np.int64]]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Of the names of labels, those that occur; and the new number of each, [labels + 1].
 
     The last of the numbers is -1, so that they also say what becomes of the label -1.
@@ -169,7 +171,9 @@ def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except (UnicodeDecodeError, csv.Error) as error:
         remedy = "save the table as TSV or CSV in UTF-8"
-        raise fail(_ARGUMENT, "be a TSV or CSV file in UTF-8", f"{path} ({error})", remedy) from None
+        raise fail(
+            _ARGUMENT, "be a TSV or CSV file in UTF-8", f"{path} ({error})", remedy
+        ) from None
     if len(rows) < 2 or len(rows[0][1]) < 2:
         found = f"{len(rows)} lines in {path}" if len(rows) < 2 else f"{rows[0][1]} in {path}"
         raise fail(_ARGUMENT, "have a header of two columns or more, and records", found, _REMEDY)

@@ -28,7 +28,10 @@ class Shuffled:
         """Indices [batch] int64; a function of the step alone."""
         start = step * self.batch_size
         epochs = range(start // self.count, (start + self.batch_size - 1) // self.count + 1)
-        orders = [torch.randperm(self.count, generator=seeded(self.seed, Use.ORDER, epoch)) for epoch in epochs]
+        orders = [
+            torch.randperm(self.count, generator=seeded(self.seed, Use.ORDER, epoch))
+            for epoch in epochs
+        ]
         offset = start - epochs[0] * self.count
         return torch.cat(orders)[offset : offset + self.batch_size]
 

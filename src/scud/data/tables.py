@@ -61,7 +61,9 @@ def parquet_tables(path: Path) -> dict[str, Table]:
     if len(folders) > 1:
         found = ", ".join(sorted(folder.name for folder in folders))
         raise fail("path", "hold one data set", f"{path} with {found}", "give one of these folders")
-    return _with_train(str(path), {split: _open_parquet(members) for split, members in parts.items()})
+    return _with_train(
+        str(path), {split: _open_parquet(members) for split, members in parts.items()}
+    )
 
 
 def hub_tables(name: str) -> dict[str, Table]:
@@ -79,17 +81,19 @@ def hub_tables(name: str) -> dict[str, Table]:
     except Exception as error:  # of datasets, of the hub's client, or of the network beneath
         lines = str(error).strip().splitlines() or [""]
         said = f"{type(error).__name__}: {lines[0][:300]}"
-        remedy = (
-            "check the name (owner/name or owner/name:configuration) and the connection, or give files by data.train"
-        )
-        raise fail("data.hub", "name a data set that can be loaded", f"{name} ({said})", remedy) from error
+        remedy = "check the name (owner/name or owner/name:configuration) and the connection, or give files by data.train"
+        raise fail(
+            "data.hub", "name a data set that can be loaded", f"{name} ({said})", remedy
+        ) from error
     tables: dict[str, Table] = {}
     for split, part in found.items():
         if split in SPLIT_NAMES:
             called = f"the {split} split of {name}"
             columns = {called: partial(_hub_column, part)}
             digest = partial(str, part._fingerprint)  # the package's own name for a content
-            tables[SPLIT_NAMES[split]] = Table(called, part.features.arrow_schema, len(part), columns, digest)
+            tables[SPLIT_NAMES[split]] = Table(
+                called, part.features.arrow_schema, len(part), columns, digest
+            )
     return _with_train(name, tables)
 
 
@@ -106,7 +110,9 @@ def import_optional(argument: str, module: str, extra: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         remedy = f"install the extra `{extra}`: pip install 'scud-diffusion[{extra}]'"
-        raise fail(argument, f"be read by the package {package}", f"no such package ({error})", remedy) from error
+        raise fail(
+            argument, f"be read by the package {package}", f"no such package ({error})", remedy
+        ) from error
 
 
 def _with_train(name: str, tables: dict[str, Table]) -> dict[str, Table]:
@@ -134,7 +140,10 @@ def _open_parquet(files: list[Path]) -> Table:
                 found,
                 "write both with the same columns",
             )
-    columns = {str(file): partial(_parquet_column, file, rows) for file, (_, rows) in zip(files, headers, strict=True)}
+    columns = {
+        str(file): partial(_parquet_column, file, rows)
+        for file, (_, rows) in zip(files, headers, strict=True)
+    }
 
     def digest() -> str:
         return " ".join(file_digest(file) for file in files)
@@ -150,7 +159,9 @@ def _parquet_header(file: Path) -> tuple[Any, int]:
     try:
         with pq.ParquetFile(file) as table:
             metadata, schema = table.metadata, table.schema_arrow
-            rows = sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+            rows = sum(
+                metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)
+            )
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(file, error) from error
     if rows != metadata.num_rows:
@@ -177,7 +188,9 @@ def _parquet_column(file: Path, rows: int, name: str) -> Iterator[Any]:
 
 
 def _damaged(file: Path, error: object) -> UserError:
-    return fail(str(file), "be an undamaged parquet file", f"an error ({error})", "download it again")
+    return fail(
+        str(file), "be an undamaged parquet file", f"an error ({error})", "download it again"
+    )
 
 
 def _hub_column(part: Any, name: str) -> Iterator[Any]:

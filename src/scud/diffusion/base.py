@@ -1,4 +1,4 @@
-"""What every diffusion model of categorical data offers: noising, a bound on the likelihood, a loss, sampling.
+"""What every diffusion model of categorical data offers: noising, a bound, a loss, sampling.
 
 The bound, in nats per example, on data x0 of any dimensions:
 
@@ -6,13 +6,13 @@ The bound, in nats per example, on data x0 of any dimensions:
                   + Σ_d prior(x0_d)                         [prior term, exact]
 
 `integrand` computes h_d for one draw of the noised state; a model says what it is. Nothing is left
-out: t runs from 0, where the noised state is x0 itself, and the prior term holds the information that
-remains at t_max. With the ideal denoiser the bound is H(x0) plus only what a factorised prior cannot
-know at t_max.
+out: t runs from 0, where the noised state is x0 itself, and the prior term holds the information
+that remains at t_max. With the ideal denoiser the bound is H(x0) plus only what a factorised prior
+cannot know at t_max.
 
 Sampling goes back in time: a step from t to u draws the counts of events at u, where a model has
-counts (`draw_counts`), then the states (`draw_states`), every position from the one prediction of x0.
-`reverse_log_prob` is the logarithm of the law that such a step draws from.
+counts (`draw_counts`), then the states (`draw_states`), every position from the one prediction of
+x0. `reverse_log_prob` is the logarithm of the law that such a step draws from.
 """
 
 from abc import ABC, abstractmethod
@@ -34,8 +34,8 @@ from scud.schedules import Schedule
 from scud.typing import Batch, Conditioning, Denoiser, Given, Noisy
 
 WATCHED = 1 / 64
-"""With more than LARGE states, and where the objective does not need the bound's diffusion term, the
-term is only monitored: on this share of the positions."""
+"""With more than LARGE states, and where the objective does not need the bound's diffusion term,
+the term is only monitored: on this share of the positions."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,13 @@ class Diffusion(nn.Module, ABC):
         """What a denoiser is told about a noised batch, of which some is given."""
 
     @abstractmethod
-    def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def integrand(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """h_d(t): nats per position and unit of t, differentiable in the logits.
 
         Args:
@@ -121,19 +127,36 @@ class Diffusion(nn.Module, ABC):
             [batch, *dims], 0 where `mask` is False.
         """
 
-    def independent_integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
-        """`integrand` for the logits log p0 at every position, which a model may have a shorter way to."""
+    def independent_integrand(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """`integrand` for the logits log p0 everywhere, to which a model may have a shorter way."""
         return self.integrand(logits, x0, noisy, mask)
 
     @abstractmethod
-    def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def reconstruction(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """w(t) times the cross-entropy of x0 given x_t, where there is noise: nats, as `integrand`.
 
-        The predicted law of x0 at a position is softmax(logits) times what x_t says there, normalised.
+        The predicted law of x0 at a position is ∝ softmax(logits) times what x_t says there.
         """
 
     @abstractmethod
-    def draw_counts(self, noisy: Noisy, u: float, generator: torch.Generator | None = None) -> Tensor | None:
+    def draw_counts(
+        self,
+        noisy: Noisy,
+        u: float,
+        generator: torch.Generator | None = None,
+    ) -> Tensor | None:
         """Draw the event counts at an earlier time u given those now: [batch, *dims] int64.
 
         They depend on no state. None for a model that has no counts.
@@ -148,14 +171,15 @@ class Diffusion(nn.Module, ABC):
         s: Tensor | None,
         generator: torch.Generator | None = None,
     ) -> Noisy:
-        """Draw the states at an earlier time u given the counts s then, as `draw_counts` returns them."""
+        """Draw the states at an earlier time u given the counts s then, from `draw_counts`."""
 
     @abstractmethod
     def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: float, then: Noisy) -> Tensor:
-        """The log-probability with which `reverse` draws `then`, counts and states: nats, [batch] float64.
+        """The log-probability with which `reverse` draws `then`: nats, [batch] float64.
 
-        It is the sum over all positions, -inf where a step cannot lead to `then`; differentiable in
-        the logits. Padding should be known, as samplers have it: it then adds 0.
+        It is the sum over all positions, counts and states, and differentiable in the logits; -inf
+        where a step cannot lead to `then`. Padding should be known, as samplers have it: then it
+        adds 0.
 
         Args:
             noisy: the batch now.
@@ -166,22 +190,37 @@ class Diffusion(nn.Module, ABC):
 
     @abstractmethod
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
-        """Set the positions where `known` [batch, *dims] is True to clean states x0, which no step will change."""
+        """Set positions where `known` [batch, *dims] is True to states x0: no step changes them."""
 
     @abstractmethod
     def informative_time(self, share: Tensor) -> Tensor:
-        """When noise has destroyed this share of the information that it destroys by t_max: [n] in (0, 1) -> t [n]."""
+        """When noise has destroyed a share of the information that it destroys by t_max.
+
+        Args:
+            share: [n] in (0, 1).
+
+        Returns:
+            Times t [n].
+        """
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """The registered `kind` and scalar arguments: enough, with process, schedule and p0, to build the model again."""
+        """The registered `kind` and scalar arguments.
+
+        With process, schedule and p0 they are enough to build the model again.
+        """
 
     def prior_term(self, x0: Tensor, counted: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        """The bound's prior term at each position, or at those that are counted, nats, [batch, *dims] float64."""
+        """The bound's prior term at the positions that count: nats, [batch, *dims] float64."""
         return self.prior_nats[x0]
 
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Noisy:
-        """Draw the noised state of clean states x0 [batch, *dims], integers below B, at times t [batch] in [0, 1).
+        """Draw the noised state of clean states at given times.
+
+        Args:
+            x0: integers below B, [batch, *dims].
+            t: times in [0, 1), [batch].
+            generator: source of all noise.
 
         Raises:
             UserError: a state outside 0..B-1, or a time outside [0, 1).
@@ -193,7 +232,7 @@ class Diffusion(nn.Module, ABC):
         return self.noise(x0.long(), t.double(), generator)
 
     def start(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Noisy:
-        """Draw a state at t_max from the factorised prior, `shape` = (batch, *dims): noise on draws from p0."""
+        """Draw states of shape (batch, *dims) at t_max: noise on draws from p0."""
         t = torch.full((shape[0],), self.t_max, dtype=torch.float64, device=self.p0.device)
         return self.noise(draw_from(self.p0, shape, generator), t, generator)
 
@@ -205,7 +244,7 @@ class Diffusion(nn.Module, ABC):
         generator: torch.Generator | None = None,
         u: Tensor | None = None,
     ) -> Draw:
-        """Draw times and noise for a batch and ask the denoiser: what the bound and objectives are made of.
+        """Draw times and noise for a batch, and ask the denoiser.
 
         Args:
             denoiser: (x_t [batch, *dims], Conditioning) -> logits [batch, *dims, B].
@@ -240,9 +279,9 @@ class Diffusion(nn.Module, ABC):
         generator: torch.Generator | None = None,
         u: Tensor | None = None,
     ) -> Elbo:
-        """One unbiased estimate of the bound for every example, from one draw of t and of the noised state.
+        """One unbiased estimate of the bound for every example, from one draw of time and noise.
 
-        Where a batch has known positions it is the bound on -log p(x0 elsewhere | x0 at these): they
+        Where a batch has known positions it is the bound on -log p(x0 elsewhere | x0 there): these
         have no noise, and do not count. Arguments and errors as in `draw`.
 
         Returns:
@@ -250,8 +289,8 @@ class Diffusion(nn.Module, ABC):
         """
         draw = self.draw(denoiser, batch, generator=generator, u=u)
         diffusion = draw.diffusion
-        # If positions were independent with law p0, the denoiser that returns p0 would be ideal. Its
-        # bound equals -log p0(x0): the mean of its diffusion term is that less the prior term.
+        # If positions were independent with law p0, the denoiser that returns p0 would be ideal.
+        # Its bound equals -log p0(x0): its diffusion term has the mean -log p0(x0) - prior.
         alone = self.p0.log().expand(draw.logits.shape)
         values = self.independent_integrand(alone, draw.x0, draw.noisy, draw.counted)
         independent = draw.integral(values)
@@ -272,7 +311,7 @@ class Diffusion(nn.Module, ABC):
         """What training minimises, from one draw and one call of the denoiser.
 
         Args:
-            objective: makes the loss of a draw; the bound by default (see `scud.diffusion.objectives`).
+            objective: makes the loss of a draw, as those of `scud.diffusion.objectives` do.
             denoiser, batch, generator, u: as in `draw`, errors too.
         """
         draw = self.draw(denoiser, batch, generator=generator, u=u)
@@ -286,7 +325,10 @@ class Diffusion(nn.Module, ABC):
 
     @torch.no_grad()
     def _watched(self, draw: Draw, generator: torch.Generator | None) -> Tensor:
-        """The diffusion term of a draw that the loss did not need, [batch]: with many states, from some positions alone."""
+        """The diffusion term of a draw whose loss did not need it, [batch].
+
+        With many states it is estimated from some positions alone.
+        """
         logits = draw.logits.detach()
         if self.num_states <= LARGE:
             return draw.integral(self.integrand(logits, draw.x0, draw.noisy, draw.counted))
@@ -319,8 +361,17 @@ class Diffusion(nn.Module, ABC):
             rule = f"return logits of shape {expected}"
             raise fail("denoiser", rule, list(logits.shape), "put states last")
 
-    def reverse(self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None) -> Noisy:
-        """Draw the state at an earlier time u given the one now and a prediction of x0. At u = 0 all noise is undone."""
+    def reverse(
+        self,
+        noisy: Noisy,
+        logits: Logits,
+        u: float,
+        generator: torch.Generator | None = None,
+    ) -> Noisy:
+        """Draw the state at an earlier time u given the one now and a prediction of x0.
+
+        At u = 0 all noise is undone.
+        """
         s = self.draw_counts(noisy, u, generator)
         return self.draw_states(noisy, logits, u, s, generator)
 
@@ -360,11 +411,12 @@ def check_batch(batch: Batch, num_states: int) -> None:
         check_flags("known", batch.known, batch.x0.shape)
     if batch.label is not None and (batch.label.ndim < 1 or len(batch.label) != len(batch)):
         rule = f"have one row for each of {len(batch)} examples"
-        raise fail("label", rule, f"shape {list(batch.label.shape)}", "give [batch] or [batch, most]")
+        shape = f"shape {list(batch.label.shape)}"
+        raise fail("label", rule, shape, "give [batch] or [batch, most]")
 
 
 def spread(per_batch: Tensor, like: Tensor) -> Tensor:
-    """Shape [batch] (or already [batch, *dims]) so that it broadcasts against `like` [batch, *dims]."""
+    """Shape [batch], or already [batch, *dims], to broadcast against `like` [batch, *dims]."""
     if per_batch.ndim == like.ndim:
         return per_batch
     return per_batch.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,7 +1,8 @@
 """Classical discrete diffusion in continuous time (Campbell et al. 2022, arXiv 2205.14987).
 
-x_t | x0 ~ P[x0, :], P = exp(tau Q); the model is told the time alone. With p = softmax(logits), the reverse rate from x_t to
-y ≠ x_t is R(y) = Q[y, x_t] (p P)[y] / (p P)[x_t] per unit of tau, the true one has p one-hot at x0, and the bound's integrand is
+x_t | x0 ~ P[x0, :], P = exp(tau Q); the model is told the time alone. With p = softmax(logits), the
+reverse rate from x_t to y ≠ x_t is R(y) = Q[y, x_t] (p P)[y] / (p P)[x_t] per unit of tau, the true
+one has p one-hot at x0, and the bound's integrand is
 
     h_d(t) = beta Σ_{y ≠ x_t} [ R_θ(y) - R(y) + R(y) log(R(y) / R_θ(y)) ].
 
@@ -16,8 +17,12 @@ from torch import Tensor
 
 from scud import numerics
 from scud.diffusion.base import spread
-from scud.diffusion.evidence import evidence_source
-from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
+from scud.diffusion.kernel_diffusion import (
+    KernelDiffusion,
+    active_blocks,
+    check_schedule,
+    is_active,
+)
 from scud.diffusion.objectives import per_example
 from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.numerics.logits import Logits
@@ -32,7 +37,8 @@ class Classical(KernelDiffusion):
 
     Args:
         process: the noise.
-        schedule: tau(t); a `MutualInformation` schedule must have gamma = 0 and the same p0, and is the default.
+        schedule: tau(t); the mutual-information schedule of process and p0 by default. A
+            `MutualInformation` schedule must have gamma = 0 and the same process and p0.
         p0: training marginal [B], positive, summing to 1.
         t_max: the largest time, in (0, 1).
 
@@ -42,7 +48,14 @@ class Classical(KernelDiffusion):
 
     jump_rates: Tensor
 
-    def __init__(self, process: Process, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = T_MAX) -> None:
+    def __init__(
+        self,
+        process: Process,
+        schedule: Schedule | None = None,
+        *,
+        p0: Tensor,
+        t_max: float = T_MAX,
+    ) -> None:
         check_small(process.num_states, "classical diffusion")
         schedule = MutualInformation(process, p0, 0.0) if schedule is None else schedule
         super().__init__(process.num_states, schedule, p0, t_max)
@@ -50,11 +63,13 @@ class Classical(KernelDiffusion):
         self.process, self.rate = process, process.max_rate
         self.kernel = process.time()
         generator = process.generator()
-        self.register_buffer("jump_rates", (generator - generator.diagonal().diag()).T.contiguous(), persistent=False)
+        into = (generator - generator.diagonal().diag()).T.contiguous()
+        self.register_buffer("jump_rates", into, persistent=False)
         most = schedule.tau(torch.tensor([t_max], dtype=torch.float64))
         start = 1e-3 / process.max_rate
-        self.evidence = evidence_source(self.kernel, self.p0, start, float(most) + start, counts=False)
-        self.register_buffer("prior_nats", self.kernel.divergences(self.p0, most)[0], persistent=False)
+        self.evidence = self.kernel.evidence(self.p0, start, float(most) + start, counts=False)
+        prior = self.kernel.divergences(self.p0, most)[0]
+        self.register_buffer("prior_nats", prior, persistent=False)
 
     def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy:
         tau = spread(self.schedule.tau(t), x0).expand(x0.shape)
@@ -63,17 +78,27 @@ class Classical(KernelDiffusion):
     def amounts(self, noisy: Noisy) -> Tensor:
         return spread(self.schedule.tau(noisy.t), noisy.x_t).expand(noisy.x_t.shape)
 
-    def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def integrand(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         clean, seen, tau = x0.reshape(-1), noisy.x_t.reshape(-1), self.amounts(noisy).reshape(-1)
         rates = self.jump_rates.to(torch.promote_types(logits.dtype, torch.float32))
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
             past, here = self.kernel.operator(tau[index]), seen[index]
-            true, predicted = past.rows(clean[index], rates.dtype), past.law(rows.to(rates.dtype).softmax(-1))
+            true, predicted = (
+                past.rows(clean[index], rates.dtype),
+                past.law(rows.to(rates.dtype).softmax(-1)),
+            )
             return numerics.posterior_divergence(predicted, true, rates[here], here)
 
         blocks = active_blocks(self.kernel, tau, is_active(tau.reshape(x0.shape) > 0, mask))
-        values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
+        flat = logits.reshape(-1, self.num_states)
+        values = numerics.blockwise(rowwise, flat, blocks).reshape(x0.shape)
         return spread(self.schedule.beta(noisy.t.double()), values).to(values.dtype) * values
 
     def draw_counts(
@@ -85,7 +110,7 @@ class Classical(KernelDiffusion):
         return None
 
     def _past_and_recent(self, noisy: Noisy, u: float) -> tuple[Tensor, Tensor, Tensor]:
-        """The time u where it is earlier than now, and effective time until and since then, [N] both."""
+        """The time u where it is earlier than now; effective time until then and since it, [N]."""
         now, end = self.amounts(noisy).reshape(-1), noisy.t.clamp_max(u)
         past = spread(self.schedule.tau(end), noisy.x_t).expand(noisy.x_t.shape).reshape(-1)
         return end, past, now - past
@@ -129,7 +154,9 @@ class ClassicalOptions(DiffusionOptions):
 
     kind: Literal["classical"] = "classical"
 
-    def build(self, data: DataView, process: ProcessOptions, schedule: ScheduleOptions) -> Classical:
+    def build(
+        self, data: DataView, process: ProcessOptions, schedule: ScheduleOptions
+    ) -> Classical:
         """The model of data, with the noise of a process."""
         noise = process.build(data)
         p0 = data.p0()

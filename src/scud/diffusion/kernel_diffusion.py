@@ -1,17 +1,20 @@
-"""What SCUD and the classical model share: a kernel M(a), and the posterior of the state some noise ago.
+"""What SCUD and the classical model share: a kernel, and the posterior of an earlier state.
 
-With y the state before the last b of a units of noise (events for SCUD, effective time for the classical model):
+The kernel M(a) is what a units of noise do: events for SCUD, effective time for classical
+diffusion. With y the state before the last b of them:
 
     true:      p(y | x_t, a, x0)      ∝ M(b)[y, x_t] M(a - b)[x0, y]
     predicted: q(y | x_t, a; logits)  ∝ M(b)[y, x_t] (p M(a - b))[y],    p = softmax(logits)
 
 The first is the second with p one-hot at x0.
 
-Beside the bound, training may minimise the cross-entropy of x0 itself, all noise of a position undone at once: with the
-predicted posterior ∝ p_b M(a)[b, x_t], its minimum is the same ideal denoiser. Its weight is w(t) = v'(t) / v(t), v the share of
-information that noise has destroyed by t: 1 / t on the mutual-information schedule. Where one event forgets everything this
-*is* the bound's diffusion term (masking's). Where one event forgets nearly everything, as amino acids do, the bound learns
-from positions with exactly one event almost alone, this from all that have noise: its gradient has far less variance.
+Beside the bound, training may minimise the cross-entropy of x0 itself, all noise of a position
+undone at once: with the predicted posterior ∝ p_b M(a)[b, x_t], its minimum is the same ideal
+denoiser. Its weight is w(t) = v'(t) / v(t), v the share of information that noise has destroyed by
+t: 1 / t on the mutual-information schedule. Where one event forgets everything this *is* the
+bound's diffusion term (masking's). Where one event forgets nearly everything, as amino acids do,
+the bound learns from positions with exactly one event almost alone, this from all that have noise:
+its gradient has far less variance.
 """
 
 from abc import abstractmethod
@@ -22,11 +25,11 @@ from torch.nn import functional as F
 
 from scud import numerics
 from scud.diffusion.base import Diffusion, spread
-from scud.diffusion.evidence import EvidenceSource
 from scud.errors import fail
 from scud.numerics.logits import Logits
 from scud.processes import Process
-from scud.processes.kernels.base import LARGE, Kernel, floor_of
+from scud.processes.kernels.base import LARGE, EvidenceSource, Kernel
+from scud.processes.kernels.operator import floor_of
 from scud.schedules import MutualInformation, Schedule
 from scud.typing import Conditioning, Given, Noisy
 
@@ -34,11 +37,11 @@ SMALLEST = 1e-30
 """What is taken for 0 before a logarithm."""
 
 EARLIEST = 1e-12
-"""The time at which known positions are weighted; they have no noise, so any finite weight will do."""
+"""The time at which known positions are weighted: without noise any finite weight will do."""
 
 
 class KernelDiffusion(Diffusion):
-    """A diffusion model on a kernel: sampling, evidence and step grid; subclasses say what an amount of noise is."""
+    """A diffusion model on a kernel; subclasses say what an amount of noise is."""
 
     kernel: Kernel
     evidence: EvidenceSource
@@ -55,8 +58,18 @@ class KernelDiffusion(Diffusion):
         evidence = self.evidence.at(noisy.x_t, self.amounts(noisy))
         return Conditioning(noisy.t.float(), noisy.s, given.mask, given.label, evidence)
 
-    def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
-        clean, seen, amounts = x0.reshape(-1), noisy.x_t.reshape(-1), self.amounts(noisy).reshape(-1)
+    def reconstruction(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        clean, seen, amounts = (
+            x0.reshape(-1),
+            noisy.x_t.reshape(-1),
+            self.amounts(noisy).reshape(-1),
+        )
         dtype = torch.promote_types(logits.dtype, torch.float32)
         columns_at = self.kernel.columns_at(amounts, seen, dtype)
 
@@ -65,7 +78,8 @@ class KernelDiffusion(Diffusion):
             return F.cross_entropy(columns.add_(rows), clean[index], reduction="none")
 
         blocks = active_blocks(self.kernel, amounts, is_active(amounts.reshape(x0.shape) > 0, mask))
-        values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
+        flat = logits.reshape(-1, self.num_states)
+        values = numerics.blockwise(rowwise, flat, blocks).reshape(x0.shape)
         t = noisy.t.double().clamp_min(EARLIEST)
         even = self._even_in_information()
         lost = even.inverse(self.schedule.tau(t))
@@ -91,13 +105,26 @@ class KernelDiffusion(Diffusion):
         generator: torch.Generator | None,
         rate: float | None = None,
     ) -> Tensor:
-        """Draw y, the state before the last `recent` units of noise, where `past` units remain: all [N], logits [N, B].
+        """Draw y, the state before the last `recent` units of noise, where `past` units remain.
 
-        First x0 ∝ p_b M(past + recent)[b, x_t], then y ∝ M(past)[x0, y] M(recent)[y, x_t]: the law of y is the predicted one,
-        and no product of a prediction with a matrix is taken. As in the loss, the kernel's `rounding` and `floor` are mixed in
-        where past > 0, so that a prediction that contradicts x_t is a law too. With `rate`, events come at
-        that rate in time, and y = x_t where there was none, whose probability given x0 and x_t is
-        exp(-rate recent) M(past)[x0, x_t] / M(past + recent)[x0, x_t].
+        First x0 ∝ p_b M(past + recent)[b, x_t], then y ∝ M(past)[x0, y] M(recent)[y, x_t]: the law
+        of y is the predicted one, and no product of a prediction with a matrix is taken. As in the
+        loss, the kernel's `rounding` and `floor` are mixed in where past > 0, so that a prediction
+        that contradicts x_t is a law too.
+
+        With `rate`, events come at that rate in time. There was none, and y is x_t, with probability
+
+            exp(-rate recent) M(past)[x0, x_t] / M(past + recent)[x0, x_t].
+
+        Args:
+            x_t: states now, [N].
+            logits: predictions of x0, [N, B].
+            past, recent: amounts of noise, [N] float64.
+            generator: source of all noise.
+            rate: of events in time; None where `recent` counts events.
+
+        Returns:
+            States [N] int64; x_t where nothing is recent.
         """
         states = x_t.clone()
         rows = (recent > 0).nonzero().squeeze(-1)
@@ -106,16 +133,18 @@ class KernelDiffusion(Diffusion):
         clean = self._draw_clean(x_t, logits, past, recent, rows, generator)
         if rate is not None:
             now = self.kernel.entries(clean, x_t[rows], (past + recent)[rows])
-            share = (-rate * recent[rows]).exp() * self.kernel.entries(clean, x_t[rows], past[rows]) / now
+            unmoved = self.kernel.entries(clean, x_t[rows], past[rows])
+            share = (-rate * recent[rows]).exp() * unmoved / now
             moved = numerics.draw_uniform(share, generator) >= share
             rows, clean = rows[moved], clean[moved]
         for block in self.kernel.blocks(recent[rows]) if rows.numel() else []:
-            index, before = rows[block], self.kernel.operator(past[rows[block]])
+            index = rows[block]
+            before = self.kernel.operator(past[index]).rows(clean[block])
             weights = self.kernel.operator(recent[index]).columns(x_t[index])
             if rate is not None:  # these have had an event
                 none = (-rate * recent[index]).exp().unsqueeze(-1)
                 weights = weights.scatter_add_(-1, x_t[index].unsqueeze(-1), -none).clamp_min_(0)
-            states[index] = numerics.draw_categorical(weights * before.rows(clean[block]), generator)
+            states[index] = numerics.draw_categorical(weights * before, generator)
         return states
 
     def _draw_clean(
@@ -137,20 +166,28 @@ class KernelDiffusion(Diffusion):
             floor = floor_of(self.kernel.floor, predicted)
             weights = (predicted.softmax(-1) + self.kernel.rounding[wide] * floor) * columns
             last = (past[index] == 0).nonzero().squeeze(-1)
-            exact = numerics.weighted_logits(predicted[last], numerics.log_probability(columns[last]))
+            log_columns = numerics.log_probability(columns[last])
+            exact = numerics.weighted_logits(predicted[last], log_columns)
             weights[last] = exact.softmax(-1)
             clean[block] = numerics.draw_categorical(weights, generator)
         return clean
 
-    def log_prob_before(self, x_t: Tensor, logits: Logits, past: Tensor, recent: Tensor, before: Tensor) -> Tensor:
+    def log_prob_before(
+        self,
+        x_t: Tensor,
+        logits: Logits,
+        past: Tensor,
+        recent: Tensor,
+        before: Tensor,
+    ) -> Tensor:
         """The log-probability with which `draw_before` draws `before` [N]: nats, [N] float64.
 
         Summed over x0, the law of y is, up to normalisation by Σ_b p_b M(past + recent)[b, x_t],
 
             M(recent)[y, x_t] (p M(past))[y],
 
-        with p the prediction, the kernel's `rounding` mixed in where past > 0. It does not depend on
-        whether events come at a rate in time: that only splits the draw.
+        with p the prediction, the kernel's `rounding` mixed in where past > 0. It does not depend
+        on whether events come at a rate in time: that only splits the draw.
         """
         states, logs = [], []
         rows = (recent > 0).nonzero().squeeze(-1)
@@ -162,7 +199,14 @@ class KernelDiffusion(Diffusion):
         same = torch.zeros_like(recent).masked_fill_(before != x_t, -torch.inf)
         return same.index_copy(0, torch.cat(states), torch.cat(logs)) if states else same
 
-    def _log_prob_of_block(self, x_t: Tensor, logits: Tensor, past: Tensor, recent: Tensor, before: Tensor) -> Tensor:
+    def _log_prob_of_block(
+        self,
+        x_t: Tensor,
+        logits: Tensor,
+        past: Tensor,
+        recent: Tensor,
+        before: Tensor,
+    ) -> Tensor:
         """`log_prob_before` for a block of rows [n] with recent > 0: -> [n] float64."""
         predicted = logits.to(torch.promote_types(logits.dtype, torch.float32))
         columns = self.kernel.operator(past + recent).columns(x_t)
@@ -173,7 +217,8 @@ class KernelDiffusion(Diffusion):
         mixed = arrives.log() - (p * columns).sum(-1).log()
         mixed = mixed + self.kernel.operator(recent).entries(before, x_t).log()
         # With nothing left to undo y is x0, whose law is exact however sharp the logits are.
-        weighted = numerics.weighted_logits(predicted, numerics.log_probability(columns).to(predicted))
+        log_columns = numerics.log_probability(columns).to(predicted)
+        weighted = numerics.weighted_logits(predicted, log_columns)
         exact = weighted.log_softmax(-1).gather(-1, before.unsqueeze(-1)).squeeze(-1)
         # `weighted_logits` stands in for logits of -inf by very low ones.
         ruled_out = exact < torch.finfo(exact.dtype).min / 8
@@ -182,7 +227,7 @@ class KernelDiffusion(Diffusion):
 
 
 def active_blocks(kernel: Kernel, amounts: Tensor, active: Tensor) -> list[Tensor]:
-    """Blocks of like amounts [N] among the rows where active [N] is True, as indices into all rows."""
+    """Blocks of like amounts [N] among rows where active [N] is True: indices into all rows."""
     rows = active.nonzero().squeeze(-1)
     return [rows[block] for block in kernel.blocks(amounts[rows])] if rows.numel() else []
 
@@ -193,16 +238,29 @@ def is_active(noised: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def check_schedule(schedule: Schedule, process: Process, p0: Tensor, gamma: float) -> None:
-    """Raise `UserError` if a mutual-information schedule was built for another process, p0 [B] or gamma (0: classical)."""
+    """Raise `UserError` if a mutual-information schedule is for another process, p0 [B] or gamma.
+
+    gamma is 0 for the classical model.
+    """
     if not isinstance(schedule, MutualInformation):
         return
     if schedule.gamma != gamma:
         remedy = "give schedule and model the same gamma; 0 is the classical model's"
         raise fail("gamma", f"be the schedule's gamma {schedule.gamma:g}", f"{gamma:g}", remedy)
     if schedule.process is not process and not same_process(schedule.process, process):
-        raise fail("process", "be the schedule's own process", "another one", "build the schedule from this process")
+        raise fail(
+            "process",
+            "be the schedule's own process",
+            "another one",
+            "build the schedule from this process",
+        )
     if not torch.allclose(schedule.p0, p0, rtol=1e-6):
-        raise fail("p0", "be the schedule's own p0", "another one", "build both from the same training marginal")
+        raise fail(
+            "p0",
+            "be the schedule's own p0",
+            "another one",
+            "build both from the same training marginal",
+        )
 
 
 def same_process(one: Process, other: Process) -> bool:

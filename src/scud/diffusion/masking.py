@@ -1,11 +1,13 @@
-"""Masking diffusion: SCUD where one event forgets everything, with the counts beyond one summed out.
+"""Masking diffusion: SCUD where one event forgets everything, with counts beyond one summed out.
 
-A position is masked by time t with probability 1 - alpha, alpha = exp(-tau(t)); the bound's integrand is
+A position is masked by time t with probability 1 - alpha, alpha = exp(-tau(t)); the bound's
+integrand is
 
     h_d(t) = -alpha' / (1 - alpha) CE(x0_d, logits_d) where masked, -alpha' = beta alpha,
 
-the weighted cross-entropy of Shi et al. (arXiv 2406.04329) and Sahoo et al. (arXiv 2406.07524). The prior of a masked
-position carries no information; that of a position never masked by t_max is p0, at a cost of -alpha(t_max) log p0[x0_d].
+the weighted cross-entropy of Shi et al. (arXiv 2406.04329) and Sahoo et al. (arXiv 2406.07524). The
+prior of a masked position carries no information; that of a position never masked by t_max is p0,
+at a cost of -alpha(t_max) log p0[x0_d].
 """
 
 from dataclasses import dataclass
@@ -30,21 +32,32 @@ from scud.typing import Conditioning, DataView, Given, Noisy
 
 
 class Masking(Diffusion):
-    """Masking (absorbing-state) diffusion. In `Noisy` and `Conditioning`, s = 1 where masked, and x_t = B there.
+    """Masking (absorbing-state) diffusion.
+
+    In `Noisy` and `Conditioning`, s = 1 and x_t = B where a position is masked.
 
     Args:
         num_states: B.
-        schedule: tau(t), alpha = exp(-tau) the share not yet masked. Linear by default: masked with probability t.
+        schedule: tau(t), alpha = exp(-tau) the share not yet masked. Linear by default: masked with
+            probability t.
         p0: training marginal [B], positive, summing to 1.
         t_max: the largest time, in (0, 1).
 
     Raises:
-        UserError: fewer than two states; a mutual-information schedule (masking's own is the linear one).
+        UserError: fewer than two states; a mutual-information schedule (masking's own is the linear
+            one).
     """
 
     forgets_at_once = True
 
-    def __init__(self, num_states: int, schedule: Schedule | None = None, *, p0: Tensor, t_max: float = T_MAX) -> None:
+    def __init__(
+        self,
+        num_states: int,
+        schedule: Schedule | None = None,
+        *,
+        p0: Tensor,
+        t_max: float = T_MAX,
+    ) -> None:
         check_num_states(num_states)
         if isinstance(schedule, MutualInformation):
             remedy = "use Linear(): on it, masking's information falls linearly"
@@ -62,7 +75,13 @@ class Masking(Diffusion):
         evidence = MaskEvidence(self.p0, noisy.x_t)
         return Conditioning(noisy.t.float(), noisy.s, given.mask, given.label, evidence)
 
-    def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def integrand(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         active = counts_of(noisy) > 0 if mask is None else (counts_of(noisy) > 0) & mask
         clean, rows = x0.reshape(-1), active.reshape(-1).nonzero().squeeze(-1)
 
@@ -71,21 +90,33 @@ class Masking(Diffusion):
             return F.cross_entropy(chosen.to(wide), clean[index], reduction="none")
 
         blocks = torch.split(rows, block_rows(self.num_states, rows))
-        values = numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
+        flat = logits.reshape(-1, self.num_states)
+        values = numerics.blockwise(rowwise, flat, blocks).reshape(x0.shape)
         t = noisy.t.double()
         weight = self.schedule.beta(t) / self.schedule.tau(t).expm1()
         return spread(weight, values).to(values.dtype) * values
 
-    def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def reconstruction(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         return self.integrand(logits, x0, noisy, mask)
 
-    def draw_counts(self, noisy: Noisy, u: float, generator: torch.Generator | None = None) -> Tensor:
+    def draw_counts(
+        self,
+        noisy: Noisy,
+        u: float,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         s = counts_of(noisy)
         unmasked = (s > 0) & (numerics.draw_uniform(s, generator) < self._unmasked_share(noisy, u))
         return s.masked_fill(unmasked, 0)
 
     def _unmasked_share(self, noisy: Noisy, u: float) -> Tensor:
-        """(alpha(u) - alpha(t)) / (1 - alpha(t)): what is masked now was not at u, [batch, *dims]."""
+        """(alpha(u) - alpha(t)) / (1 - alpha(t)): how likely what is masked now was not at u."""
         end = torch.full_like(noisy.t, u)
         share = 1 - (-self.schedule.tau(end)).expm1() / (-self.schedule.tau(noisy.t)).expm1()
         return spread(share, noisy.x_t)
@@ -119,7 +150,8 @@ class Masking(Diffusion):
         return per_example(total.masked_fill((after < 0) | (after > s), -torch.inf))
 
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
-        return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, counts_of(noisy).masked_fill(known, 0))
+        s = counts_of(noisy).masked_fill(known, 0)
+        return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, s)
 
     def informative_time(self, share: Tensor) -> Tensor:
         masked = -(-self.schedule.tau(share.new_tensor([self.t_max]))).expm1() * share

@@ -1,9 +1,9 @@
 """Objectives: what training minimises, made of one draw of noise and one call of the denoiser.
 
 A draw offers two estimates, in nats per example: the diffusion term of the bound, and the
-cross-entropy of x0 with all noise of a position undone at once (`reconstruction`). The ideal denoiser
-minimises both, and hence every mixture of them. An objective is a function of the model and a draw;
-one of your own trains like those of this module.
+cross-entropy of x0 with all noise of a position undone at once (`reconstruction`). The ideal
+denoiser minimises both, and hence every mixture of them. An objective is a function of the model
+and a draw; one of your own trains like those of this module.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,26 @@ from scud.typing import Noisy
 
 
 class Terms(Protocol):
-    """What a draw asks of its model: two integrands over time, nats per position (see `Diffusion`)."""
+    """What a draw asks of its model: two integrands over time (see `Diffusion`)."""
 
-    def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
-        """Of the bound's diffusion term, [batch, *dims]."""
+    def integrand(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Of the bound's diffusion term, nats, [batch, *dims]."""
         ...
 
-    def reconstruction(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
-        """Of the weighted cross-entropy of x0, [batch, *dims]."""
+    def reconstruction(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Of the weighted cross-entropy of x0, nats, [batch, *dims]."""
         ...
 
 
@@ -88,7 +100,7 @@ class Objective(Protocol):
     """What training minimises."""
 
     def __call__(self, model: Any, draw: Draw, /) -> Tensor:
-        """Nats per example, [batch], differentiable; `model` is the `Diffusion` that made the draw."""
+        """The loss of a draw made by a `Diffusion`: nats per example, [batch], differentiable."""
         ...
 
 
@@ -108,7 +120,7 @@ class Bound(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction(Options):
-    """The cross-entropy of x0 itself, or a mixture of it and the bound: (1 - share) bound + share cross-entropy.
+    """The cross-entropy of x0 itself, or (1 - share) bound + share cross-entropy.
 
     Its gradient varies far less than the bound's where one event forgets nearly everything, as with
     amino acids or words.
@@ -120,7 +132,8 @@ class Reconstruction(Options):
     kind: Literal["reconstruction"] = "reconstruction"
 
     share: float = 1.0
-    """Weight of the cross-entropy of x0 in the loss; the rest is the bound. The same denoiser minimises both."""
+    """Weight of the cross-entropy of x0 in the loss; the rest is the bound. The same denoiser
+    minimises both."""
 
     def check(self) -> None:
         remedy = "for the bound alone choose the kind bound"

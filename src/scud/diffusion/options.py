@@ -29,4 +29,6 @@ class DiffusionOptions(Options):
 
 def check_t_max(t_max: float) -> None:
     """Raise `UserError` unless a largest time lies in (0, 1)."""
-    check_in_interval("t_max", t_max, 0, 1, f"{T_MAX} is the default", open_low=True, open_high=True)
+    check_in_interval(
+        "t_max", t_max, 0, 1, f"{T_MAX} is the default", open_low=True, open_high=True
+    )

@@ -1,11 +1,15 @@
-"""SCUD: diffusion conditioned on the jump schedule (Amin, Gruver and Wilson 2025, arXiv 2506.08316).
+"""SCUD: diffusion conditioned on the jump schedule.
 
-Events come at rate r = r* / gamma, each a jump from K = I + Q / r; the model is told how many each position has had:
-s ~ Poisson(lambda(t)), lambda = r tau, and x_t | x0, s ~ K^s[x0, :]. The bound's integrand, for one draw of (t, s, x_t):
+Amin, Gruver and Wilson, "Why Masking Diffusion Works: Condition on the Jump Schedule for Improved
+Discrete Diffusion", NeurIPS 2025, arXiv 2506.08316.
 
-    h_d(t) = (beta / tau) s_d KL( true posterior of the state before the last event || predicted one ),
+Events come at rate r = r* / gamma, each a jump from K = I + Q / r; the model is told how many each
+position has had: s ~ Poisson(lambda(t)), lambda = r tau, and x_t | x0, s ~ K^s[x0, :]. The bound's
+integrand, for one draw of (t, s, x_t):
 
-and its prior term is E_s KL( K^s[x0_d, :] || prior(s) ), s ~ Poisson(lambda(t_max)), prior(s) = p0 K^s.
+    h_d(t) = (beta / tau) s_d KL( true || predicted posterior of the state before the last event ),
+
+and its prior term is E_s KL( K^s[x0_d, :] || p0 K^s ), s ~ Poisson(lambda(t_max)).
 """
 
 from collections.abc import Callable
@@ -18,16 +22,19 @@ from torch.nn import functional as F
 
 from scud import numerics
 from scud.diffusion.base import spread
-from scud.diffusion.evidence import AncestorSource, evidence_source
-from scud.diffusion.kernel_diffusion import KernelDiffusion, active_blocks, check_schedule, is_active
+from scud.diffusion.kernel_diffusion import (
+    KernelDiffusion,
+    active_blocks,
+    check_schedule,
+    is_active,
+)
 from scud.diffusion.objectives import per_example
 from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.numerics.logits import Logits
 from scud.processes import Process, ProcessOptions
 from scud.processes.base import check_gamma
-from scud.processes.kernels.base import Identity
 from scud.schedules import MutualInformation, Schedule, ScheduleOptions
-from scud.schedules.information import is_sampled, poisson_rule, smooth_divergences
+from scud.schedules.information import poisson_rule, smooth_divergences
 from scud.typing import DataView, Noisy
 
 
@@ -36,13 +43,15 @@ class SCUD(KernelDiffusion):
 
     Args:
         process: the noise.
-        schedule: tau(t); a `MutualInformation` schedule must have the same gamma and p0, and is the default.
-        gamma: in (0, 1]; 1 conditions on the most schedule information, gamma -> 0 is the classical model.
+        schedule: tau(t); the mutual-information schedule of process, p0 and gamma by default. A
+            `MutualInformation` schedule must have the same process, gamma and p0.
+        gamma: in (0, 1]; 1 conditions on the most schedule information, -> 0 tends to `Classical`.
         p0: training marginal [B], positive, summing to 1.
         t_max: the largest time, in (0, 1).
 
     Raises:
-        UserError: gamma outside (0, 1] or periodic for the process; gamma or p0 that differ from the schedule's.
+        UserError: gamma outside (0, 1] or periodic for the process; process, gamma or p0 that
+            differ from the schedule's.
     """
 
     def __init__(
@@ -54,9 +63,8 @@ class SCUD(KernelDiffusion):
         p0: Tensor,
         t_max: float = T_MAX,
     ) -> None:
-        if schedule is None:
-            check_gamma(gamma)
-            schedule = MutualInformation(process, p0, gamma)
+        check_gamma(gamma)
+        schedule = MutualInformation(process, p0, gamma) if schedule is None else schedule
         super().__init__(process.num_states, schedule, p0, t_max)
         check_schedule(schedule, process, self.p0, gamma)
         self.process, self.gamma = process, gamma
@@ -64,12 +72,12 @@ class SCUD(KernelDiffusion):
         self.rate = process.rate(gamma)
         most = self.rate * schedule.tau(torch.tensor([t_max], dtype=torch.float64))
         end = float(most + 6 * most.sqrt()) + 16
-        self.evidence = evidence_source(self.kernel, self.p0, 16.0, end, counts=True)
+        self.evidence = self.kernel.evidence(self.p0, 16.0, end, counts=True)
         counts, weights = (part[0] for part in poisson_rule(most))
-        self.lazy_prior = is_sampled(self.kernel)
-        held = weights > (1e-10 if self.lazy_prior else 1e-18)
-        self._most = counts[held], weights[held] / weights[held].sum()
-        # Of a sparse kernel over many states, the prior terms of those that are asked for.
+        self.lazy_prior = self.kernel.is_sampled
+        likely = weights > (1e-10 if self.lazy_prior else 1e-18)
+        self._most = counts[likely], weights[likely] / weights[likely].sum()
+        # With a sparse kernel over many states, prior terms are computed for the states that occur.
         prior = torch.full_like(self.p0, torch.nan) if self.lazy_prior else self._prior_of(None)
         self.register_buffer("prior_nats", prior, persistent=False)
 
@@ -86,7 +94,7 @@ class SCUD(KernelDiffusion):
             new = states[self.prior_nats[states].isnan()]
             if len(new):
                 self.prior_nats[new] = self._prior_of(new)
-        return super().prior_term(x0, counted)
+        return self.prior_nats[x0]
 
     def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy:
         mean = spread(self.rate * self.schedule.tau(t), x0).expand(x0.shape)
@@ -96,26 +104,51 @@ class SCUD(KernelDiffusion):
     def amounts(self, noisy: Noisy) -> Tensor:
         return counts_of(noisy).double()
 
-    def integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
+    def integrand(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         s = counts_of(noisy)
         return self._weighted(self.divergence(logits, x0, noisy.x_t, s, mask), noisy)
 
-    def independent_integrand(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None = None) -> Tensor:
-        if not isinstance(self.evidence, AncestorSource):
-            return super().independent_integrand(logits, x0, noisy, mask)
-        priors, s = self.evidence.totals, counts_of(noisy)  # p0 K^n for every n: nothing is left to be walked
-        past = self.evidence.kernel.counts(s.reshape(-1) - 1)
-        kl = self._divergence(logits, x0, noisy.x_t, s, mask, lambda rows, index: priors[past[index]].to(rows.dtype))
-        return self._weighted(kl, noisy)
+    def independent_integrand(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        s = counts_of(noisy)
+        past = s.reshape(-1).double() - 1
+
+        def law(rows: Tensor, index: Tensor) -> Tensor:
+            prior = self.evidence.push_forward(past[index])
+            if prior is None:
+                return self.kernel.operator(past[index]).law(rows.softmax(-1))
+            return prior.to(rows.dtype)
+
+        return self._weighted(self._divergence(logits, x0, noisy.x_t, s, mask, law), noisy)
 
     def _weighted(self, kl: Tensor, noisy: Noisy) -> Tensor:
         """(beta / tau) s KL, and 0 where there is no noise."""
         s, t = counts_of(noisy), noisy.t.double()
-        weight = spread(self.schedule.beta(t) / self.schedule.tau(t), s).expand(s.shape).masked_fill(s == 0, 0) * s
-        return weight.to(kl.dtype) * kl
+        weight = spread(self.schedule.beta(t) / self.schedule.tau(t), s).expand(s.shape)
+        return (weight.masked_fill(s == 0, 0) * s).to(kl.dtype) * kl
 
-    def divergence(self, logits: Logits, x0: Tensor, x_t: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
-        """KL(true || predicted) over the state before the last event, in nats, [batch, *dims]; 0 where s = 0 or masked out.
+    def divergence(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        x_t: Tensor,
+        s: Tensor,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """KL(true || predicted) over the state before the last event, in nats, [batch, *dims].
+
+        It is 0 where s = 0 or masked out.
 
         Args:
             logits: [batch, *dims, B].
@@ -123,9 +156,11 @@ class SCUD(KernelDiffusion):
             mask: [batch, *dims], True at real positions.
         """
         past = s.reshape(-1).double() - 1
-        return self._divergence(
-            logits, x0, x_t, s, mask, lambda rows, index: self.kernel.operator(past[index]).law(rows.softmax(-1))
-        )
+
+        def law(rows: Tensor, index: Tensor) -> Tensor:
+            return self.kernel.operator(past[index]).law(rows.softmax(-1))
+
+        return self._divergence(logits, x0, x_t, s, mask, law)
 
     def _divergence(
         self,
@@ -136,28 +171,37 @@ class SCUD(KernelDiffusion):
         mask: Tensor | None,
         law: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """`divergence`, where `law` makes softmax(rows) K^(s - 1) of rows [n, B] and their places [n]."""
+        """`divergence`, where `law` makes softmax(rows) K^(s - 1) of rows [n, B] at places [n]."""
         clean, seen, past = x0.reshape(-1), x_t.reshape(-1), s.reshape(-1).double() - 1
         dtype = torch.promote_types(logits.dtype, torch.float32)
 
         def rowwise(rows: Tensor, index: Tensor) -> Tensor:
-            before, rows = self.kernel.operator(past[index]), rows.to(dtype)
-            if isinstance(before, Identity):  # the state before was x0: -log of its predicted probability
-                predicted = numerics.weighted_logits(rows, self.kernel.event_log_columns(seen[index], dtype))
+            before = self.kernel.operator(past[index])
+            rows = rows.to(dtype)
+            if before.is_identity:  # the state before was x0: -log of its predicted probability
+                log_weight = self.kernel.event_log_columns(seen[index], dtype)
+                predicted = numerics.weighted_logits(rows, log_weight)
                 return F.cross_entropy(predicted, clean[index], reduction="none")
-            true, weight = before.rows(clean[index], dtype), self.kernel.event_columns(seen[index], dtype)
+            true = before.rows(clean[index], dtype)
+            weight = self.kernel.event_columns(seen[index], dtype)
             return numerics.posterior_divergence(law(rows, index), true, weight)
 
         blocks = active_blocks(self.kernel, past, is_active(s > 0, mask))
-        return numerics.blockwise(rowwise, logits.reshape(-1, self.num_states), blocks).reshape(x0.shape)
+        flat = logits.reshape(-1, self.num_states)
+        return numerics.blockwise(rowwise, flat, blocks).reshape(x0.shape)
 
-    def draw_counts(self, noisy: Noisy, u: float, generator: torch.Generator | None = None) -> Tensor:
+    def draw_counts(
+        self,
+        noisy: Noisy,
+        u: float,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         s = counts_of(noisy)
         undone = torch.binomial(s.double(), self._undone_share(noisy, u)[0], generator=generator)
         return s - undone.long()
 
     def _undone_share(self, noisy: Noisy, u: float) -> tuple[Tensor, Tensor]:
-        """The probability that an event until now came after u, and that it did not: [batch, *dims]."""
+        """How likely an event came after u, and how likely it did not: [batch, *dims] both."""
         s = counts_of(noisy)
         ratio = self.schedule.tau(torch.full_like(noisy.t, u)) / self.schedule.tau(noisy.t)
         after, until = (1 - ratio).clamp(0, 1), ratio.clamp(0, 1)
@@ -197,7 +241,8 @@ class SCUD(KernelDiffusion):
         return per_example(total.masked_fill(~possible, -torch.inf))
 
     def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy:
-        return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, counts_of(noisy).masked_fill(known, 0))
+        s = counts_of(noisy).masked_fill(known, 0)
+        return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, s)
 
     def information_schedule(self) -> Schedule:
         if isinstance(self.schedule, MutualInformation):
@@ -231,4 +276,6 @@ class SCUDOptions(DiffusionOptions):
         """The model of data, with the noise of a process."""
         noise = process.build(data)
         p0 = data.p0()
-        return SCUD(noise, schedule.build(noise, p0, self.gamma), self.gamma, p0=p0, t_max=self.t_max)
+        return SCUD(
+            noise, schedule.build(noise, p0, self.gamma), self.gamma, p0=p0, t_max=self.t_max
+        )

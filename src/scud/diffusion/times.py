@@ -36,5 +36,7 @@ def draw_times(u: Tensor, schedule: Schedule, t_max: float) -> tuple[Tensor, Ten
     u = u.double()
     even, root = u / a, (u - a) / b
     late = schedule.inverse(((u - a - b) / c).clamp(0, 1) * end)
-    t = torch.where(u < a, t_max * even, torch.where(u < a + b, t_max * root**2, late)).clamp(1e-12, t_max)
+    t = torch.where(u < a, t_max * even, torch.where(u < a + b, t_max * root**2, late)).clamp(
+        1e-12, t_max
+    )
     return t, 1 / density(t, schedule, t_max)

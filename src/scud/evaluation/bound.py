@@ -81,17 +81,22 @@ class Evaluation:
 
     def reported(self, modality: Reports, examples: ExampleSet | None) -> Self:
         """The same bound, with the figures of a kind of data; examples are None where parts of them were bound."""
-        return replace(self, figures=tuple(modality.figures(self, examples)), position=modality.position)
+        return replace(
+            self, figures=tuple(modality.figures(self, examples)), position=modality.position
+        )
 
     @property
     def headline(self) -> str:
         """The first figure with its uncertainty."""
-        return str(self.figures[0] if self.figures else self._bits)
+        return str(self.figures[0] if self.figures else self.bits)
 
     @property
-    def _bits(self) -> Figure:
+    def bits(self) -> Figure:
+        """Bits per position, with their interval."""
         reach = 1.96 * self.bits_per_dim_error
-        return Normal("bits/dim", self.bits_per_dim, self.bits_per_dim - reach, self.bits_per_dim + reach)
+        return Normal(
+            "bits/dim", self.bits_per_dim, self.bits_per_dim - reach, self.bits_per_dim + reach
+        )
 
     def interval(self, unit: str) -> tuple[float, float]:
         """The 95% interval of a figure: "bits/dim", "perplexity", "nats", or one that the kind of data has.
@@ -101,7 +106,11 @@ class Evaluation:
         """
         reach = 1.96 * self.standard_error
         nats = (self.nats_per_position - reach, self.nats_per_position + reach)
-        known = {"nats": nats, "perplexity": self.perplexity_interval, "bits/dim": (self._bits.low, self._bits.high)}
+        known = {
+            "nats": nats,
+            "perplexity": self.perplexity_interval,
+            "bits/dim": (self.bits.low, self.bits.high),
+        }
         known |= {figure.name: (figure.low, figure.high) for figure in self.figures}
         if unit not in known:
             raise fail("unit", f"be one of {', '.join(known)}", repr(unit), "choose one of these")
@@ -196,7 +205,12 @@ def evaluate(
     if count == 0:
         raise fail("examples", "hold at least one example", 0, "choose a split that is not empty")
     if repeats < 1 or batch_size < 1:
-        raise fail("repeats and batch_size", "be at least 1", f"{repeats} and {batch_size}", "4 and 256 are usual")
+        raise fail(
+            "repeats and batch_size",
+            "be at least 1",
+            f"{repeats} and {batch_size}",
+            "4 and 256 are usual",
+        )
     device = model.p0.device
     generator = torch.Generator(device).manual_seed(seed)
     u = torch.empty(repeats, count, dtype=torch.float64)
@@ -266,7 +280,10 @@ def regression(diffusion: Tensor, control: Tensor, positions: Tensor) -> float:
     if control.numel() < ENOUGH or not bool(diffusion.isfinite().all()):
         return 0.0
     residual = diffusion - diffusion.mean() / positions.mean() * positions
-    return float((residual * control).sum() / control.square().sum().clamp_min(torch.finfo(control.dtype).tiny))
+    return float(
+        (residual * control).sum()
+        / control.square().sum().clamp_min(torch.finfo(control.dtype).tiny)
+    )
 
 
 def stratified_quantiles(count: int, repeats: int, generator: torch.Generator) -> Tensor:
@@ -281,4 +298,8 @@ def ratio_error(nats: Tensor, positions: Tensor) -> float:
     if len(nats) == 1:
         return math.nan
     residual = nats - nats.sum() / positions.sum() * positions
-    return float(residual.square().sum().div(len(nats) - 1).sqrt() / math.sqrt(len(nats)) / positions.double().mean())
+    return float(
+        residual.square().sum().div(len(nats) - 1).sqrt()
+        / math.sqrt(len(nats))
+        / positions.double().mean()
+    )

@@ -52,10 +52,20 @@ class SequenceArray:
             )
         if not len(self.offsets) or self.offsets[0] != 0 or self.offsets[-1] != len(self.codes):
             rule = f"run from 0 to the number of codes, {len(self.codes)}"
-            raise fail("offsets", rule, self.offsets.tolist()[:: max(1, len(self.offsets) - 1)], "use from_list")
+            raise fail(
+                "offsets",
+                rule,
+                self.offsets.tolist()[:: max(1, len(self.offsets) - 1)],
+                "use from_list",
+            )
         empty = np.flatnonzero(self.lengths < 1)
         if len(empty):
-            raise fail("sequence", "hold at least one letter", f"none in sequence {empty[0]}", "remove empty sequences")
+            raise fail(
+                "sequence",
+                "hold at least one letter",
+                f"none in sequence {empty[0]}",
+                "remove empty sequences",
+            )
 
     @classmethod
     def from_list(cls, sequences: Sequence[NDArray[np.integer]]) -> "SequenceArray":
@@ -64,7 +74,9 @@ class SequenceArray:
         np.cumsum([len(sequence) for sequence in sequences], out=offsets[1:])
         codes = np.concatenate([np.zeros(0, dtype=np.uint8), *sequences])
         if len(codes) and (codes.min() < 0 or codes.max() > 255):
-            raise fail("codes", "lie in 0..255", f"{codes.min()}..{codes.max()}", "check the alphabet")
+            raise fail(
+                "codes", "lie in 0..255", f"{codes.min()}..{codes.max()}", "check the alphabet"
+            )
         return cls(codes.astype(np.uint8), offsets)
 
     @classmethod
@@ -103,7 +115,9 @@ def kmer_counts(sequences: SequenceArray, k: int, num_states: int) -> NDArray[np
         rule = f"be at least 1 and give at most {MAX_KMERS} k-mers"
         raise fail("k", rule, f"{k} with {num_states} states", "use a smaller k")
     counts = np.zeros(num_states**k, dtype=np.int64)
-    for _, kmers in _windows(_separated(sequences, num_states), k, num_states, num_states, len(counts)):
+    for _, kmers in _windows(
+        _separated(sequences, num_states), k, num_states, num_states, len(counts)
+    ):
         counts += np.bincount(kmers.astype(np.int64), minlength=len(counts))
     return counts
 
@@ -141,7 +155,9 @@ def find_windows(
     if match < 1:
         raise fail("match", "be at least 1", match, "20 is usual for proteins")
     text, generator = _separated(queries, num_states), np.random.default_rng(0)
-    while True:  # until no two different windows of the queries share a hash; about once in 10^6 they do
+    while (
+        True
+    ):  # until no two different windows of the queries share a hash; about once in 10^6 they do
         base = int(generator.integers(1 << 62)) * 2 + 1
         windows = list(_windows(text, match, base, num_states))
         if not windows:
@@ -175,7 +191,12 @@ def divergence(p_counts: NDArray[np.integer], q_counts: NDArray[np.integer]) -> 
     """JS of two tables of counts of the same shape, bits; NaN where one is empty (no sequence is as long as k)."""
     if p_counts.shape != q_counts.shape or min(p_counts.min(), q_counts.min()) < 0:
         shapes = f"{list(p_counts.shape)} and {list(q_counts.shape)}"
-        raise fail("counts", "have one shape and be at least 0", shapes, "count both with the same k and num_states")
+        raise fail(
+            "counts",
+            "have one shape and be at least 0",
+            shapes,
+            "count both with the same k and num_states",
+        )
     if not p_counts.any() or not q_counts.any():
         return math.nan
     p, q = p_counts / p_counts.sum(), q_counts / q_counts.sum()
@@ -184,7 +205,9 @@ def divergence(p_counts: NDArray[np.integer], q_counts: NDArray[np.integer]) -> 
     return min(max(float(nats) / math.log(2), 0.0), 1.0)
 
 
-def divergence_gradient(counts: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+def divergence_gradient(
+    counts: NDArray[np.int64], others: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """g_x - sum_y p_y g_y for every k-mer: what one more of it in `counts` adds to JS, times the number of all of them."""
     p, q = counts / counts.sum(), others / others.sum()
     gradient = np.log2(np.divide(2 * p, p + q, out=np.ones_like(p), where=p > 0)) / 2
@@ -208,7 +231,9 @@ def _windows(
     chunk = max(CHUNK, at_least)
     for start in range(0, len(text) - width + 1, chunk):
         part = text[start : start + chunk + width - 1]
-        seen = np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(part == unknown, dtype=np.int32)])
+        seen = np.concatenate(
+            [np.zeros(1, dtype=np.int32), np.cumsum(part == unknown, dtype=np.int32)]
+        )
         known = np.flatnonzero(seen[width:] == seen[:-width])
         yield start + known, _polynomials(part, width, base)[known]
 

@@ -54,7 +54,9 @@ class Draws:
     weight: Tensor
 
     @classmethod
-    def of(cls, model: Diffusion, x0: Tensor, repeats: int, seed: int, *, even: bool = False) -> "Draws":
+    def of(
+        cls, model: Diffusion, x0: Tensor, repeats: int, seed: int, *, even: bool = False
+    ) -> "Draws":
         """At least `repeats` draws for clean states x0 [L], their times from the mixture, or uniform where `even`."""
         generator = torch.Generator(x0.device).manual_seed(seed)
         count = -(-repeats // GROUPS)
@@ -100,8 +102,12 @@ class Events:
         if self.information is None:
             return torch.ones_like(mean).long(), -torch.expm1(-mean)
         most = float(mean.max())
-        s = torch.arange(1, int(most + 10 * most**0.5) + 20, dtype=torch.float64, device=mean.device)
-        left = torch.as_tensor(self.information(s.cpu().numpy()).clip(FORGOTTEN), device=mean.device)
+        s = torch.arange(
+            1, int(most + 10 * most**0.5) + 20, dtype=torch.float64, device=mean.device
+        )
+        left = torch.as_tensor(
+            self.information(s.cpu().numpy()).clip(FORGOTTEN), device=mean.device
+        )
         law = (torch.xlogy(s, mean.unsqueeze(1)) - mean.unsqueeze(1) - torch.lgamma(s + 1)).exp()
         rho = PLAIN / law.sum(1, keepdim=True) + (1 - PLAIN) * left / (law @ left).unsqueeze(1)
         index = torch.multinomial(law * rho, 1, generator=generator)
@@ -163,7 +169,9 @@ class Comparison:
         mean = self.events.rate * self.model.schedule.tau(draws.noisy.t)
         if draws is self.quiet:
             return torch.zeros_like(mean).long(), torch.exp(-mean)
-        return self.events.draw(mean, torch.Generator(mean.device).manual_seed(other_seed(self.seed, 2)))
+        return self.events.draw(
+            mean, torch.Generator(mean.device).manual_seed(other_seed(self.seed, 2))
+        )
 
     def states_after(self, states: Tensor, s: Tensor) -> Tensor:
         """What states [S] are after s events [n]: -> [S, n]."""
@@ -176,7 +184,9 @@ class Comparison:
         law = self.events.kernel.operator(s.double().repeat(len(states))).rows(before.reshape(-1))
         return torch.where(s > 0, (law.reshape(*before.shape, -1) / race).argmax(-1), before)
 
-    def integrals(self, draws: Noisy, position: int, states: Tensor, seen: Tensor, s: Tensor) -> Tensor:
+    def integrals(
+        self, draws: Noisy, position: int, states: Tensor, seen: Tensor, s: Tensor
+    ) -> Tensor:
         """Σ_d h_d of S sequences that differ at one position only: -> [S, n].
 
         Args:
@@ -201,11 +211,15 @@ class Comparison:
         logits_here = torch.zeros(len(which), 1, self.model.num_states, device=seen.device)
         for part, some, logits in calls(self.model, self.network, noisy, mask, self.tokens):
             x0 = self.before.expand(some.x_t.shape)
-            rest[part] = per_example(self.model.integrand(logits, x0, some, elsewhere.expand(x0.shape))).double()
+            rest[part] = per_example(
+                self.model.integrand(logits, x0, some, elsewhere.expand(x0.shape))
+            ).double()
             logits_here[part, 0] = logits[:, position].float()
         counts = None if noisy.s is None else s.repeat(count).unsqueeze(1)
         here = Noisy(seen.reshape(-1, 1), draws.t.repeat(count), counts)
-        own = self.model.integrand(logits_here[place], states.repeat_interleave(rows).unsqueeze(1), here)
+        own = self.model.integrand(
+            logits_here[place], states.repeat_interleave(rows).unsqueeze(1), here
+        )
         return (rest[place] + own.squeeze(1).double()).reshape(count, rows)
 
 

@@ -3,10 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from scud.evaluation.bound import Evaluation
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -68,12 +65,6 @@ class Paired(Figure):
         return f"{super().__str__()}; {self.beside}"
 
 
-def bits_per_dim(result: "Evaluation") -> Normal:
-    """The figure of data whose positions all count alike, such as pixels."""
-    bits, reach = result.bits_per_dim, 1.96 * result.bits_per_dim_error
-    return Normal("bits/dim", bits, bits - reach, bits + reach)
-
-
 class Row(NamedTuple):
     """One line of the report; None where a measure has no meaning."""
 
@@ -83,12 +74,19 @@ class Row(NamedTuple):
     training: float | None
 
 
-def rows_of(names: Mapping[str, str], samples: object, heldout: object, training: object) -> list[Row]:
+def rows_of(
+    names: Mapping[str, str], samples: object, heldout: object, training: object
+) -> list[Row]:
     """A line for every attribute of the three sets, under the name it goes by; NaN becomes None."""
     sets = (samples, heldout, training)
-    return [row_of(name, *(getattr(part, attribute) for part in sets)) for attribute, name in names.items()]
+    return [
+        row_of(name, *(getattr(part, attribute) for part in sets))
+        for attribute, name in names.items()
+    ]
 
 
 def row_of(measure: str, *values: float | None) -> Row:
     """A line of the values of samples, held-out and training examples; NaN becomes None."""
-    return Row(measure, *(None if value is None or math.isnan(value) else value for value in values))
+    return Row(
+        measure, *(None if value is None or math.isnan(value) else value for value in values)
+    )

@@ -102,7 +102,9 @@ def score(
         while done < len(order):
             size = max(tokens // (len(sequences[order[done]]) * repeats), 1)
             index = order[done : done + size]
-            nats = group_means(bounds(model, network, [pairs[i] for i in index], repeats, tokens, seed))
+            nats = group_means(
+                bounds(model, network, [pairs[i] for i in index], repeats, tokens, seed)
+            )
             means[index] = nats.cpu()
             done += len(index)
             if progress is not None:
@@ -139,7 +141,9 @@ def score_variants(
     if not variants:
         raise fail("variants", "hold at least one variant", "none", "give some")
     states, known = known_states("wild", wild, model)
-    steps: dict[Path, dict[int, dict[int, list[int]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    steps: dict[Path, dict[int, dict[int, list[int]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     for i, codes in enumerate(variants):
         path: Path = ()
         for position in mutated_positions(f"variant {i + 1}", wild, codes, model.num_states):
@@ -158,7 +162,9 @@ def score_variants(
             comparison = Comparison.of(model, network, before, known, events=events, **settings)
             for position, by_state in by_position.items():
                 to = torch.tensor(list(by_state), device=states.device)
-                for members, nats in zip(by_state.values(), comparison.differences(position, to).cpu(), strict=True):
+                for members, nats in zip(
+                    by_state.values(), comparison.differences(position, to).cpu(), strict=True
+                ):
                     means[members] += nats
                 done += 1
                 if progress is not None:
@@ -180,7 +186,9 @@ def bounds(
     rows = len(draws[0].weight)
 
     def padded(parts: Sequence[Tensor]) -> Tensor:
-        return torch.cat([F.pad(part.expand(rows, -1), (0, longest - part.shape[-1])) for part in parts])
+        return torch.cat(
+            [F.pad(part.expand(rows, -1), (0, longest - part.shape[-1])) for part in parts]
+        )
 
     counts = [draw.noisy.s for draw in draws if draw.noisy.s is not None]
     t = torch.cat([draw.noisy.t for draw in draws])
@@ -190,7 +198,9 @@ def bounds(
     for part, some, logits in calls(model, network, noisy, mask, tokens):
         nats[part] = per_example(model.integrand(logits, x0[part], some, mask[part])).double()
     prior = torch.stack([(model.prior_term(states) * known).sum() for states, known in pairs])
-    return nats.reshape(-1, rows) * torch.stack([draw.weight for draw in draws]) + prior.unsqueeze(1)
+    return nats.reshape(-1, rows) * torch.stack([draw.weight for draw in draws]) + prior.unsqueeze(
+        1
+    )
 
 
 def summary(means: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -222,7 +232,12 @@ def known_states(name: str, codes: Codes, model: Diffusion) -> tuple[Tensor, Ten
     """
     states = torch.as_tensor(np.asarray(codes).astype(np.int64), device=model.p0.device)
     if states.ndim != 1 or len(states) == 0:
-        raise fail(name, "be a sequence of one state or more", f"shape {list(states.shape)}", "pass codes [length]")
+        raise fail(
+            name,
+            "be a sequence of one state or more",
+            f"shape {list(states.shape)}",
+            "pass codes [length]",
+        )
     if int(states.max()) > model.num_states or int(states.min()) < 0:
         rule = f"hold states in 0..{model.num_states}"
         raise fail(name, rule, int(states.max()), "encode it with the run's alphabet")
@@ -235,13 +250,18 @@ def known_states(name: str, codes: Codes, model: Diffusion) -> tuple[Tensor, Ten
 def mutated_positions(name: str, wild: Codes, variant: Codes, num_states: int) -> tuple[int, ...]:
     """Positions, from 0, at which a variant differs from the wild type; raises `UserError` for more than substitutions."""
     if wild.shape != variant.shape:
-        rule, remedy = f"have the wild type's length {len(wild)}", "only substitutions can be compared"
+        rule, remedy = (
+            f"have the wild type's length {len(wild)}",
+            "only substitutions can be compared",
+        )
         raise fail(name, rule, len(variant), remedy)
     changed = np.flatnonzero(wild != variant)
     outside = changed[(wild[changed] >= num_states) | (variant[changed] >= num_states)]
     if len(outside):
         rule = "replace known letters by known ones"
-        raise fail(name, rule, f"an unknown one at position {outside[0] + 1}", "leave this variant out")
+        raise fail(
+            name, rule, f"an unknown one at position {outside[0] + 1}", "leave this variant out"
+        )
     return tuple(changed.tolist())
 
 

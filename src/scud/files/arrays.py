@@ -75,4 +75,6 @@ def safetensors_arrays(path: Path, *, argument: str, remedy: str) -> dict[str, N
     try:
         return {name: value.float().numpy() for name, value in load_file(path).items()}
     except (*UNREADABLE, SafetensorError) as error:
-        raise fail(argument, "be an undamaged .safetensors file", f"{path} ({error})", remedy) from error
+        raise fail(
+            argument, "be an undamaged .safetensors file", f"{path} ({error})", remedy
+        ) from error

@@ -33,10 +33,14 @@ def file_digest(file: Path) -> str:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, hashlib.blake2b).hexdigest()
     except OSError as error:
-        raise fail(str(file), "be readable", f"an error ({error.strerror})", "check its permissions") from error
+        raise fail(
+            str(file), "be readable", f"an error ({error.strerror})", "check its permissions"
+        ) from error
 
 
-def cached_folder(kind: str, key: object, write: Callable[[Path], None], cache: str | Path | None = None) -> Path:
+def cached_folder(
+    kind: str, key: object, write: Callable[[Path], None], cache: str | Path | None = None
+) -> Path:
     """The folder of a kind and a key; unless it is there, `write` is called to fill it.
 
     Args:
@@ -57,7 +61,9 @@ def cached_folder(kind: str, key: object, write: Callable[[Path], None], cache: 
                 write(temporary)
         except OSError as error:
             remedy = "name another folder in the environment variable SCUD_CACHE"
-            raise fail("the cache", "be a folder with room to write", f"{root} ({error.strerror})", remedy) from error
+            raise fail(
+                "the cache", "be a folder with room to write", f"{root} ({error.strerror})", remedy
+            ) from error
     return folder
 
 

@@ -20,7 +20,9 @@ def check_file(path: Path, what: str) -> None:
     if path.is_dir():
         raise fail("path", "name a file", f"the folder {path}", f"give {what} that is in it")
     if not path.is_file():
-        raise fail("path", "name a file that exists", path, "check the spelling, or give the full path")
+        raise fail(
+            "path", "name a file that exists", path, "check the spelling, or give the full path"
+        )
 
 
 def read_chunks(path: Path, size: int, what: str) -> Iterator[bytes]:
@@ -39,11 +41,17 @@ def read_chunks(path: Path, size: int, what: str) -> Iterator[bytes]:
                 yield from _unified(path, stream, size, what)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise fail(
-            str(path), "be an undamaged gzip file", f"an error ({error})", "copy or download it again"
+            str(path),
+            "be an undamaged gzip file",
+            f"an error ({error})",
+            "copy or download it again",
         ) from error
     except OSError as error:
         raise fail(
-            str(path), "be readable", f"an error ({error.strerror})", "check its permissions and disk"
+            str(path),
+            "be readable",
+            f"an error ({error.strerror})",
+            "check its permissions and disk",
         ) from error
 
 
@@ -52,7 +60,9 @@ def _unified(path: Path, stream: BinaryIO | gzip.GzipFile, size: int, what: str)
     chunk = stream.read(size + len(_MARK)).removeprefix(_MARK)
     while chunk:
         if b"\0" in chunk:
-            raise fail(str(path), "be text", "binary data", f"give {what}, plain or compressed with gzip")
+            raise fail(
+                str(path), "be text", "binary data", f"give {what}, plain or compressed with gzip"
+            )
         while chunk.endswith(b"\r") and (following := stream.read(1)):
             chunk += following
         yield chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in chunk else chunk

@@ -47,10 +47,15 @@ class Block(nn.Module):
     def __init__(self, width: int, hidden: int, dilation: int, dropout: float) -> None:
         super().__init__()
         self.norm_in, self.narrow = nn.LayerNorm(width), nn.Linear(width, hidden)
-        self.norm_level, self.film = nn.LayerNorm(hidden, elementwise_affine=False), nn.Linear(LEVEL_WIDTH, 2 * hidden)
+        self.norm_level, self.film = (
+            nn.LayerNorm(hidden, elementwise_affine=False),
+            nn.Linear(LEVEL_WIDTH, 2 * hidden),
+        )
         # A 2-d convolution over rows of height 1: on channels-last features it is the fastest that PyTorch has on a CPU.
         reach = dilation * (KERNEL // 2)
-        self.conv = nn.Conv2d(hidden, hidden, (1, KERNEL), padding=(0, reach), dilation=(1, dilation))
+        self.conv = nn.Conv2d(
+            hidden, hidden, (1, KERNEL), padding=(0, reach), dilation=(1, dilation)
+        )
         self.norm_out, self.widen = nn.LayerNorm(hidden), nn.Linear(hidden, width)
         self.dropout = nn.Dropout(dropout)
         nn.init.zeros_(self.film.weight)
@@ -99,7 +104,9 @@ class ByteNet(nn.Module):
         self.num_states, self.num_labels = num_states, num_labels
         self.embedding = nn.Parameter(torch.randn(num_states, width))
         self.level = NoiseLevel(LEVEL_WIDTH)
-        self.blocks = nn.ModuleList(Block(width, hidden, 2 ** (i % DILATIONS), dropout) for i in range(layers))
+        self.blocks = nn.ModuleList(
+            Block(width, hidden, 2 ** (i % DILATIONS), dropout) for i in range(layers)
+        )
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, num_states)
         nn.init.zeros_(self.out.weight)
         self.labels = label_embedding(num_labels, LEVEL_WIDTH)

@@ -25,18 +25,26 @@ class NoiseLevel(nn.Module):
 
     def __init__(self, width: int, frequencies: int = 8) -> None:
         super().__init__()
-        self.register_buffer("angles", 0.25 * math.pi * 2 ** (torch.arange(frequencies) / 2), persistent=False)
-        self.mix = nn.Sequential(nn.Linear(2 * frequencies + 2, width), nn.SiLU(), nn.Linear(width, width))
+        self.register_buffer(
+            "angles", 0.25 * math.pi * 2 ** (torch.arange(frequencies) / 2), persistent=False
+        )
+        self.mix = nn.Sequential(
+            nn.Linear(2 * frequencies + 2, width), nn.SiLU(), nn.Linear(width, width)
+        )
 
     def forward(self, conditioning: Conditioning, like: Tensor) -> Tensor:
         """Features [batch, *dims, width] for a noised state `like` [batch, *dims]."""
-        dtype = torch.promote_types(self.angles.dtype, torch.float32)  # bfloat16 does not tell large counts apart
+        dtype = torch.promote_types(
+            self.angles.dtype, torch.float32
+        )  # bfloat16 does not tell large counts apart
         if conditioning.s is not None:
             z = conditioning.s.to(dtype).log1p()
         else:
             t = conditioning.t.to(dtype)
             z = t.reshape(*t.shape, *[1] * (like.ndim - t.ndim)).expand(like.shape) * 8
         angle = z.unsqueeze(-1) * self.angles
-        features = torch.cat([angle.sin(), angle.cos(), z.unsqueeze(-1) / 8, (z == 0).unsqueeze(-1)], dim=-1)
+        features = torch.cat(
+            [angle.sin(), angle.cos(), z.unsqueeze(-1) / 8, (z == 0).unsqueeze(-1)], dim=-1
+        )
         mixed: Tensor = self.mix(features.to(self.angles.dtype))
         return mixed

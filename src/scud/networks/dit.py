@@ -65,21 +65,28 @@ NEARNESS = 3.0
 
 def rotations(place: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the angles n ROTARY_BASE^(-2 i / width) by which pair i turns at the places n: [*place, width / 2]."""
-    speed = ROTARY_BASE ** (-torch.arange(0, width, 2, dtype=place.dtype, device=place.device) / width)
+    speed = ROTARY_BASE ** (
+        -torch.arange(0, width, 2, dtype=place.dtype, device=place.device) / width
+    )
     angle = place.unsqueeze(-1) * speed
     return angle.cos(), angle.sin()
 
 
 def places(length: int, like: Tensor) -> Tensor:
     """0, 1, …, length - 1, in float32 at least: bfloat16 does not tell far places apart."""
-    return torch.arange(length, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
+    return torch.arange(
+        length, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device
+    )
 
 
 def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
     """Turn the pairs (i, i + width / 2) of x [..., length, width] as `rotations` says; products of two depend on n - m alone."""
     cos, sin = turns
     first, second = x.to(cos.dtype).chunk(2, dim=-1)
-    turned = torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)
+    turned = (
+        torch.addcmul(first * cos, second, sin, value=-1),
+        torch.addcmul(second * cos, first, sin),
+    )
     return torch.cat(turned, dim=-1).to(x.dtype)
 
 
@@ -108,7 +115,9 @@ class Block(nn.Module):
         query.copy_(NEARNESS * torch.cat(rotations(offset.float(), query.shape[-1]), dim=-1))
         key.copy_(NEARNESS * torch.cat(rotations(torch.zeros(self.heads), key.shape[-1]), dim=-1))
 
-    def forward(self, x: Tensor, level: Tensor, turns: tuple[Tensor, Tensor], keys: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, level: Tensor, turns: tuple[Tensor, Tensor], keys: Tensor | None
+    ) -> Tensor:
         scale, shift, gate, mlp_scale, mlp_shift, mlp_gate = self.film(level).chunk(6, dim=-1)
         h = self.attend(torch.addcmul(shift, self.norm(x), 1 + scale), turns, keys)
         x = torch.addcmul(x, gate, self.dropout(h))
@@ -118,7 +127,9 @@ class Block(nn.Module):
     def attend(self, x: Tensor, turns: tuple[Tensor, Tensor], keys: Tensor | None) -> Tensor:
         """Self-attention over the positions that `keys` [batch, 1, 1, length] allows."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-        mixed = F.scaled_dot_product_attention(rotate(q, turns), rotate(k, turns), v, attn_mask=keys)
+        mixed = F.scaled_dot_product_attention(
+            rotate(q, turns), rotate(k, turns), v, attn_mask=keys
+        )
         out: Tensor = self.mix(mixed.transpose(1, 2).flatten(2))
         return out
 

@@ -35,6 +35,8 @@ def logistic_logits(location: Tensor, log_scale: Tensor, num_states: int) -> Ten
     upper, lower = F.pad(below, (0, 1)), F.pad(below - scaled, (1, 0))
     width = (-(-2 / num_states * inverse_scale).expm1()).log()
     inner = (
-        F.pad(width.expand(*width.shape[:-1], num_states - 2), (1, 1)) if num_states > 2 else torch.zeros_like(upper)
+        F.pad(width.expand(*width.shape[:-1], num_states - 2), (1, 1))
+        if num_states > 2
+        else torch.zeros_like(upper)
     )
     return upper + lower + inner

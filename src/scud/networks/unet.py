@@ -77,7 +77,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, width, height, breadth = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(batch, 3, self.heads, width // self.heads, height * breadth)
+        qkv = self.qkv(self.norm(x)).reshape(
+            batch, 3, self.heads, width // self.heads, height * breadth
+        )
         q, k, v = qkv.transpose(-1, -2).unbind(1)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
         out: Tensor = x + self.out(mixed.reshape(batch, width, height, breadth))
@@ -155,7 +157,13 @@ class UNet(nn.Module):
             found = f"{levels} for {height} x {breadth}"
             remedy = "use fewer levels, or pad the images"
             raise fail("levels", "halve height and width evenly", found, remedy)
-        self._spec = {"width": width, "blocks": blocks, "levels": levels, "dropout": dropout, "head": head}
+        self._spec = {
+            "width": width,
+            "blocks": blocks,
+            "levels": levels,
+            "dropout": dropout,
+            "head": head,
+        }
         self.num_states, self.dims, self.num_labels = num_states, tuple(dims), num_labels
         self.embedding = nn.Parameter(ordinal_features(num_states, max(width // 2, 8)))
         level = min(width, LEVEL_WIDTH)
@@ -283,4 +291,6 @@ def as_maps(features: Tensor) -> Tensor:
 def ordinal_features(num_states: int, width: int) -> Tensor:
     """First guess of an embedding of ordered states: cosines of growing frequency on the line, [B, width]."""
     place = (torch.arange(num_states) + 0.5) / num_states
-    return (torch.pi * place.unsqueeze(1) * torch.arange(width)).cos() + 0.02 * torch.randn(num_states, width)
+    return (torch.pi * place.unsqueeze(1) * torch.arange(width)).cos() + 0.02 * torch.randn(
+        num_states, width
+    )

@@ -25,7 +25,9 @@ def invert_cdf(cdf: Tensor, row: Tensor, uniform: Tensor) -> Tensor:
     num_states = cdf.shape[1]
     flat, start = cdf.reshape(-1), row * num_states
     # u is kept strictly below the total, so that the answer is never beyond the last state of positive probability.
-    target = torch.minimum(uniform * flat[start + num_states - 1], flat[start + num_states - 1] * (1 - 2**-53))
+    target = torch.minimum(
+        uniform * flat[start + num_states - 1], flat[start + num_states - 1] * (1 - 2**-53)
+    )
     low, high = torch.zeros_like(row), torch.full_like(row, num_states - 1)
     for _ in range((num_states - 1).bit_length()):
         middle = (low + high) // 2
@@ -51,10 +53,14 @@ def draw_categorical(weights: Tensor, generator: torch.Generator | None) -> Tens
 def draw_from(law: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     """States drawn from one law [B], in proportion to its entries: -> [*shape] int64."""
     row = torch.zeros(shape, dtype=torch.int64, device=law.device).flatten()
-    return invert_cdf(law.cumsum(0, dtype=torch.float64).unsqueeze(0), row, draw_uniform(row, generator)).reshape(shape)
+    return invert_cdf(
+        law.cumsum(0, dtype=torch.float64).unsqueeze(0), row, draw_uniform(row, generator)
+    ).reshape(shape)
 
 
-def stratified_uniform(count: int, generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
+def stratified_uniform(
+    count: int, generator: torch.Generator | None, device: torch.device | None = None
+) -> Tensor:
     """One systematic sample of [0, 1): u_i = (U + i / count) mod 1, [count] float64.
 
     Each u_i is uniform on its own; together they cover [0, 1) evenly.

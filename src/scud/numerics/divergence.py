@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 
-def posterior_divergence(predicted: Tensor, true: Tensor, weight: Tensor, at: Tensor | None = None) -> Tensor:
+def posterior_divergence(
+    predicted: Tensor, true: Tensor, weight: Tensor, at: Tensor | None = None
+) -> Tensor:
     """Σ_y [q_y - p_y + p_y log(p_y / q_y)] in nats for p = weight true / N(true) and q = weight predicted / N(predicted): [n].
 
     N(v) = Σ_y weight_y v_y makes posteriors of the two, and the sum is KL(p || q). N(v) = v[at] makes rates of them, and the sum
@@ -29,14 +31,21 @@ class _PosteriorDivergence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx, predicted: Tensor, true: Tensor, weight: Tensor, at: Tensor | None
+        ctx: torch.autograd.function.FunctionCtx,
+        predicted: Tensor,
+        true: Tensor,
+        weight: Tensor,
+        at: Tensor | None,
     ) -> Tensor:
         floor, most = torch.finfo(true.dtype).tiny * 1e6, torch.finfo(true.dtype).max
         p, q = weight * true, weight * predicted
         if at is None:
             true_total, total = p.sum(-1, keepdim=True), q.sum(-1, keepdim=True)
         else:
-            true_total, total = true.gather(-1, at.unsqueeze(-1)), predicted.gather(-1, at.unsqueeze(-1))
+            true_total, total = (
+                true.gather(-1, at.unsqueeze(-1)),
+                predicted.gather(-1, at.unsqueeze(-1)),
+            )
         held = (true / floor).clamp_max_(1)
         ratio = predicted.div(true.clamp_min(floor)).mul_(true_total / total).clamp_max_(most)
         excess = (ratio - 1).sub_(ratio.log()).mul_(p).sum(-1, keepdim=True) / true_total
@@ -44,12 +53,17 @@ class _PosteriorDivergence(torch.autograd.Function):
         if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
             gradient = held.div_(ratio).neg_().add_(1).mul_(weight).div_(total)
             if at is not None:
-                surplus = p.sum(-1, keepdim=True) / true_total - (weight * predicted).sum(-1, keepdim=True) / total
+                surplus = (
+                    p.sum(-1, keepdim=True) / true_total
+                    - (weight * predicted).sum(-1, keepdim=True) / total
+                )
                 gradient.scatter_add_(-1, at.unsqueeze(-1), surplus / total)
             ctx.save_for_backward(gradient)
         return values.squeeze(-1)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor
+    ) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return gradient * upstream[0].unsqueeze(-1), None, None, None

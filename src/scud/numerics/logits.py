@@ -33,7 +33,9 @@ class LinearLogits:
     def reshape(self, *shape: int) -> "LinearLogits":
         """The same rows in another shape [..., B]."""
         assert shape[-1] == self.weight.shape[0], "the states stay the last dimension"
-        return LinearLogits(self.features.reshape(*shape[:-1], self.features.shape[-1]), self.weight, self.bias)
+        return LinearLogits(
+            self.features.reshape(*shape[:-1], self.features.shape[-1]), self.weight, self.bias
+        )
 
     def detach(self) -> "LinearLogits":
         """The same logits, without gradients."""
@@ -59,5 +61,7 @@ Logits = Tensor | LinearLogits
 def all_finite(logits: Logits) -> bool:
     """Whether no row has NaN or +inf, and each has a finite entry; of `LinearLogits`, whether its parts are finite."""
     if isinstance(logits, LinearLogits):
-        return all(bool(part.isfinite().all()) for part in (logits.features, logits.weight, logits.bias))
+        return all(
+            bool(part.isfinite().all()) for part in (logits.features, logits.weight, logits.bias)
+        )
     return bool(logits.amax(-1).isfinite().all())

@@ -37,10 +37,14 @@ class _Blockwise(torch.autograd.Function):
         function: Callable[[Tensor, Tensor], Tensor],
         blocks: Iterable[Tensor],
     ) -> Tensor:
-        values = logits.new_zeros(logits.shape[0], dtype=torch.promote_types(logits.dtype, torch.float32))
+        values = logits.new_zeros(
+            logits.shape[0], dtype=torch.promote_types(logits.dtype, torch.float32)
+        )
         gradient = torch.zeros_like(logits) if logits.requires_grad else None
         for index in blocks:
-            values[index], slope = _with_gradient(function, logits.detach()[index], index, gradient is not None)
+            values[index], slope = _with_gradient(
+                function, logits.detach()[index], index, gradient is not None
+            )
             if gradient is not None and slope is not None:
                 gradient[index] = slope
         if gradient is not None:
@@ -48,12 +52,16 @@ class _Blockwise(torch.autograd.Function):
         return values
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor
+    ) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return gradient * upstream[0].unsqueeze(-1).to(gradient.dtype), None, None
 
 
-def blockwise(function: Callable[[Tensor, Tensor], Tensor], logits: Logits, blocks: Iterable[Tensor]) -> Tensor:
+def blockwise(
+    function: Callable[[Tensor, Tensor], Tensor], logits: Logits, blocks: Iterable[Tensor]
+) -> Tensor:
     """Apply a row-wise function to logits [N, B] in blocks of rows: -> [N], differentiable once in the logits.
 
     Args:
@@ -68,10 +76,19 @@ def blockwise(function: Callable[[Tensor, Tensor], Tensor], logits: Logits, bloc
         torch.zeros(logits.shape[0], dtype=dtype, device=device),
         torch.zeros(0, dtype=torch.int64, device=device),
     )
-    groups = list(_groups(blocks, max(HELD_ELEMENTS // logits.shape[-1], 1))) or [[]]  # without rows, gradients are 0
+    groups = list(_groups(blocks, max(HELD_ELEMENTS // logits.shape[-1], 1))) or [
+        []
+    ]  # without rows, gradients are 0
     for group in groups:
         index = torch.cat([none, *group])
-        parts = logits.features[index], logits.weight, logits.bias, function, group, torch.is_grad_enabled()
+        parts = (
+            logits.features[index],
+            logits.weight,
+            logits.bias,
+            function,
+            group,
+            torch.is_grad_enabled(),
+        )
         apply = _LinearBlockwise.apply
         done = apply(*parts) if len(groups) == 1 else checkpoint(apply, *parts, use_reentrant=False)  # type: ignore[no-untyped-call]
         values = values.index_copy(0, index, done)
@@ -96,10 +113,15 @@ class _LinearBlockwise(torch.autograd.Function):
     ) -> Tensor:
         needed = learning and any(ctx.needs_input_grad)  # type: ignore[attr-defined]
         rows, bias = features @ weight.to(features.dtype).T, bias.to(features.dtype)
-        values, start = rows.new_zeros(len(rows), dtype=torch.promote_types(rows.dtype, torch.float32)), 0
+        values, start = (
+            rows.new_zeros(len(rows), dtype=torch.promote_types(rows.dtype, torch.float32)),
+            0,
+        )
         for index in blocks:
             place = slice(start, start := start + len(index))
-            values[place], slope = _with_gradient(function, rows[place].add_(bias).detach(), index, needed)
+            values[place], slope = _with_gradient(
+                function, rows[place].add_(bias).detach(), index, needed
+            )
             if slope is not None:
                 rows[place] = slope
         if needed:
@@ -113,8 +135,18 @@ class _LinearBlockwise(torch.autograd.Function):
         features, weight, gradient = ctx.saved_tensors  # type: ignore[attr-defined]
         scale = upstream[0].unsqueeze(1).to(gradient.dtype)
         to_features = (gradient @ weight.to(gradient.dtype)) * scale
-        to_weight, to_bias = gradient.T @ (features.to(gradient.dtype) * scale), (gradient.T @ scale).squeeze(1)
-        return to_features.to(features.dtype), to_weight.to(weight.dtype), to_bias.to(weight.dtype), None, None, None
+        to_weight, to_bias = (
+            gradient.T @ (features.to(gradient.dtype) * scale),
+            (gradient.T @ scale).squeeze(1),
+        )
+        return (
+            to_features.to(features.dtype),
+            to_weight.to(weight.dtype),
+            to_bias.to(weight.dtype),
+            None,
+            None,
+            None,
+        )
 
 
 def _groups(blocks: Iterable[Tensor], most: int) -> Iterator[list[Tensor]]:

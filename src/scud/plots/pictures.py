@@ -26,7 +26,9 @@ _SHORTEST_MS = 20  # viewers slow down frames that are shorter
 def to_pixels(x: NDArray[np.integer[Any]], num_states: int) -> NDArray[np.uint8]:
     """Levels [N, C, H, W] in 0..num_states-1, C = 1 or 3, as pixels [N, H, W, C] in 0..255."""
     if num_states < 2:
-        raise fail("num_states", "be 2 or more", num_states, "pass the number of levels of the data")
+        raise fail(
+            "num_states", "be 2 or more", num_states, "pass the number of levels of the data"
+        )
     if x.ndim != 4 or x.shape[1] not in (1, 3) or x.size == 0:
         remedy = "pass at least one image of 1 or 3 channels"
         raise fail("x", "have shape [N, C, H, W] with C = 1 or 3", list(x.shape), remedy)
@@ -38,7 +40,9 @@ def to_pixels(x: NDArray[np.integer[Any]], num_states: int) -> NDArray[np.uint8]
     return np.moveaxis(values[x], 1, -1)
 
 
-def sample_grid(x: NDArray[np.integer[Any]], num_states: int, columns: int | None = None) -> Image.Image:
+def sample_grid(
+    x: NDArray[np.integer[Any]], num_states: int, columns: int | None = None
+) -> Image.Image:
     """Images [N, C, H, W] side by side, row by row; as square a grid as can be unless `columns` is given.
 
     Small images are enlarged by a whole factor, without interpolation.
@@ -82,8 +86,12 @@ def save_animation(frames: Sequence[Image.Image], path: str | Path, seconds: flo
     if not frames:
         raise fail("frames", "hold at least one frame", 0, "keep frames while sampling")
     if not seconds > 0:
-        raise fail("seconds", "be positive", seconds, "choose the length of the animation, such as 3")
+        raise fail(
+            "seconds", "be positive", seconds, "choose the length of the animation, such as 3"
+        )
     each = max(_SHORTEST_MS, 10 * round(100 * seconds / len(frames)))
     durations = [each] * (len(frames) - 1) + [_HOLD_MS]
     with picture_file(path, ".gif") as file:
-        frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        frames[0].save(
+            file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0
+        )

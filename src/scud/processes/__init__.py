@@ -4,7 +4,8 @@ from scud.processes.base import MatrixProcess, Process
 from scud.processes.blosum import Blosum62, Blosum62Options
 from scud.processes.dense import Dense, DenseOptions
 from scud.processes.gaussian import Gaussian, GaussianOptions
-from scud.processes.kernels.base import Kernel, Operator
+from scud.processes.kernels.base import Kernel
+from scud.processes.kernels.operator import Operator
 from scud.processes.neighbour_graph import NeighbourGraph, NeighbourGraphOptions
 from scud.processes.uniform import Uniform, UniformOptions
 
@@ -17,7 +18,9 @@ PROCESSES: dict[str, type[Process]] = {
 }
 """Processes by the `kind` of their spec."""
 
-ProcessOptions = UniformOptions | GaussianOptions | Blosum62Options | DenseOptions | NeighbourGraphOptions
+ProcessOptions = (
+    UniformOptions | GaussianOptions | Blosum62Options | DenseOptions | NeighbourGraphOptions
+)
 """The options of every process."""
 
 __all__ = [

@@ -110,7 +110,10 @@ class MatrixProcess(Process):
         if self.spectral:
             values, basis, inverse = self._basis
             return SpectralKernel(1 + values / rate, basis, inverse)
-        return PowersKernel(torch.eye(self.num_states, dtype=torch.float64) + self._generator / rate, self.stationary)
+        return PowersKernel(
+            torch.eye(self.num_states, dtype=torch.float64) + self._generator / rate,
+            self.stationary,
+        )
 
     def time(self) -> Kernel:
         if self.spectral:
@@ -149,15 +152,26 @@ def check_generator(generator: Tensor) -> Tensor:
     Q = torch.as_tensor(generator).detach().double().cpu()
     if Q.ndim != 2 or Q.shape[0] != Q.shape[1] or Q.shape[0] < 2:
         raise fail(
-            "generator", "be a square matrix over at least 2 states", f"shape {list(Q.shape)}", "pass [B, B] rates"
+            "generator",
+            "be a square matrix over at least 2 states",
+            f"shape {list(Q.shape)}",
+            "pass [B, B] rates",
         )
     if not bool(torch.isfinite(Q).all()):
-        raise fail("generator", "be finite", "NaN or infinite rates", "look for divisions by zero where it was built")
+        raise fail(
+            "generator",
+            "be finite",
+            "NaN or infinite rates",
+            "look for divisions by zero where it was built",
+        )
     off = Q - Q.diagonal().diag()
     if float(off.min()) < 0:
         row, column = divmod(int(off.argmin()), Q.shape[0])
         raise fail(
-            "generator", "have off-diagonal rates >= 0", f"{float(off.min()):g} at [{row}, {column}]", "clip or fix it"
+            "generator",
+            "have off-diagonal rates >= 0",
+            f"{float(off.min()):g} at [{row}, {column}]",
+            "clip or fix it",
         )
     scale = off.sum(1).max()
     sums = Q.sum(1)
@@ -165,7 +179,10 @@ def check_generator(generator: Tensor) -> Tensor:
         row = int(sums.abs().argmax())
         remedy = "set each diagonal entry to minus the sum of the other rates in its row"
         raise fail(
-            "generator", "have rows that sum to 0 and some rate", f"a sum of {float(sums[row]):g} in row {row}", remedy
+            "generator",
+            "have rows that sum to 0 and some rate",
+            f"a sum of {float(sums[row]):g} in row {row}",
+            remedy,
         )
     return off - off.sum(1).diag()
 
@@ -186,7 +203,12 @@ def stationary_law(Q: Tensor) -> Tensor:
     closed = [c for c in range(count) if not leaves[c]]
     if len(closed) != 1:
         remedy = "connect the classes by a small rate, or drop the states that nothing leads to"
-        raise fail("generator", "have one recurrent class", f"{len(closed)} classes that are never left", remedy)
+        raise fail(
+            "generator",
+            "have one recurrent class",
+            f"{len(closed)} classes that are never left",
+            remedy,
+        )
     members = (label == closed[0]).nonzero()[0]
     rates = off[members][:, members].copy()
     size = len(members)

@@ -91,12 +91,17 @@ class Blosum62(MatrixProcess):
         check_distribution("frequencies", frequencies, len(AMINO_ACIDS))
         self.frequencies, self.sharpness = frequencies.double(), sharpness
         self.normalized, self.matrix = normalized, matrix
-        log_odds = load_matrix(matrix) * (torch.log(torch.tensor(2.0, dtype=torch.float64)) / PER_BIT[matrix])
+        log_odds = load_matrix(matrix) * (
+            torch.log(torch.tensor(2.0, dtype=torch.float64)) / PER_BIT[matrix]
+        )
         law = (sharpness * (self.frequencies.log() + log_odds)).softmax(-1)
         rates = law.fill_diagonal_(0.0)
         if normalized:
             rates = rates / rates.sum(1, keepdim=True)
-        if not bool(torch.isfinite(rates).all()) or float(rates.sum(1).min() / rates.sum(1).max()) < SLOWEST:
+        if (
+            not bool(torch.isfinite(rates).all())
+            or float(rates.sum(1).min() / rates.sum(1).max()) < SLOWEST
+        ):
             raise _too_sharp(sharpness)
         super().__init__(rates - rates.sum(1).diag())
         slow = self._eigenvalues.real.sort(descending=True).values[1]
@@ -115,7 +120,12 @@ class Blosum62(MatrixProcess):
 
 def _too_sharp(sharpness: float) -> UserError:
     remedy = "lower it: 1 is the matrix as it is"
-    return fail("sharpness", "leave all letters some chance to change, and to reach all others", sharpness, remedy)
+    return fail(
+        "sharpness",
+        "leave all letters some chance to change, and to reach all others",
+        sharpness,
+        remedy,
+    )
 
 
 def load_matrix(name: str) -> Tensor:

@@ -46,11 +46,15 @@ class DenseOptions(Options):
 def read_generator(path: Path | None, num_states: int) -> Tensor:
     """Rates [B, B] float64 from a .npy file; errors as in `DenseOptions.build`."""
     if path is None:
-        raise fail("process.generator", "name a .npy file", "nothing", "add --process.generator FILE")
+        raise fail(
+            "process.generator", "name a .npy file", "nothing", "add --process.generator FILE"
+        )
     remedy = "write it with numpy.save(path, rates)"
     rates = npy_array(path, argument="process.generator", remedy=remedy)
     if rates.dtype.kind not in "fiu":
-        raise fail("process.generator", "be a .npy file of numbers", f"{path} of {rates.dtype}", remedy)
+        raise fail(
+            "process.generator", "be a .npy file of numbers", f"{path} of {rates.dtype}", remedy
+        )
     if rates.shape != (num_states, num_states):
         rule = f"hold rates between the data's states, [{num_states}, {num_states}]"
         raise fail("process.generator", rule, list(rates.shape), remedy)

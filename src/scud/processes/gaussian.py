@@ -33,12 +33,17 @@ class Gaussian(MatrixProcess):
         UserError: bandwidth not positive, not finite or far below the distance of two states.
     """
 
-    def __init__(self, num_states: int, bandwidth: float = BANDWIDTH, normalized: bool = False) -> None:
+    def __init__(
+        self, num_states: int, bandwidth: float = BANDWIDTH, normalized: bool = False
+    ) -> None:
         check_num_states(num_states)
         check_bandwidth(bandwidth)
         if bandwidth * num_states < NARROWEST:
             raise fail(
-                "bandwidth", f"be at least {NARROWEST:g} of one state", bandwidth, f"use {1 / num_states:.2g} or more"
+                "bandwidth",
+                f"be at least {NARROWEST:g} of one state",
+                bandwidth,
+                f"use {1 / num_states:.2g} or more",
             )
         self.bandwidth, self.normalized = bandwidth, normalized
         states = torch.arange(num_states, dtype=torch.float64)

@@ -22,7 +22,14 @@ from torch import Tensor
 
 from scud.errors import check_at_least, check_distribution, check_in_interval, check_positive, fail
 from scud.options import Options
-from scud.processes.base import NEAR_PERIODIC, Process, check_forgets, check_generator, check_num_states, stationary_law
+from scud.processes.base import (
+    NEAR_PERIODIC,
+    Process,
+    check_forgets,
+    check_generator,
+    check_num_states,
+    stationary_law,
+)
 from scud.processes.kernels.base import Kernel, check_small
 from scud.processes.kernels.powers import PowersKernel
 from scud.processes.kernels.sparse import SparseKernel
@@ -60,19 +67,29 @@ class NeighbourGraph(Process):
     """
 
     def __init__(
-        self, neighbours: Tensor, rates: Tensor, marginal: Tensor, marginal_rate: float = MARGINAL_RATE
+        self,
+        neighbours: Tensor,
+        rates: Tensor,
+        marginal: Tensor,
+        marginal_rate: float = MARGINAL_RATE,
     ) -> None:
         check_graph(neighbours, rates)
         self.num_states = len(neighbours)
         check_distribution("marginal", marginal, self.num_states)
         check_marginal_rate(marginal_rate)
-        self.neighbours, self.rates = neighbours.detach().long().cpu(), rates.detach().double().cpu()
+        self.neighbours, self.rates = (
+            neighbours.detach().long().cpu(),
+            rates.detach().double().cpu(),
+        )
         self.marginal, self.marginal_rate = marginal.detach().double().cpu(), marginal_rate
         self.marginal = self.marginal / self.marginal.sum()
         there = self.neighbours >= 0
         self._row, place = there.nonzero(as_tuple=True)
         weights = self.rates.masked_fill(~there, 0)
-        self._column, self._moves = self.neighbours[there], (weights / weights.sum(1, keepdim=True))[self._row, place]
+        self._column, self._moves = (
+            self.neighbours[there],
+            (weights / weights.sum(1, keepdim=True))[self._row, place],
+        )
         self._alone = (~there.any(1)).nonzero().squeeze(-1)
         leaves = torch.ones(self.num_states, dtype=torch.float64).index_fill(0, self._alone, 0.0)
         self.exit_rates = leaves + marginal_rate * (1 - self.marginal)
@@ -117,7 +134,10 @@ class NeighbourGraph(Process):
         if share * self.marginal_rate < 1 - NEAR_PERIODIC:
             rule = f"make {1 - NEAR_PERIODIC:.0e} of events or more jumps, gamma rho / (1 + rho), for more than {FEW} states"
             raise fail(
-                "marginal_rate", rule, f"{self.marginal_rate:g} at gamma {gamma:g}", "raise it; 0.2 is the default"
+                "marginal_rate",
+                rule,
+                f"{self.marginal_rate:g} at gamma {gamma:g}",
+                "raise it; 0.2 is the default",
             )
         stays = torch.full((self.num_states,), 1 - gamma, dtype=torch.float64).index_add(
             0, self._alone, torch.full((len(self._alone),), share, dtype=torch.float64)
@@ -154,7 +174,9 @@ def connected_law(generator: Tensor) -> Tensor:
         other = int((torch.as_tensor(label) != int(label[0])).nonzero()[0])
         rule = "reach every state from every other where marginal_rate is 0"
         found = f"{count} parts, such as those of states 0 and {other}"
-        raise fail("neighbours", rule, found, "give marginal_rate a value above 0, or more neighbours")
+        raise fail(
+            "neighbours", rule, found, "give marginal_rate a value above 0, or more neighbours"
+        )
     return stationary_law(generator)
 
 
@@ -162,27 +184,63 @@ def check_graph(neighbours: Tensor, rates: Tensor) -> None:
     """Raise `UserError` unless neighbours [B, k] and rates [B, k] make a graph over B states."""
     if neighbours.ndim != 2 or neighbours.dtype.is_floating_point or neighbours.dtype == torch.bool:
         found = f"{neighbours.dtype} of shape {list(neighbours.shape)}"
-        raise fail("neighbours", "be integers [B, k]", found, "name k neighbours of each state, -1 for none")
+        raise fail(
+            "neighbours",
+            "be integers [B, k]",
+            found,
+            "name k neighbours of each state, -1 for none",
+        )
     num_states, width = neighbours.shape
     check_num_states(num_states)
     if not 1 <= width < num_states:
-        raise fail("neighbours", f"be at least 1 and fewer than the {num_states} states", width, "give fewer of them")
+        raise fail(
+            "neighbours",
+            f"be at least 1 and fewer than the {num_states} states",
+            width,
+            "give fewer of them",
+        )
     if rates.shape != neighbours.shape:
         found = f"{list(rates.shape)} beside {list(neighbours.shape)}"
         raise fail("rates", "have the shape of neighbours", found, "give one rate per neighbour")
     there = neighbours >= 0
     if int(neighbours.min()) < -1 or int(neighbours.max()) >= num_states:
-        worst = int(neighbours.max()) if int(neighbours.max()) >= num_states else int(neighbours.min())
-        raise fail("neighbours", f"be states 0..{num_states - 1}, or -1 for none", worst, "correct the list")
+        worst = (
+            int(neighbours.max()) if int(neighbours.max()) >= num_states else int(neighbours.min())
+        )
+        raise fail(
+            "neighbours",
+            f"be states 0..{num_states - 1}, or -1 for none",
+            worst,
+            "correct the list",
+        )
     if bool((neighbours == torch.arange(num_states, device=neighbours.device).unsqueeze(1)).any()):
-        state = int((neighbours == torch.arange(num_states, device=neighbours.device).unsqueeze(1)).any(1).nonzero()[0])
-        raise fail("neighbours", "be other states", f"state {state} among its own", "leave it out, or write -1")
+        state = int(
+            (neighbours == torch.arange(num_states, device=neighbours.device).unsqueeze(1))
+            .any(1)
+            .nonzero()[0]
+        )
+        raise fail(
+            "neighbours",
+            "be other states",
+            f"state {state} among its own",
+            "leave it out, or write -1",
+        )
     ordered = neighbours.sort(1).values
     twice = (ordered.diff(dim=1) == 0) & (ordered[:, 1:] >= 0)
     if bool(twice.any()):
-        raise fail("neighbours", "be named once", f"one of state {int(twice.any(1).nonzero()[0])} twice", "drop it")
+        raise fail(
+            "neighbours",
+            "be named once",
+            f"one of state {int(twice.any(1).nonzero()[0])} twice",
+            "drop it",
+        )
     if not bool((rates[there] > 0).all()) or not bool(rates[there].isfinite().all()):
-        raise fail("rates", "be positive and finite", "one that is not", "write -1 for a neighbour that is none")
+        raise fail(
+            "rates",
+            "be positive and finite",
+            "one that is not",
+            "write -1 for a neighbour that is none",
+        )
 
 
 def check_marginal_rate(marginal_rate: float) -> None:

@@ -42,7 +42,9 @@ _SINGLE = ("embeddings", "embedding", "weight")
 """Names of the array in a file that has several."""
 
 
-def load_neighbours(path: Path | None, data: DataView, nearest: int, bandwidth: float) -> tuple[Tensor, Tensor]:
+def load_neighbours(
+    path: Path | None, data: DataView, nearest: int, bandwidth: float
+) -> tuple[Tensor, Tensor]:
     """Neighbours [B, k] int64, -1 where there is none, and their rates [B, k] float64, for `scud.processes.NeighbourGraph`.
 
     Args:
@@ -109,12 +111,19 @@ def contexts(data: DataView) -> Tensor:
     if size > FEW or data.dims is None or len(data.dims) != 1:
         found = f"{size} states of {data.name}"
         remedy = "give embeddings or lists of neighbours by --process.neighbours FILE"
-        raise fail("process.neighbours", f"name a file unless the data are text of at most {FEW} states", found, remedy)
+        raise fail(
+            "process.neighbours",
+            f"name a file unless the data are text of at most {FEW} states",
+            found,
+            remedy,
+        )
     pairs = torch.zeros(size * size, dtype=torch.float64)
     for index in torch.split(torch.arange(len(train)), EXAMPLES):
         x = train.batch(index).x0
         pairs += torch.bincount((x[:, :-1] * size + x[:, 1:]).flatten(), minlength=size * size)
-    joint = pairs.reshape(size, size) / pairs.sum().clamp_min(1)  # chunks of one state have no pairs
+    joint = pairs.reshape(size, size) / pairs.sum().clamp_min(
+        1
+    )  # chunks of one state have no pairs
     expected = joint.sum(1, keepdim=True) * joint.sum(0)
     information = (joint / expected.clamp_min(1e-300)).clamp_min(1e-300).log().clamp_min(0)
     return torch.cat([information.T, information], 1)
@@ -138,28 +147,51 @@ def read_arrays(path: Path) -> Mapping[str, NDArray[np.generic]]:
     return safetensors_arrays(path, argument=argument, remedy=remedy)
 
 
-def embedding(path: Path, arrays: Mapping[str, NDArray[np.generic]], names: Sequence[str]) -> Tensor:
+def embedding(
+    path: Path, arrays: Mapping[str, NDArray[np.generic]], names: Sequence[str]
+) -> Tensor:
     """The embedding [B, d] in a file.
 
     Raises:
         UserError: there is no such array, it has other rows than there are states, or a row is 0 or not finite.
     """
-    found = [name for name in _SINGLE if name in arrays] or [name for name in arrays if arrays[name].ndim == 2]
+    found = [name for name in _SINGLE if name in arrays] or [
+        name for name in arrays if arrays[name].ndim == 2
+    ]
     if len(found) != 1:
         rule = "hold one array [B, d], or one called embeddings"
-        raise fail(str(path), rule, f"arrays {', '.join(arrays) or 'of no name'}", "write the embedding alone")
+        raise fail(
+            str(path),
+            rule,
+            f"arrays {', '.join(arrays) or 'of no name'}",
+            "write the embedding alone",
+        )
     values = arrays[found[0]]
     if values.ndim != 2 or values.shape[0] != len(names) or values.dtype.kind not in "fiu":
         rule = f"hold one row of numbers for each of the {len(names)} states"
         remedy = "give the embedding of this vocabulary, special tokens included"
         raise fail(str(path), rule, f"{values.dtype} of shape {list(values.shape)}", remedy)
-    with np.errstate(over="ignore"):  # what is too large becomes infinity, of which more is said below
+    with np.errstate(
+        over="ignore"
+    ):  # what is too large becomes infinity, of which more is said below
         vectors = torch.from_numpy(values.astype(np.float32))
-    for wrong, what in ((~vectors.isfinite().all(1), "NaN or infinity"), (~vectors.any(1), "only zeros")):
-        rows = [row for row in wrong.nonzero().flatten().tolist() if not SPECIAL.fullmatch(names[row])]
+    for wrong, what in (
+        (~vectors.isfinite().all(1), "NaN or infinity"),
+        (~vectors.any(1), "only zeros"),
+    ):
+        rows = [
+            row for row in wrong.nonzero().flatten().tolist() if not SPECIAL.fullmatch(names[row])
+        ]
         if rows:
-            found_there = f"{what} in row {rows[0]} ({names[rows[0]]}), and {len(rows) - 1} more such rows"
-            raise fail(str(path), "hold finite rows that are not 0", found_there, "repair or drop these states")
+            found_there = (
+                f"{what} in row {rows[0]} ({names[rows[0]]}), and {len(rows) - 1} more such rows"
+            )
+            raise fail(
+                str(path),
+                "hold finite rows that are not 0",
+                found_there,
+                "repair or drop these states",
+            )
     return vectors.nan_to_num(0, 0, 0)
 
 
@@ -172,22 +204,49 @@ def listed(
         UserError: lists that are missing, too short, of other states, or of another vocabulary.
     """
     if "knn_cos" not in arrays:
-        raise fail(str(path), "hold knn_cos beside knn_idx", f"arrays {', '.join(arrays)}", "add the cosines")
+        raise fail(
+            str(path),
+            "hold knn_cos beside knn_idx",
+            f"arrays {', '.join(arrays)}",
+            "add the cosines",
+        )
     index, cosines = arrays["knn_idx"], arrays["knn_cos"]
-    if index.shape != cosines.shape or index.ndim != 2 or index.dtype.kind not in "iu" or cosines.dtype.kind != "f":
+    if (
+        index.shape != cosines.shape
+        or index.ndim != 2
+        or index.dtype.kind not in "iu"
+        or cosines.dtype.kind != "f"
+    ):
         found = f"{index.dtype} {list(index.shape)} and {cosines.dtype} {list(cosines.shape)}"
-        raise fail(str(path), "hold knn_idx [B, k] of integers and knn_cos [B, k]", found, "write them in one shape")
+        raise fail(
+            str(path),
+            "hold knn_idx [B, k] of integers and knn_cos [B, k]",
+            found,
+            "write them in one shape",
+        )
     if len(index) != len(names):
         remedy = "give the lists of this vocabulary"
-        raise fail(str(path), f"hold neighbours of the {len(names)} states", f"of {len(index)}", remedy)
+        raise fail(
+            str(path), f"hold neighbours of the {len(names)} states", f"of {len(index)}", remedy
+        )
     if nearest > index.shape[1]:
-        raise fail("process.nearest", f"be at most the {index.shape[1]} neighbours in {path}", nearest, "lower it")
+        raise fail(
+            "process.nearest",
+            f"be at most the {index.shape[1]} neighbours in {path}",
+            nearest,
+            "lower it",
+        )
     if "vocab" in arrays:
         theirs = str(arrays["vocab"]).removesuffix("\n").split("\n")
         for state, (named, name) in enumerate(zip_longest(theirs, names, fillvalue="")):
             if named != name:
                 found = f"{named!r} for {name!r} at state {state}"
-                raise fail(str(path), "have the vocabulary of data.tokens", found, "give both of one vocabulary")
+                raise fail(
+                    str(path),
+                    "have the vocabulary of data.tokens",
+                    found,
+                    "give both of one vocabulary",
+                )
     if not np.isfinite(cosines).all():
         row = int((~np.isfinite(cosines)).any(1).argmax())
         raise fail(str(path), "hold finite cosines", f"another in row {row}", "write it again")

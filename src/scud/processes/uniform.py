@@ -30,7 +30,9 @@ class Uniform(Process):
         self._forgetting = num_states / (num_states - 1)
 
     def generator(self) -> Tensor:
-        flat = torch.full((self.num_states, self.num_states), 1 / self.num_states, dtype=torch.float64)
+        flat = torch.full(
+            (self.num_states, self.num_states), 1 / self.num_states, dtype=torch.float64
+        )
         return self._forgetting * (flat - torch.eye(self.num_states, dtype=torch.float64))
 
     def events(self, gamma: float) -> Kernel:
@@ -39,7 +41,9 @@ class Uniform(Process):
         return RankOneKernel(kept, self.stationary)
 
     def time(self) -> Kernel:
-        return RankOneKernel(float(torch.tensor(-self._forgetting, dtype=torch.float64).exp()), self.stationary)
+        return RankOneKernel(
+            float(torch.tensor(-self._forgetting, dtype=torch.float64).exp()), self.stationary
+        )
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "uniform", "num_states": self.num_states}

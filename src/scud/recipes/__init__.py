@@ -26,4 +26,15 @@ RECIPES: dict[str, Callable[[], Config]] = {
 }
 """Recipes by name."""
 
-__all__ = ["RECIPES", "arrays", "cifar10", "digits", "fashion_mnist", "images", "lm1b", "proteins", "text", "text8"]
+__all__ = [
+    "RECIPES",
+    "arrays",
+    "cifar10",
+    "digits",
+    "fashion_mnist",
+    "images",
+    "lm1b",
+    "proteins",
+    "text",
+    "text8",
+]

@@ -13,5 +13,7 @@ def digits() -> Config:
         data=DigitsOptions(),
         process=GaussianOptions(),
         network=UNetOptions(width=32, head="mixed"),
-        training=ByExamples(steps=2000, warmup=50, weight_decay=0.01, ema_decay=0.995, validate_every=500),
+        training=ByExamples(
+            steps=2000, warmup=50, weight_decay=0.01, ema_decay=0.995, validate_every=500
+        ),
     )

@@ -13,5 +13,7 @@ def images() -> Config:
         data=ImagesOptions(),
         process=GaussianOptions(),
         network=UNetOptions.preset("4M", head="mixed"),
-        training=ByExamples(steps=50_000, learning_rate=2e-4, warmup=1000, ema_decay=0.9999, validate_every=1000),
+        training=ByExamples(
+            steps=50_000, learning_rate=2e-4, warmup=1000, ema_decay=0.9999, validate_every=1000
+        ),
     )

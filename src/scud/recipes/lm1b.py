@@ -14,4 +14,6 @@ from scud.recipes.text8 import text8
 
 def lm1b() -> Config:
     """SCUD with noise that moves a token to its neighbours in meaning, and the paper's transformer; for a GPU."""
-    return replace(text8(), data=TextOptions(tokens="vocab.txt", length=128), process=NeighbourGraphOptions())
+    return replace(
+        text8(), data=TextOptions(tokens="vocab.txt", length=128), process=NeighbourGraphOptions()
+    )

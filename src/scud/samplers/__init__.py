@@ -2,7 +2,7 @@
 
 from scud.samplers.ancestral import Ancestral
 from scud.samplers.base import GridSampler, Sampler
-from scud.samplers.batched import Samples, draw, draw_lengths
+from scud.samplers.batched import Samples, draw
 
 SamplerOptions = Ancestral
 """The options of any sampler: a sampler is its own options."""
@@ -18,5 +18,4 @@ __all__ = [
     "SamplerOptions",
     "Samples",
     "draw",
-    "draw_lengths",
 ]

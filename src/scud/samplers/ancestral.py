@@ -13,7 +13,7 @@ from scud.typing import Noisy, Reversible
 
 @dataclass(frozen=True, kw_only=True)
 class Ancestral(GridSampler):
-    """Each step draws from the model's own reversal of its noise; exact as the grid of times is refined.
+    """Each step draws from the model's own reversal of its noise; exact as the grid is refined.
 
     Raises:
         UserError: a temperature that is not positive, and as `GridSampler` says.
@@ -22,7 +22,8 @@ class Ancestral(GridSampler):
     kind: Literal["ancestral"] = "ancestral"
 
     temperature: float = 1.0
-    """Logits are divided by it: below 1 likely states gain, above 1 unlikely ones; 1 is the model's own law."""
+    """Logits are divided by it: below 1 likely states gain, above 1 unlikely ones; 1 is the model's
+    own law."""
 
     def check(self) -> None:
         super().check()

@@ -85,10 +85,11 @@ class GridSampler(Options, Sampler):
     """
 
     steps: int = 128
-    """Calls of the network; more are closer to the model's own law. A grid of given times has its own number."""
+    """Calls of the network; more are closer to the model's own law."""
 
     grid: str | Tensor = "cosine"
-    """Where steps end: even in "information" about the data, or by its "cosine", shorter where there is most noise."""
+    """Where steps end: even in "information" about the data, or by its "cosine", with shorter steps
+    where there is most noise. A tensor of times from t_max to 0 is used instead of `steps`."""
 
     def check(self) -> None:
         check_at_least("steps", self.steps, 1, "64 to 256 steps are usual")
@@ -108,7 +109,7 @@ class GridSampler(Options, Sampler):
         u: float,
         generator: torch.Generator | None,
     ) -> Noisy:
-        """Draw the state at the earlier time u given the one now and the denoiser's logits for it."""
+        """Draw the state at the earlier time u given the one now and the logits for it."""
 
     def times(self, model: Reversible) -> Tensor:
         """The times t_max = t_0 > … > t_n = 0 between which it steps, [n + 1] float64.
@@ -170,7 +171,8 @@ def check_given(given: Given, shape: Shape, num_states: int) -> None:
         check_flags("given.mask", given.mask, shape)
     if given.label is not None and (given.label.ndim < 1 or len(given.label) != shape[0]):
         rule = f"have one row for each of {shape[0]} examples"
-        raise fail("given.label", rule, f"shape {list(given.label.shape)}", "give [batch] or [batch, most]")
+        shape_given = f"shape {list(given.label.shape)}"
+        raise fail("given.label", rule, shape_given, "give [batch] or [batch, most]")
     if given.x0 is None and given.known is None:
         return
     if given.x0 is None or given.known is None:

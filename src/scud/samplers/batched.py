@@ -1,7 +1,8 @@
 """Drawing examples of any shape: in batches of like size, within a budget of positions at once.
 
-Rows of positions may differ in length. Those of like length share a batch, are padded to its longest
-row, and the denoiser is told which positions are real. Examples of several dimensions have one shape.
+Rows of positions may differ in length. Those of like length share a batch, are padded to its
+longest row, and the denoiser is told which positions are real. Examples of several dimensions have
+one shape.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -101,7 +102,7 @@ def evenly_spaced(count: int, steps: int) -> set[int]:
 
 
 def batches(states: Sequence[Tensor], positions: int) -> Iterator[list[int]]:
-    """Indices of examples in batches of like length, the longest first; equally long ones in order."""
+    """Indices of examples in batches of like length, the longest first, equal ones in order."""
     sizes = torch.tensor([example.numel() for example in states])
     order = sizes.argsort(descending=True, stable=True)
     start = 0
@@ -123,8 +124,10 @@ def gather(
     rows = states[index[0]].ndim == 1
     if known is None and not rows:
         return Given(label=labels).to(device)
-    fixed = [torch.zeros_like(states[i], dtype=torch.bool) if known is None else known[i] for i in index]
-    x0 = [states[i].long().masked_fill(~part, 0) for i, part in zip(index, fixed, strict=True)]
+    some = [states[i] for i in index]
+    nowhere = [torch.zeros_like(example, dtype=torch.bool) for example in some]
+    fixed = nowhere if known is None else [known[i] for i in index]
+    x0 = [example.long().masked_fill(~part, 0) for example, part in zip(some, fixed, strict=True)]
     if not rows:
         return Given(torch.stack(x0), torch.stack(fixed), label=labels).to(device)
     real = pad_sequence([torch.ones_like(part) for part in fixed], batch_first=True)
@@ -133,52 +136,27 @@ def gather(
     return Given(pad_sequence(x0, batch_first=True), all_known, real, labels).to(device)
 
 
-def check_work(states: Sequence[Tensor], known: Sequence[Tensor] | None, label: Tensor | None) -> None:
+def check_work(
+    states: Sequence[Tensor],
+    known: Sequence[Tensor] | None,
+    label: Tensor | None,
+) -> None:
     """Raise `UserError` unless the arguments of `draw` fit each other."""
     if not states:
         raise fail("states", "hold at least one example", "none", "say what to draw")
     first = states[0].shape
     for number, example in enumerate(states):
-        if example.numel() == 0 or example.ndim != len(first) or (len(first) > 1 and example.shape != first):
+        differs = example.shape != first if len(first) > 1 else example.ndim != 1
+        if differs or example.numel() == 0:
             rule = f"be rows of one position or more, or all of shape {list(first)}"
             remedy = "draw examples of another shape by another call"
             raise fail("states", rule, f"{list(example.shape)} at {number}", remedy)
     if known is not None:
         if len(known) != len(states):
-            raise fail("known", f"hold {len(states)} examples", len(known), "give one for each of states")
+            rule = f"hold {len(states)} examples"
+            raise fail("known", rule, len(known), "give one for each of states")
         for number, (example, part) in enumerate(zip(states, known, strict=True)):
             check_flags(f"known[{number}]", part, example.shape)
     if label is not None and (label.ndim < 1 or len(label) != len(states)):
         rule = f"have one row for each of {len(states)} examples"
         raise fail("label", rule, f"shape {list(label.shape)}", "give [N] or [N, most]")
-
-
-def draw_lengths(
-    length_counts: Tensor, num: int, lengths: tuple[int, int] | None, generator: torch.Generator | None
-) -> Tensor:
-    """Lengths of `num` sequences as in training, [num] int64.
-
-    Args:
-        length_counts: how many training sequences had each length, [longest + 1].
-        num: how many to draw.
-        lengths: first and last length allowed; where training had none of these, they are drawn uniformly.
-        generator: source of all noise.
-
-    Raises:
-        UserError: num below 1, an empty range, or one that reaches beyond the longest training sequence.
-    """
-    if num < 1:
-        raise fail("num", "be at least 1", num, "say how many sequences to draw")
-    weights = length_counts.double()
-    if lengths is not None:
-        first, last = lengths
-        longest = len(length_counts) - 1
-        if not 1 <= first <= last <= longest:
-            remedy = f"the model was trained on lengths up to {longest}"
-            raise fail("length", f"be a range within 1..{longest}", f"{first}-{last}", remedy)
-        place = torch.arange(len(weights))
-        allowed = ((place >= first) & (place <= last)).double()
-        weights = weights * allowed
-        weights = weights if float(weights.sum()) > 0 else allowed
-    device = "cpu" if generator is None else generator.device
-    return torch.multinomial(weights.to(device), num, replacement=True, generator=generator).cpu()

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator
 from torch import Tensor
 
-from scud.processes.kernels.base import CHUNK_ELEMENTS, LARGE, Kernel
-from scud.processes.kernels.sparse import SparseKernel
+from scud.processes.kernels.base import CHUNK_ELEMENTS, Kernel
 
 FORGOTTEN = 1e-8
 """The share of H(p0) at which curves end."""
@@ -47,21 +46,22 @@ def poisson_rule(mean: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean = mean.double().unsqueeze(-1)
     stride = (mean.sqrt() / 16).ceil().clamp_min(1)
-    counts = mean.round() + stride * torch.arange(-128, 129, dtype=torch.float64, device=mean.device)
+    counts = mean.round() + stride * torch.arange(
+        -128, 129, dtype=torch.float64, device=mean.device
+    )
     held = counts >= 0
     counts = counts.clamp_min(0)
-    weights = torch.where(held, (torch.xlogy(counts, mean) - mean - (counts + 1).lgamma()).exp(), 0.0)
+    weights = torch.where(
+        held, (torch.xlogy(counts, mean) - mean - (counts + 1).lgamma()).exp(), 0.0
+    )
     return counts, weights / weights.sum(-1, keepdim=True)
 
 
-def is_sampled(kernel: Kernel) -> bool:
-    """Whether `shares` are estimates."""
-    return isinstance(kernel, SparseKernel) and kernel.num_states > LARGE
-
-
-def shares(kernel: Kernel, p0: Tensor, amounts: Tensor, sample: int = SAMPLE) -> tuple[Tensor, Tensor]:
+def shares(
+    kernel: Kernel, p0: Tensor, amounts: Tensor, sample: int = SAMPLE
+) -> tuple[Tensor, Tensor]:
     """I(a) / H(p0) for amounts [n], and its standard error, 0 where it is exact: two [n] float64."""
-    if not is_sampled(kernel):
+    if not kernel.is_sampled:
         share = kernel.divergences(p0, amounts) @ p0 / torch.special.entr(p0).sum()
         return share, torch.zeros_like(share)
     law, order = p0.sort()
@@ -78,15 +78,27 @@ def shares(kernel: Kernel, p0: Tensor, amounts: Tensor, sample: int = SAMPLE) ->
 def smooth_divergences(kernel: Kernel, p0: Tensor, counts: Tensor, states: Tensor) -> Tensor:
     """`Kernel.divergences` for counts [n]: exact at small ones, a monotone interpolation of the logarithm beyond, [n, m]."""
     high = float(counts.max())
-    nodes = np.unique(np.concatenate([np.arange(EXACT), np.geomspace(EXACT, high + EXACT, NODES).round()]))
-    at = kernel.divergences(p0, torch.as_tensor(nodes, device=p0.device), states).clamp_min(NOTHING).log()
-    return torch.as_tensor(PchipInterpolator(nodes, at.cpu().numpy())(counts.cpu().numpy())).exp().to(p0.device)
+    nodes = np.unique(
+        np.concatenate([np.arange(EXACT), np.geomspace(EXACT, high + EXACT, NODES).round()])
+    )
+    at = (
+        kernel.divergences(p0, torch.as_tensor(nodes, device=p0.device), states)
+        .clamp_min(NOTHING)
+        .log()
+    )
+    return (
+        torch.as_tensor(PchipInterpolator(nodes, at.cpu().numpy())(counts.cpu().numpy()))
+        .exp()
+        .to(p0.device)
+    )
 
 
 def _end(kernel: Kernel, p0: Tensor, start: float) -> float:
     """An amount, doubled from `start`, at which less than FORGOTTEN of H(p0) is left."""
     amount = start
-    while float(shares(kernel, p0, torch.tensor([amount], dtype=torch.float64), FEW)[0]) > FORGOTTEN:
+    while (
+        float(shares(kernel, p0, torch.tensor([amount], dtype=torch.float64), FEW)[0]) > FORGOTTEN
+    ):
         amount *= 2
     return amount
 
@@ -102,7 +114,11 @@ class EventInformation:
 
     def __init__(self, kernel: Kernel, p0: Tensor) -> None:
         self.end = _end(kernel, p0, 2.0 * self.exact)
-        beyond = np.unique(np.geomspace(self.exact, self.end, int(20 * math.log(self.end / self.exact)) + 4).round())
+        beyond = np.unique(
+            np.geomspace(
+                self.exact, self.end, int(20 * math.log(self.end / self.exact)) + 4
+            ).round()
+        )
         nodes = np.concatenate([np.arange(self.exact), beyond])
         estimate, error = shares(kernel, p0, torch.as_tensor(nodes))
         share, self.error = estimate.numpy(), float(error.max())

@@ -19,7 +19,7 @@ from scud.options import Options
 from scud.processes import Process
 from scud.processes.kernels.base import check_small
 from scud.schedules.base import Schedule
-from scud.schedules.information import EventInformation, event_curve, is_sampled, time_curve
+from scud.schedules.information import EventInformation, event_curve, time_curve
 from scud.schedules.linear import Linear
 
 SMALLEST_W = 1e-30
@@ -48,11 +48,18 @@ class MutualInformation(Schedule):
     slopes: Tensor
 
     def __init__(
-        self, process: Process, p0: Tensor, gamma: float = 1.0, curve: Tensor | None = None, error: float = 0.0
+        self,
+        process: Process,
+        p0: Tensor,
+        gamma: float = 1.0,
+        curve: Tensor | None = None,
+        error: float = 0.0,
     ) -> None:
         super().__init__()
         check_distribution("p0", p0, process.num_states)
-        check_in_interval("gamma", gamma, 0, 1, "use the gamma of the model, or 0 for the classical model")
+        check_in_interval(
+            "gamma", gamma, 0, 1, "use the gamma of the model, or 0 for the classical model"
+        )
         self.process, self.gamma, self.p0 = process, gamma, p0.detach().double().cpu()
         self.p0, self.error, self.sampled = self.p0 / self.p0.sum(), error, curve is not None
         if gamma == 0:
@@ -71,7 +78,7 @@ class MutualInformation(Schedule):
             share, rate = EventInformation(kernel, self.p0), self.process.rate(self.gamma)
             amount, w, slope = event_curve(share)
             amount, slope = amount / rate, slope * rate
-            self.sampled, self.error = is_sampled(kernel), share.error
+            self.sampled, self.error = kernel.is_sampled, share.error
         keep = torch.cat([torch.ones(1, dtype=torch.bool), w[1:] > w.cummax(0).values[:-1]])
         amount, w, slope = amount[keep], w[keep], slope[keep]
         return torch.stack([w.log(), amount.log(), w / (amount * slope)])
@@ -88,9 +95,13 @@ class MutualInformation(Schedule):
     def inverse(self, tau: Tensor) -> Tensor:
         target = tau.double().clamp_min(SMALLEST_W).log()
         inside = target.clamp(self.values[0], self.values[-1])
-        right = torch.searchsorted(self.values, inside.contiguous()).clamp(1, self.values.shape[0] - 1)
+        right = torch.searchsorted(self.values, inside.contiguous()).clamp(
+            1, self.values.shape[0] - 1
+        )
         low, high = self.knots[right - 1], self.knots[right]
-        x = low + (high - low) * (inside - self.values[right - 1]) / (self.values[right] - self.values[right - 1])
+        x = low + (high - low) * (inside - self.values[right - 1]) / (
+            self.values[right] - self.values[right - 1]
+        )
         for _ in range(NEWTON_STEPS):
             value, slope = self._curve(x)
             x = (x + (inside - value) / slope).clamp(low, high)
@@ -110,7 +121,9 @@ class MutualInformation(Schedule):
     def _curve(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The Hermite spline and its derivative at x; straight lines beyond the knots."""
         inside = x.clamp(self.knots[0], self.knots[-1])
-        right = torch.searchsorted(self.knots, inside.contiguous()).clamp(1, self.knots.shape[0] - 1)
+        right = torch.searchsorted(self.knots, inside.contiguous()).clamp(
+            1, self.knots.shape[0] - 1
+        )
         left = right - 1
         width = self.knots[right] - self.knots[left]
         u = (inside - self.knots[left]) / width

@@ -29,12 +29,17 @@ class Bar:
     def __enter__(self) -> Self:
         if self.shown and find_spec("rich") is not None:
             self.progress = _rich_progress()
-            self.task = self.progress.add_task("training", total=self.steps, completed=self.first, text="")
+            self.task = self.progress.add_task(
+                "training", total=self.steps, completed=self.first, text=""
+            )
             self.progress.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self.progress is not None:
             self.progress.stop()

@@ -58,7 +58,12 @@ class Journal(pl.Callback):
             self.handler = signal.signal(signal.SIGINT, self._on_interrupt)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Portion, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Portion,
+        batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, DiffusionTraining)
         if not batch.last:
@@ -106,7 +111,11 @@ class Journal(pl.Callback):
             seconds=round(self.seconds, 3),
         )
         metrics.append(self.folder.metrics, row)
-        values = {name: value for name, value in asdict(row).items() if name != "step" and value is not None}
+        values = {
+            name: value
+            for name, value in asdict(row).items()
+            if name != "step" and value is not None
+        }
         for logger in trainer.loggers:
             logger.log_metrics(values, step=row.step)
         for callback in self.after_step:

@@ -61,12 +61,27 @@ def read(path: Path) -> Checkpoint:
         UserError: the file is missing, cut short or not a checkpoint.
     """
     if not path.is_file():
-        raise fail("checkpoint", "exist", path, "start the run again with --overwrite, or choose another --out")
+        raise fail(
+            "checkpoint",
+            "exist",
+            path,
+            "start the run again with --overwrite, or choose another --out",
+        )
     try:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, UnpicklingError) as error:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        UnpicklingError,
+    ) as error:
         remedy = "if best.ckpt beside it is sound, copy it over this file; or start again with --overwrite"
-        raise fail("checkpoint", "be a complete checkpoint", f"a damaged file, {path}", remedy) from error
+        raise fail(
+            "checkpoint", "be a complete checkpoint", f"a damaged file, {path}", remedy
+        ) from error
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
@@ -77,14 +92,25 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], origin: str)
     """
     state = network.state_dict()
     for name in [*state, *weights]:
-        ours, theirs = (list(part[name].shape) if name in part else "no such layer" for part in (state, weights))
+        ours, theirs = (
+            list(part[name].shape) if name in part else "no such layer" for part in (state, weights)
+        )
         if ours != theirs:
-            remedy = "give the network and data the options that the saved model has (see its config)"
-            raise fail(f"layer {name}", f"have the shape of this network's, {ours}", f"{theirs} in {origin}", remedy)
+            remedy = (
+                "give the network and data the options that the saved model has (see its config)"
+            )
+            raise fail(
+                f"layer {name}",
+                f"have the shape of this network's, {ours}",
+                f"{theirs} in {origin}",
+                remedy,
+            )
     network.load_state_dict(dict(weights))
 
 
-def check_continues(start: Checkpoint, path: Path, model: Diffusion, network: nn.Module, data: str) -> None:
+def check_continues(
+    start: Checkpoint, path: Path, model: Diffusion, network: nn.Module, data: str
+) -> None:
     """Raise `UserError` unless training can go on from a checkpoint.
 
     Its weights must fit the network and its optimiser be whole, and the data (called `data` in messages) and the noise must be
@@ -104,9 +130,7 @@ def check_continues(start: Checkpoint, path: Path, model: Diffusion, network: nn
 def check_same_data(ours: Tensor, p0: Tensor, data: str) -> None:
     """Raise `UserError` unless training data have the marginal p0 [B] of those that a run was trained on."""
     if ours.shape != p0.shape or not torch.allclose(ours.cpu(), p0.cpu(), rtol=1e-12, atol=0):
-        remedy = (
-            "restore the data file, and vocabulary, that the run was trained on, or train a new run on the new data"
-        )
+        remedy = "restore the data file, and vocabulary, that the run was trained on, or train a new run on the new data"
         raise fail("data", "be those that the run was trained on", f"another {data}", remedy)
 
 
@@ -116,11 +140,18 @@ def check_same_noise(model: Diffusion, arguments: Mapping[str, Any]) -> None:
     changed = [name for name in ours if not _alike(ours[name], arguments.get(name))]
     if changed:
         remedy = "restore the file it was read from, or train a new run"
-        raise fail("the noise", "be that which the run was trained on", f"other {', '.join(changed)}", remedy)
+        raise fail(
+            "the noise",
+            "be that which the run was trained on",
+            f"other {', '.join(changed)}",
+            remedy,
+        )
 
 
 def _alike(one: Any, other: Any) -> bool:
     """Whether two arguments are the same, numbers of tensors up to rounding."""
     if not isinstance(one, Tensor) or not isinstance(other, Tensor):
         return bool(one == other) if type(one) is type(other) else False
-    return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-5, atol=0)
+    return one.shape == other.shape and torch.allclose(
+        one.double(), other.double(), rtol=1e-5, atol=0
+    )

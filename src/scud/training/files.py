@@ -96,17 +96,28 @@ class RunFolder:
         A folder that holds other files than a run's is somebody else's.
         """
         if resume and overwrite:
-            raise fail("--resume and --overwrite", "not be given together", "both", "drop one of them")
+            raise fail(
+                "--resume and --overwrite", "not be given together", "both", "drop one of them"
+            )
         if self.path.exists() and not self.path.is_dir():
             raise fail("out", "be a folder", self.path, "choose another --out")
         if not self.path.exists() or not any(self.path.iterdir()):
             if resume:
-                raise fail("out", "hold a run to resume", self.path, "drop --resume, or correct --out")
+                raise fail(
+                    "out", "hold a run to resume", self.path, "drop --resume, or correct --out"
+                )
             return
         if not mark.is_file():
-            raise fail("out", "be empty or hold a run", f"{self.path} with other files", "choose another --out")
+            raise fail(
+                "out",
+                "be empty or hold a run",
+                f"{self.path} with other files",
+                "choose another --out",
+            )
         if not resume and not overwrite:
-            remedy = "add --resume to continue it, --overwrite to replace it, or choose another --out"
+            remedy = (
+                "add --resume to continue it, --overwrite to replace it, or choose another --out"
+            )
             raise fail("out", "not hold a run already", self.path, remedy)
 
     def clear(self) -> None:

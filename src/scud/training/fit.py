@@ -66,7 +66,10 @@ def run(
             max_epochs=1,
             precision="bf16-mixed" if job.settings.precision == "bfloat16" else "32-true",
             accumulate_grad_batches=job.settings.accumulate,
-            callbacks=[journal, *(callback for callback in callbacks if isinstance(callback, pl.Callback))],
+            callbacks=[
+                journal,
+                *(callback for callback in callbacks if isinstance(callback, pl.Callback)),
+            ],
             logger=list(loggers) or False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -81,7 +84,9 @@ def run(
         except ShortenTraceback as error:
             remedy = "install what it lacks (a C++ compiler; on a GPU, Triton), or leave it out"
             first_line = str(error).split("\n")[0]
-            raise fail("training.compile", "be used where torch.compile works", first_line, remedy) from error
+            raise fail(
+                "training.compile", "be used where torch.compile works", first_line, remedy
+            ) from error
     if journal.interrupted:
         raise KeyboardInterrupt
     return module.ema.network

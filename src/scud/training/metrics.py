@@ -55,9 +55,20 @@ def append(path: Path, row: Metrics) -> None:
 def read(path: Path) -> list[Metrics]:
     """All complete rows."""
     with path.open(newline="") as file:
-        rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdigit() and row[-1]]
+        rows = [
+            row
+            for row in csv.reader(file)
+            if len(row) == len(COLUMNS) and row[0].isdigit() and row[-1]
+        ]
     return [
-        Metrics(int(step), float(train), float(valid) if valid else None, float(rate), float(norm), float(seconds))
+        Metrics(
+            int(step),
+            float(train),
+            float(valid) if valid else None,
+            float(rate),
+            float(norm),
+            float(seconds),
+        )
         for step, train, valid, rate, norm, seconds in rows
     ]
 

@@ -67,7 +67,9 @@ class DiffusionTraining(pl.LightningModule):
             optimizer.load_state_dict(self.start.optimizer)
         return optimizer
 
-    def transfer_batch_to_device(self, batch: Portion, device: torch.device, dataloader_idx: int) -> Portion:
+    def transfer_batch_to_device(
+        self, batch: Portion, device: torch.device, dataloader_idx: int
+    ) -> Portion:
         return replace(batch, batch=batch.batch.to(device), u=batch.u.to(device))
 
     def training_step(self, portion: Portion, batch_idx: int) -> Tensor:
@@ -75,7 +77,9 @@ class DiffusionTraining(pl.LightningModule):
         torch.manual_seed(derive(self.job.seed, Use.DROPOUT, *place))
         noise = seeded(self.job.seed, Use.NOISE, *place, device=self.device)
         batch = portion.batch if self.reads_labels else replace(portion.batch, label=None)
-        terms = self.model.objective(self.network, batch, self.job.objective, generator=noise, u=portion.u)
+        terms = self.model.objective(
+            self.network, batch, self.job.objective, generator=noise, u=portion.u
+        )
         loss = terms.loss.sum() / portion.positions
         self.losses.append(terms.diffusion.sum() / portion.positions)
         if portion.last:
@@ -85,13 +89,18 @@ class DiffusionTraining(pl.LightningModule):
         return loss
 
     def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.job.settings.clip)
         self.gradient_norm = float(norm)
         self._check("the gradient of the loss", self.gradient_norm)
 
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
         self.learning_rate = learning_rate(self.job.settings, self.step)
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate

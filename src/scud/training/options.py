@@ -67,17 +67,34 @@ class TrainingOptions(Options):
     """Draws of noise per validation example, always the same ones."""
 
     def check(self) -> None:
-        for name in ("steps", "accumulate", "validate_every", "validation_examples", "validation_repeats"):
+        for name in (
+            "steps",
+            "accumulate",
+            "validate_every",
+            "validation_examples",
+            "validation_repeats",
+        ):
             check_at_least(name, getattr(self, name), 1, "leave it out for the default")
         check_at_least("warmup", self.warmup, 0, "0 begins at the peak learning rate")
         check_at_least("weight_decay", self.weight_decay, 0, "0.01 is usual")
-        check_positive("learning_rate", self.learning_rate, "2e-3 suits small networks, 2e-4 large ones")
+        check_positive(
+            "learning_rate", self.learning_rate, "2e-3 suits small networks, 2e-4 large ones"
+        )
         check_positive("clip", self.clip, "1 is the default")
         check_choice("precision", self.precision, ("float32", "bfloat16"))
         check_choice("decay", self.decay, ("constant", "cosine"))
-        check_in_interval("ema_decay", self.ema_decay, 0, 1, "0.99 suits short runs, 0.9999 long ones", open_high=True)
+        check_in_interval(
+            "ema_decay",
+            self.ema_decay,
+            0,
+            1,
+            "0.99 suits short runs, 0.9999 long ones",
+            open_high=True,
+        )
         if self.label_dropout is not None:
-            check_in_interval("label_dropout", self.label_dropout, 0, 1, "0.1 is usual", open_high=True)
+            check_in_interval(
+                "label_dropout", self.label_dropout, 0, 1, "0.1 is usual", open_high=True
+            )
 
     @property
     def size(self) -> BatchSize:
@@ -111,7 +128,9 @@ class ByRows(ByExamples):
 
     def check(self) -> None:
         super().check()
-        check_in_interval("infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well")
+        check_in_interval(
+            "infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +146,9 @@ class ByPositions(TrainingOptions):
     def check(self) -> None:
         super().check()
         check_at_least("batch_tokens", self.batch_tokens, 1, "4096 is the default")
-        check_in_interval("infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well")
+        check_in_interval(
+            "infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well"
+        )
 
 
 def options_for(modality: Batches | type[Batches]) -> type[TrainingOptions]:

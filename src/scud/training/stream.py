@@ -89,7 +89,10 @@ class Stream:
             known = draw_known(real, self.job.settings.kept_clean, seeded(seed, Use.KNOWN, step))
             batch = replace(batch, known=known)
         if self.job.label_dropout and batch.label is not None:
-            withheld = torch.rand(len(batch), generator=seeded(seed, Use.LABELS, step)) < self.job.label_dropout
+            withheld = (
+                torch.rand(len(batch), generator=seeded(seed, Use.LABELS, step))
+                < self.job.label_dropout
+            )
             batch = replace(batch, label=without_labels(batch.label, withheld))
         return batch
 

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from scud.data.base import Data, Modality, Spec
-from scud.data.examples import Examples
+from scud.data.arrays.read import read_examples
+from scud.data.base import Modality, Spec
+from scud.data.examples import Examples, check_examples
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_at_least, check_in_interval, fail
-from scud.evaluation.report import bits_per_dim
 from scud.files import replacing
 from scud.files.arrays import npz_arrays
-from scud.typing import ExampleSet, Shape
+from scud.typing import DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
     from scud.evaluation import Evaluation
@@ -118,14 +118,16 @@ class Arrays(Modality):
         return list(torch.from_numpy(x.astype(np.int64)))
 
     def examples(self, path: Path) -> Examples:
-        from scud.data.arrays.load import load_states
-
-        return Examples(load_states(path, self.num_states, self.dims))
+        examples = read_examples(path, "test", self.num_states)
+        check_examples({str(path): examples}, self.num_states, self.dims)
+        return examples
 
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
-        return [bits_per_dim(result)]
+        return [result.bits]
 
-    def quality(self, samples: Sequence[Tensor], data: Data, split: str, seed: int) -> list["Row"]:
+    def quality(
+        self, samples: Sequence[Tensor], data: DataView, split: str, seed: int
+    ) -> list["Row"]:
         from rich.console import Console
 
         from scud.data.arrays.quality import array_quality
@@ -136,7 +138,7 @@ class Arrays(Modality):
             return array_quality(drawn, heldout, training, self.num_states, seed).rows()
 
 
-def states_of(data: Data, split: str) -> Tensor:
+def states_of(data: DataView, split: str) -> Tensor:
     """The states of a split, [N, *dims]."""
     examples = data.split(split)
     assert isinstance(examples, Examples), "arrays are kept as examples"

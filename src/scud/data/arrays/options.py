@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 
 from scud.data.arrays.load import load_arrays
 from scud.data.arrays.modality import Arrays, check_num_states
-from scud.data.base import Data, Modality
+from scud.data.base import Modality
+from scud.data.dataset import Data
 from scud.data.files import check_share, training_file
 from scud.options import Options
 

@@ -63,7 +63,9 @@ class ArrayQuality:
         return rows_of(names, self.samples, self.heldout, self.training)
 
 
-def array_quality(samples: Tensor, heldout: Tensor, training: Tensor, num_states: int, seed: int = 0) -> ArrayQuality:
+def array_quality(
+    samples: Tensor, heldout: Tensor, training: Tensor, num_states: int, seed: int = 0
+) -> ArrayQuality:
     """Measure samples, held-out arrays and a training subset alike.
 
     Args:

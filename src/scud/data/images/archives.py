@@ -55,7 +55,12 @@ def refuse_pickle(path: Path) -> None:
         if file.suffix == "":
             with file.open("rb") as stream:
                 start = stream.read(2)
-            if start in (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"):  # how a pickle says its protocol
+            if start in (
+                b"\x80\2",
+                b"\x80\3",
+                b"\x80\4",
+                b"\x80\5",
+            ):  # how a pickle says its protocol
                 raise _pickled(file)
 
 
@@ -79,13 +84,22 @@ def read_cifar(path: Path) -> dict[str, Pixels]:
     """
     names = [*_CIFAR_TRAIN, _CIFAR_TEST]
     if path.is_dir():
-        contents = {name: np.fromfile(path / name, np.uint8) for name in names if (path / name).is_file()}
+        contents = {
+            name: np.fromfile(path / name, np.uint8) for name in names if (path / name).is_file()
+        }
     else:
         contents = _read_tar(path, names)
     missing = [name for name in _CIFAR_TRAIN if name not in contents]
     if missing:
-        raise fail(str(path), f"hold {_CIFAR_TRAIN[0]} to {_CIFAR_TRAIN[-1]}", f"no {', no '.join(missing)}", _AGAIN)
-    batches = {name: _cifar_records(f"{name} in {path}", content) for name, content in contents.items()}
+        raise fail(
+            str(path),
+            f"hold {_CIFAR_TRAIN[0]} to {_CIFAR_TRAIN[-1]}",
+            f"no {', no '.join(missing)}",
+            _AGAIN,
+        )
+    batches = {
+        name: _cifar_records(f"{name} in {path}", content) for name, content in contents.items()
+    }
     splits = {"train": [batches[name] for name in _CIFAR_TRAIN]}
     if _CIFAR_TEST in batches:
         splits["test"] = [batches[_CIFAR_TEST]]
@@ -101,7 +115,12 @@ def _read_tar(path: Path, names: list[str]) -> dict[str, NDArray[np.uint8]]:
                 name = PurePosixPath(member.name).name
                 if name in names and member.isreg() and not member.issparse():
                     if member.size > _CIFAR_BATCH:
-                        raise fail(f"{name} in {path}", f"hold at most {_CIFAR_BATCH} bytes", member.size, _AGAIN)
+                        raise fail(
+                            f"{name} in {path}",
+                            f"hold at most {_CIFAR_BATCH} bytes",
+                            member.size,
+                            _AGAIN,
+                        )
                     stream = archive.extractfile(member)
                     assert stream is not None, "regular files have contents"
                     contents[name] = np.frombuffer(stream.read(), np.uint8)
@@ -121,7 +140,12 @@ def _cifar_records(name: str, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
         raise fail(name, f"hold records of {_CIFAR_RECORD} bytes", f"{content.size} bytes", _AGAIN)
     records = content.reshape(-1, _CIFAR_RECORD)
     if records[:, 0].max() > 9:
-        raise fail(name, "hold labels in 0..9", records[:, 0].max(), f"{_AGAIN}; other sets have other records")
+        raise fail(
+            name,
+            "hold labels in 0..9",
+            records[:, 0].max(),
+            f"{_AGAIN}; other sets have other records",
+        )
     return records
 
 
@@ -132,7 +156,9 @@ def _join_cifar(records: list[NDArray[np.uint8]]) -> Pixels:
 
 def is_idx(folder: Path) -> bool:
     """Whether a folder holds MNIST's files of images, or another set in their form."""
-    return any(_idx_file(folder, f"{prefix}-images-idx3-ubyte") is not None for prefix in _IDX_SPLITS)
+    return any(
+        _idx_file(folder, f"{prefix}-images-idx3-ubyte") is not None for prefix in _IDX_SPLITS
+    )
 
 
 def read_idx(folder: Path) -> dict[str, Pixels]:
@@ -145,16 +171,25 @@ def read_idx(folder: Path) -> dict[str, Pixels]:
     """
     splits: dict[str, Pixels] = {}
     for prefix, split in _IDX_SPLITS.items():
-        path, labels = (_idx_file(folder, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+        path, labels = (
+            _idx_file(folder, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")
+        )
         if path is None:
             continue
         pixels = _read_idx(path, 3)[:, None]
         label = None if labels is None else _read_idx(labels, 1).astype(np.int64)
         if label is not None and len(label) != len(pixels):
-            raise fail(str(labels), f"hold a label for each of {len(pixels)} images", len(label), _AGAIN)
+            raise fail(
+                str(labels), f"hold a label for each of {len(pixels)} images", len(label), _AGAIN
+            )
         splits[split] = Pixels(pixels, label)
     if "train" not in splits:
-        raise fail(str(folder), "hold train-images-idx3-ubyte or train-images-idx3-ubyte.gz", "neither", "add it")
+        raise fail(
+            str(folder),
+            "hold train-images-idx3-ubyte or train-images-idx3-ubyte.gz",
+            "neither",
+            "add it",
+        )
     return splits
 
 
@@ -176,7 +211,12 @@ def _read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
         raise fail(str(path), "be an undamaged file", f"an error ({error})", _AGAIN) from error
     if start[:4] != magic or len(start) < header:
         rule = f"be an idx file of bytes in {ndim} dimensions, which starts {magic.hex(' ')}"
-        raise fail(str(path), rule, start[:4].hex(" ") or "an empty file", f"{_AGAIN}; a gzipped file ends in .gz")
+        raise fail(
+            str(path),
+            rule,
+            start[:4].hex(" ") or "an empty file",
+            f"{_AGAIN}; a gzipped file ends in .gz",
+        )
     if len(content) != prod(sizes):
         rule = f"hold {header} + {' x '.join(map(str, sizes))} bytes, as it says"
         found = f"{header + len(content)} bytes" if len(content) < prod(sizes) else "more bytes"
@@ -197,7 +237,9 @@ def read_imagenet(folder: Path) -> dict[str, Pixels]:
     """
     batches = _imagenet_batches(folder)
     if not batches:
-        raise fail(str(folder), "hold train_data_batch_1.npz", "no such file", "put it beside the others")
+        raise fail(
+            str(folder), "hold train_data_batch_1.npz", "no such file", "put it beside the others"
+        )
     splits = {"train": _join_imagenet(batches)}
     if (folder / _IMAGENET_VALID).is_file():
         splits["valid"] = _join_imagenet([folder / _IMAGENET_VALID])
@@ -205,7 +247,11 @@ def read_imagenet(folder: Path) -> dict[str, Pixels]:
 
 
 def _imagenet_batches(folder: Path) -> list[Path]:
-    found = [(int(match[2] or 0), file) for file in folder.iterdir() if (match := _IMAGENET_TRAIN.fullmatch(file.name))]
+    found = [
+        (int(match[2] or 0), file)
+        for file in folder.iterdir()
+        if (match := _IMAGENET_TRAIN.fullmatch(file.name))
+    ]
     return [file for _, file in sorted(found)]
 
 
@@ -218,13 +264,21 @@ def _join_imagenet(paths: list[Path]) -> Pixels:
         name, data = f"data in {path}", _read_npz(path, ["data"])[0]["data"]
         size = isqrt(data.shape[1] // 3) if data.ndim == 2 else 0
         if data.dtype != np.uint8 or size == 0 or data.shape != (len(label), 3 * size * size):
-            rule, found = f"be uint8 [{len(label)}, 3 size size]", f"{data.dtype} {list(data.shape)}"
+            rule, found = (
+                f"be uint8 [{len(label)}, 3 size size]",
+                f"{data.dtype} {list(data.shape)}",
+            )
             raise fail(name, rule, found, _AGAIN)
         if start == 0:
             values = data.shape[1]
             pixels = np.empty((sum(map(len, labels)), values), np.uint8)
         if data.shape[1] != values:
-            raise fail(name, f"have {values} values an image", data.shape[1], "keep each size in its own folder")
+            raise fail(
+                name,
+                f"have {values} values an image",
+                data.shape[1],
+                "keep each size in its own folder",
+            )
         pixels[start : start + len(label)] = data
         start += len(label)
     size = isqrt(values // 3)
@@ -235,7 +289,9 @@ def _imagenet_labels(path: Path) -> NDArray[np.int64]:
     """Labels [N], 0..999."""
     arrays, found = _read_npz(path, ["labels"])
     if not {"data", "labels"}.issubset(found):
-        raise fail(str(path), "hold arrays data and labels", ", ".join(found) or "no arrays", _AGAIN)
+        raise fail(
+            str(path), "hold arrays data and labels", ", ".join(found) or "no arrays", _AGAIN
+        )
     label = _to_label(f"labels in {path}", arrays["labels"], arrays["labels"].size)
     if label.size == 0:
         raise fail(f"labels in {path}", "hold at least one label", "none", _AGAIN)
@@ -255,7 +311,9 @@ def read_npz(path: Path) -> dict[str, Pixels]:
     if "x_train" not in arrays:
         if {"data", "labels"}.issubset(found):
             return {"train": _join_imagenet([path])}
-        raise fail("path", "hold an array x_train", f"{path} with {', '.join(found) or 'no arrays'}", _SAVE)
+        raise fail(
+            "path", "hold an array x_train", f"{path} with {', '.join(found) or 'no arrays'}", _SAVE
+        )
     splits: dict[str, Pixels] = {}
     for split in SPLITS:
         x, y = arrays.pop(f"x_{split}", None), arrays.pop(f"y_{split}", None)
@@ -264,7 +322,12 @@ def read_npz(path: Path) -> dict[str, Pixels]:
             label = None if y is None else _to_labels(f"y_{split} in {path}", y, len(pixels))
             splits[split] = Pixels(pixels, label)
         elif y is not None:
-            raise fail(f"y_{split} in {path}", f"come with x_{split}", "labels alone", f"add x_{split} to the file")
+            raise fail(
+                f"y_{split} in {path}",
+                f"come with x_{split}",
+                "labels alone",
+                f"add x_{split} to the file",
+            )
     return splits
 
 
@@ -280,15 +343,24 @@ def read_samples(path: Path, dims: tuple[int, ...]) -> NDArray[np.uint8]:
         UserError: no such file or array, or images that are not of shape dims (channels, height, width).
     """
     if not path.is_file():
-        raise fail("samples", "name a file that exists", path, "check the spelling, or give the full path")
+        raise fail(
+            "samples", "name a file that exists", path, "check the spelling, or give the full path"
+        )
     arrays, found = _read_npz(path, ["x"])
     if "x" not in arrays:
         remedy = "give what scud sample wrote, or np.savez_compressed(path, x=images)"
-        raise fail("samples", "hold an array x", f"{path} with {', '.join(found) or 'no arrays'}", remedy)
+        raise fail(
+            "samples", "hold an array x", f"{path} with {', '.join(found) or 'no arrays'}", remedy
+        )
     pixels = _to_pixels(f"x in {path}", arrays["x"])
     if pixels.shape[1:] != dims:
         rule = "hold images of the model's {} channel(s), height {} and width {}".format(*dims)
-        raise fail(f"x in {path}", rule, "{}, {} and {}".format(*pixels.shape[1:]), "give samples of this model")
+        raise fail(
+            f"x in {path}",
+            rule,
+            "{}, {} and {}".format(*pixels.shape[1:]),
+            "give samples of this model",
+        )
     return pixels
 
 
@@ -300,7 +372,9 @@ def _read_npz(path: Path, names: list[str]) -> tuple[dict[str, NDArray[Any]], li
 def _check_integers(name: str, array: NDArray[Any]) -> NDArray[np.integer[Any]]:
     """`array`, which must hold integers."""
     if array.dtype.kind not in "iu":
-        remedy = "convert it with .astype(np.uint8), after multiplying by 255 if it holds images in 0..1"
+        remedy = (
+            "convert it with .astype(np.uint8), after multiplying by 255 if it holds images in 0..1"
+        )
         raise fail(name, "hold integers", array.dtype, remedy)
     return array
 
@@ -338,7 +412,12 @@ def _to_pixels(name: str, array: NDArray[Any]) -> NDArray[np.uint8]:
         remedy = "put the channels last, and drop any but grey or red, green and blue"
         raise fail(name, "have 1 or 3 channels", list(images.shape), remedy)
     if images.size == 0:
-        raise fail(name, "hold at least one image", list(images.shape), "add images, or leave the array out")
+        raise fail(
+            name,
+            "hold at least one image",
+            list(images.shape),
+            "add images, or leave the array out",
+        )
     low, high = images.min(), images.max()
     if low < 0 or high > 255:
         raise fail(name, "hold values in 0..255", low if low < 0 else high, "rescale it to 0..255")

@@ -7,7 +7,7 @@ ends half the share of the others.
 Splits that are made here come from a fixed shuffle, which is the same on every machine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scud.data.base import Data
+from scud.data.dataset import Data
 from scud.data.examples import Examples, check_examples, hold_out_examples
 from scud.data.files import check_share
-from scud.data.images.archives import (
-    Pixels,
-    has_samples,
-    is_cifar,
-    is_idx,
-    is_imagenet,
-    read_cifar,
-    read_idx,
-    read_imagenet,
-    read_npz,
-    read_samples,
-    refuse_pickle,
-)
+from scud.data.images.archives import Pixels
 from scud.data.images.augment import mirror_half
 from scud.data.images.modality import Images, check_levels
-from scud.data.images.pictures import read_folder
-from scud.data.images.tables import read_hub, read_parquet
+from scud.data.images.read import quantise, read_pixels
+from scud.data.images.tables import read_hub
 from scud.data.labels import LabelTable, number_labels, occurring, read_labels
-from scud.data.splits import SPLITS, fixed_shuffle, tested
-from scud.data.tables import parquet_files
+from scud.data.splits import SPLITS, fixed_shuffle
 from scud.errors import fail
 
 _DIGITS_SIZES = {"train": 1350, "valid": 150, "test": 297}
-_SLICE = 1 << 20
-_FOLDERS: list[tuple[Callable[[Path], object], Callable[[Path], dict[str, Pixels]]]] = [
-    (is_cifar, read_cifar),
-    (is_idx, read_idx),
-    (is_imagenet, read_imagenet),
-    (parquet_files, read_parquet),
-]
-"""How to recognise each kind of folder, and to read it."""
 
 
 def load_digits() -> Data:
@@ -111,32 +90,11 @@ def load_images(
     """
     path = Path(path).resolve()
     check_options(num_states, valid_share)
-    images, report = _read(path)
+    images, report = read_pixels(path)
     name = path.name if path.is_dir() else path.stem.removesuffix(".tar")
     report += _add_files(images, files)
     table = None if labels is None else read_labels(labels)
     return _data(name, str(path), images, num_states, valid_share, report, table, flips)
-
-
-def load_pixels(path: Path, dims: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Pixels [N, *dims] of the images in a file or folder; those for test where it is divided.
-
-    Args:
-        path: as `load_images` takes it, or the samples.npz that `scud sample` wrote.
-        dims: (channels, height, width).
-
-    Raises:
-        UserError: the path, a file or an image is not as it should be, or has another shape.
-    """
-    if path.suffix.lower() == ".npz" and path.is_file() and has_samples(path):
-        return read_samples(path, dims)
-    parts = [part.pixels for part in tested(_read(path)[0])]
-    for pixels in parts:
-        if pixels.shape[1:] != dims or len(pixels) == 0:
-            rule = f"hold images of the run's shape, {list(dims)}"
-            remedy = "give images of the size and channels of those in training"
-            raise fail(f"the images of {path}", rule, list(pixels.shape), remedy)
-    return np.concatenate(parts)
 
 
 def load_hub_images(
@@ -163,21 +121,9 @@ def check_options(num_states: int, valid_share: float) -> None:
     check_share(valid_share)
 
 
-def quantise(pixels: NDArray[np.uint8], num_states: int) -> NDArray[np.uint8]:
-    """floor(pixels * num_states / 256), for 2..256 states; any shape.
-
-    In place, so that a large data set is in memory once.
-    """
-    levels = (np.arange(256) * num_states // 256).astype(np.uint8)
-    if num_states < 256:
-        rows = max(1, _SLICE * len(pixels) // max(1, pixels.size))
-        # By slices, because numpy takes eight bytes for each index.
-        for start in range(0, len(pixels), rows):
-            pixels[start : start + rows] = levels[pixels[start : start + rows]]
-    return pixels
-
-
-def stratified_split(label: NDArray[np.integer[Any]], sizes: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
+def stratified_split(
+    label: NDArray[np.integer[Any]], sizes: Mapping[str, int]
+) -> dict[str, NDArray[np.int64]]:
     """Divide examples among splits of exactly these `sizes`, each label in proportion.
 
     Each split but the first gets its share of every label by the largest-remainder rule; the first
@@ -205,35 +151,12 @@ def _largest_remainder(counts: NDArray[np.int64], total: int) -> NDArray[np.int6
     return quotas
 
 
-def _read(path: Path) -> tuple[dict[str, Pixels], list[str]]:
-    """The images of each split, and what to report of reading them."""
-    if path.is_dir():
-        for holds, read in _FOLDERS:
-            if holds(path):
-                return read(path), []
-        refuse_pickle(path)
-        return read_folder(path)
-    if not path.is_file():
-        remedy = "check the spelling, or give the full path; sets of the hub are named by --data.hub"
-        raise fail("path", "name a file or folder that exists", path, remedy)
-    name = path.name.lower()
-    if name.endswith((".tar", ".tar.gz", ".tgz")):
-        return read_cifar(path), []
-    if name.endswith(".parquet"):
-        return read_parquet(path), []
-    if name.endswith(".npz"):
-        return read_npz(path), []
-    refuse_pickle(path)
-    remedy = "give an .npz or .parquet file, cifar-10-binary.tar.gz, or the folder that this file is in"
-    raise fail("path", "name a file of a known kind, or a folder", path, remedy)
-
-
 def _add_files(images: dict[str, Pixels], files: Mapping[str, Path | None] | None) -> list[str]:
     """Put the images of files in the place of splits; what to report of reading them."""
     report: list[str] = []
     for split, path in (files or {}).items():
         if path is not None:
-            parts, lines = _read(path)
+            parts, lines = read_pixels(path)
             images[split] = parts.get(split, parts["train"])
             report += [f"{split} file: {line}" for line in lines]
     return report

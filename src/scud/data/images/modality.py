@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from scud.data.base import Data, Modality, Spec
-from scud.data.examples import Examples
+from scud.data.base import Modality, Spec
+from scud.data.examples import Examples, check_examples
+from scud.data.images.archives import read_samples
+from scud.data.images.read import quantise, read_levels
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_at_least, check_in_interval, fail
-from scud.evaluation.report import bits_per_dim
-from scud.typing import ExampleSet, Shape
+from scud.typing import DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
     from scud.evaluation import Evaluation
@@ -122,21 +123,21 @@ class Images(Modality):
         return files
 
     def read(self, path: Path) -> list[Tensor]:
-        from scud.data.images.archives import read_samples
-        from scud.data.images.load import quantise
-
         levels = quantise(read_samples(path, self.dims), self.num_states)
         return list(torch.from_numpy(levels))
 
     def examples(self, path: Path) -> Examples:
-        from scud.data.images.load import load_pixels, quantise
-
-        return Examples(torch.from_numpy(quantise(load_pixels(path, self.dims), self.num_states)))
+        levels = read_levels(path, "test", self.num_states)
+        examples = Examples(torch.from_numpy(levels))
+        check_examples({str(path): examples}, self.num_states, self.dims)
+        return examples
 
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
-        return [bits_per_dim(result)]
+        return [result.bits]
 
-    def quality(self, samples: Sequence[Tensor], data: Data, split: str, seed: int) -> list["Row"]:
+    def quality(
+        self, samples: Sequence[Tensor], data: DataView, split: str, seed: int
+    ) -> list["Row"]:
         from rich.console import Console
 
         from scud.data.images.quality import check_images, image_quality, train_classifier
@@ -163,14 +164,14 @@ class Images(Modality):
         return np.where(x_t == self.num_states, self.num_states // 2, x_t)
 
 
-def levels_of(data: Data, split: str) -> Tensor:
+def levels_of(data: DataView, split: str) -> Tensor:
     """The levels of a split, [N, C, H, W]."""
     examples = data.split(split)
     assert isinstance(examples, Examples), "images are kept as examples"
     return examples.x
 
 
-def labelled(data: Data, split: str) -> tuple[Tensor, Tensor]:
+def labelled(data: DataView, split: str) -> tuple[Tensor, Tensor]:
     """Levels [N, C, H, W] and class labels [N] of the images of a split that have one.
 
     Raises:

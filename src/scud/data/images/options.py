@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from scud.data.base import Data, Modality
+from scud.data.base import Modality
+from scud.data.dataset import Data
 from scud.data.files import check_one_source, training_file
 from scud.data.images.load import check_options, load_digits, load_hub_images, load_images
 from scud.data.images.modality import Images
@@ -73,13 +74,17 @@ class ImagesOptions(Options):
         check_one_source(self.train, self.hub)
         if self.labels is not None and self.hub is not None:
             remedy = "leave it out: labels are a column of the data set"
-            raise fail("data.labels", "come with a folder of pictures", f"--data.hub {self.hub}", remedy)
+            raise fail(
+                "data.labels", "come with a folder of pictures", f"--data.hub {self.hub}", remedy
+            )
 
     def read(self) -> Data:
         """Read the images; raises `UserError` naming what is wrong with a file."""
         files = {"valid": self.valid, "test": self.test}
         if self.hub is not None:
-            return load_hub_images(self.hub, self.num_states, self.valid_share, files=files, flips=self.flips)
+            return load_hub_images(
+                self.hub, self.num_states, self.valid_share, files=files, flips=self.flips
+            )
         return load_images(
             training_file(self.train, "a file or folder of images"),
             self.num_states,

@@ -46,13 +46,19 @@ def stack(
     bar = Progress(console=Console(file=sys.stderr), transient=True, disable=count < _MANY)
     with warnings.catch_warnings(), bar:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for number, (name, file) in enumerate(bar.track(pictures, count, description="reading pictures")):
+        for number, (name, file) in enumerate(
+            bar.track(pictures, count, description="reading pictures")
+        ):
             picture = decode(name, file)
             dims = dims or picture.shape
             if number == 0:
                 pixels = np.empty((count, *dims), np.uint8)
             if picture.shape != dims:
-                what = "bring all to one size" if picture.shape[0] == dims[0] else "convert all to grey, or all to RGB"
+                what = (
+                    "bring all to one size"
+                    if picture.shape[0] == dims[0]
+                    else "convert all to grey, or all to RGB"
+                )
                 rule = f"have the {_shown(dims)} of the first one"
                 raise fail(f"the picture {name}", rule, _shown(picture.shape), what)
             pixels[number] = picture
@@ -61,7 +67,9 @@ def stack(
 
 def _shown(dims: Sequence[int]) -> str:
     channels, height, width = dims
-    return f"{width} x {height} pixels and {'1 channel' if channels == 1 else f'{channels} channels'}"
+    return (
+        f"{width} x {height} pixels and {'1 channel' if channels == 1 else f'{channels} channels'}"
+    )
 
 
 def decode(name: str, file: Path | BytesIO) -> NDArray[np.uint8]:
@@ -83,10 +91,17 @@ def decode(name: str, file: Path | BytesIO) -> NDArray[np.uint8]:
         remedy = "remove it or replace it"
         raise fail(what, rule, f"an error ({type(error).__name__}: {error})", remedy) from error
     if frames > 1:
-        raise fail(what, "hold one frame", f"{frames} frames", "save the frames as pictures of their own")
+        raise fail(
+            what, "hold one frame", f"{frames} frames", "save the frames as pictures of their own"
+        )
     if bits > 8 or picture.mode[0] in "IF":
         found = f"{bits} bits" if bits > 8 else f"mode {picture.mode}"
-        raise fail(what, "have 8 bits a channel", found, "rescale its values to 0..255 and save it with 8 bits")
+        raise fail(
+            what,
+            "have 8 bits a channel",
+            found,
+            "rescale its values to 0..255 and save it with 8 bits",
+        )
     if picture.has_transparency_data:
         remedy = "flatten it on a background, and save it without an alpha channel"
         raise fail(what, "have no transparency", f"mode {picture.mode} with transparency", remedy)
@@ -111,7 +126,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Pixels], list[str]]:
         UserError: no pictures, a layout other than the module's, or a picture that is not as it should be.
     """
     files = sorted(
-        (path.relative_to(folder) for path in folder.rglob("*") if path.is_file()), key=lambda path: path.as_posix()
+        (path.relative_to(folder) for path in folder.rglob("*") if path.is_file()),
+        key=lambda path: path.as_posix(),
     )
     shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     pictures = [file for file in shown if file.suffix.lower() in _SUFFIXES]
@@ -127,7 +143,9 @@ def read_folder(folder: Path) -> tuple[dict[str, Pixels], list[str]]:
         known = set(classes) if known is None else known
         if set(classes) - known or bool(classes) != bool(known):
             found = ", ".join(sorted(set(classes) - known)) or "pictures without a class"
-            rule = f"hold the classes of the training pictures, {', '.join(sorted(known)) or 'none'}"
+            rule = (
+                f"hold the classes of the training pictures, {', '.join(sorted(known)) or 'none'}"
+            )
             raise fail(str(folder / place), rule, found, "give every split the same classes")
         named = ((str(folder / file), folder / file) for file in members)
         pixels = stack(named, len(members), dims)

@@ -66,7 +66,9 @@ class FeatureClassifier(nn.Module):
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
         """Features [N, 64] float64."""
-        return torch.cat([self._inputs(part) for part in torch.split(x, 1000)]).double() / self.scale
+        return (
+            torch.cat([self._inputs(part) for part in torch.split(x, 1000)]).double() / self.scale
+        )
 
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
@@ -114,10 +116,20 @@ def train_classifier(
         check_states(f"{name} images", x, num_states)
         if y.shape != x.shape[:1] or x.ndim != 4:
             found = f"{list(y.shape)} for {list(x.shape)}"
-            raise fail(f"{name} labels", "be [N] for images [N, C, H, W]", found, "give one label per image")
+            raise fail(
+                f"{name} labels",
+                "be [N] for images [N, C, H, W]",
+                found,
+                "give one label per image",
+            )
     classes, target = torch.unique(label, return_inverse=True)
     if len(classes) < 2:
-        raise fail("training labels", "name at least two classes", classes.tolist(), "label images by what they show")
+        raise fail(
+            "training labels",
+            "name at least two classes",
+            classes.tolist(),
+            "label images by what they show",
+        )
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -146,12 +158,27 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     for name, x in (("a", a), ("b", b)):
         if x.ndim != 2 or len(x) < 2 or x.shape[1] != b.shape[-1]:
             found = f"shapes {list(a.shape)} and {list(b.shape)}"
-            raise fail(name, "hold two or more rows of features, as long as the other's", found, "give more examples")
+            raise fail(
+                name,
+                "hold two or more rows of features, as long as the other's",
+                found,
+                "give more examples",
+            )
         if not bool(x.isfinite().all()):
-            raise fail(name, "hold finite numbers", "NaN or infinity", "check what the features were computed from")
+            raise fail(
+                name,
+                "hold finite numbers",
+                "NaN or infinity",
+                "check what the features were computed from",
+            )
     (mean_a, root_a), (mean_b, root_b) = _moments(a), _moments(b)
     overlap = torch.linalg.svdvals(root_a @ root_b.T).sum()
-    distance = (mean_a - mean_b).square().sum() + root_a.square().sum() + root_b.square().sum() - 2 * overlap
+    distance = (
+        (mean_a - mean_b).square().sum()
+        + root_a.square().sum()
+        + root_b.square().sum()
+        - 2 * overlap
+    )
     return max(float(distance), 0.0)  # rounding can take it below
 
 
@@ -170,7 +197,9 @@ def frechet_error(samples: Tensor, reference: Tensor, groups: int = GROUPS) -> f
     if len(samples) < 2 * groups:
         return math.nan
     group = torch.arange(len(samples)) % groups
-    without = torch.tensor([frechet_distance(samples[group != k], reference) for k in range(groups)])
+    without = torch.tensor(
+        [frechet_distance(samples[group != k], reference) for k in range(groups)]
+    )
     return float((without.double().var(correction=0) * (groups - 1)).sqrt())
 
 
@@ -217,10 +246,15 @@ class ImageQuality:
             "entropy": "level entropy within an image, mean (bits)",
         }
         rows = rows_of(names, self.samples, self.heldout, self.training)
-        return [*rows, Row("accuracy of the classifier on validation images", None, self.accuracy, None)]
+        return [
+            *rows,
+            Row("accuracy of the classifier on validation images", None, self.accuracy, None),
+        ]
 
 
-def image_quality(samples: Tensor, heldout: Tensor, training: Tensor, trained: Trained, seed: int = 0) -> ImageQuality:
+def image_quality(
+    samples: Tensor, heldout: Tensor, training: Tensor, trained: Trained, seed: int = 0
+) -> ImageQuality:
     """Measure samples, held-out images and a training subset alike.
 
     Args:
@@ -233,7 +267,11 @@ def image_quality(samples: Tensor, heldout: Tensor, training: Tensor, trained: T
     Raises:
         UserError: a set of fewer than two images, or a level outside 0..B-1.
     """
-    for name, part in (("samples", samples), ("held-out images", heldout), ("training images", training)):
+    for name, part in (
+        ("samples", samples),
+        ("held-out images", heldout),
+        ("training images", training),
+    ):
         check_images(name, part, trained.classifier.num_states)
     generator = torch.Generator().manual_seed(seed)
     subset = training[torch.randperm(len(training), generator=generator)[: len(samples)]]
@@ -250,7 +288,9 @@ def image_quality(samples: Tensor, heldout: Tensor, training: Tensor, trained: T
             copied=None if held else sum(content in known for content in contents) / len(contents),
             distinct=len(set(contents)) / len(contents),
             classes=math.exp(_entropy(trained.classifier.classify(images).bincount())),
-            entropy=sum(_entropy(image.flatten().bincount()) for image in images) / len(images) / math.log(2),
+            entropy=sum(_entropy(image.flatten().bincount()) for image in images)
+            / len(images)
+            / math.log(2),
         )
 
     return ImageQuality(
@@ -270,7 +310,9 @@ def check_images(name: str, images: Tensor, num_states: int) -> None:
     """Raise `UserError` unless there are at least two images, of levels 0..B-1."""
     check_states(name, images, num_states)
     if len(images) < 2:
-        raise fail(name, "hold at least two images", len(images), "draw more, or choose another split")
+        raise fail(
+            name, "hold at least two images", len(images), "draw more, or choose another split"
+        )
 
 
 def _entropy(counts: Tensor) -> float:

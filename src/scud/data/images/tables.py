@@ -99,7 +99,10 @@ def _pictures(table: Table, column: str, *, files: bool) -> Iterator[tuple[str, 
                 name = f"in row {number} of {where}"
                 if content is None and path is None:
                     raise fail(
-                        f"the picture {name}", "be in the table", "no bytes", "write the table with its pictures"
+                        f"the picture {name}",
+                        "be in the table",
+                        "no bytes",
+                        "write the table with its pictures",
                     )
                 yield name, Path(path) if content is None else BytesIO(content)
                 number += 1

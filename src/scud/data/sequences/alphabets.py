@@ -84,14 +84,25 @@ class Alphabet:
         """The error for a letter (counted from 1) that is none of the alphabet's."""
         remedy = "remove or correct the record, or choose the alphabet with --data.alphabet"
         if letter.encode("latin-1", "replace") in (b"-", b"."):
-            remedy = "this looks like an alignment: remove its gaps (- and .) to get plain sequences"
+            remedy = (
+                "this looks like an alignment: remove its gaps (- and .) to get plain sequences"
+            )
         others = f" (or {self.others})" if self.others else ""
-        return fail(name, f"hold letters of {self.letters}{others} only", f"{letter!r} at position {position}", remedy)
+        return fail(
+            name,
+            f"hold letters of {self.letters}{others} only",
+            f"{letter!r} at position {position}",
+            remedy,
+        )
 
     def _entries(self) -> list[tuple[str, int]]:
         known = [(letter, state) for state, letter in enumerate(self.letters)]
         unknown = [(letter, self.num_states) for letter in self.unknown]
-        return known + unknown + [(letter, self.letters.index(to)) for letter, to in self.replaced.items()]
+        return (
+            known
+            + unknown
+            + [(letter, self.letters.index(to)) for letter, to in self.replaced.items()]
+        )
 
 
 ALPHABETS = {
@@ -116,5 +127,10 @@ def find_alphabet(name: str) -> Alphabet:
     visible = all(" " < letter <= "~" and letter not in ">-.?" for letter in name)
     if len(name) < 2 or len(set(name)) != len(name) or not visible:
         rule = f"be one of {', '.join(ALPHABETS)}, or two or more different letters"
-        raise fail("alphabet", rule, repr(name), "write each letter once; '>', '-', '.', '?' and space have other uses")
+        raise fail(
+            "alphabet",
+            rule,
+            repr(name),
+            "write each letter once; '>', '-', '.', '?' and space have other uses",
+        )
     return Alphabet(name)

@@ -64,7 +64,9 @@ def buckets(length_counts: NDArray[np.int64], tokens: int, *, multiple: int = 1)
     """
     for name, value in (("tokens", tokens), ("multiple", multiple)):
         if value < 1:
-            raise fail(name, "be at least 1", value, "4096 tokens and a multiple of 1 are the usual choice")
+            raise fail(
+                name, "be at least 1", value, "4096 tokens and a multiple of 1 are the usual choice"
+            )
     ends = np.cumsum(length_counts)
     if not ends[-1]:
         raise fail("length_counts", "count at least one sequence", "none", "give sequences")
@@ -113,7 +115,9 @@ class LikeLengths:
         UserError: as in `buckets`.
     """
 
-    def __init__(self, length_counts: NDArray[np.int64], tokens: int, seed: int, *, multiple: int = 1) -> None:
+    def __init__(
+        self, length_counts: NDArray[np.int64], tokens: int, seed: int, *, multiple: int = 1
+    ) -> None:
         self.buckets, self.seed = buckets(length_counts, tokens, multiple=multiple), seed
         self._count = np.array([bucket.count for bucket in self.buckets])
         self._size = np.array([bucket.size for bucket in self.buckets])

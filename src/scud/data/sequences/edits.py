@@ -53,7 +53,10 @@ def parse_variant(text: str) -> tuple[Mutation, ...]:
 
 
 def apply_variant(
-    codes: NDArray[np.uint8], variant: str | Sequence[Mutation], alphabet: Alphabet, name: str = "sequence"
+    codes: NDArray[np.uint8],
+    variant: str | Sequence[Mutation],
+    alphabet: Alphabet,
+    name: str = "sequence",
 ) -> NDArray[np.uint8]:
     """The sequence codes [length] with the mutations of a variant: a new array [length].
 
@@ -73,16 +76,31 @@ def apply_variant(
         argument = f"mutation {mutation}"
         if not 1 <= mutation.position <= len(codes):
             rule = f"have a position in 1..{len(codes)}, the length of {name}"
-            raise fail(argument, rule, mutation.position, "count positions from 1, in the wild-type sequence as given")
+            raise fail(
+                argument,
+                rule,
+                mutation.position,
+                "count positions from 1, in the wild-type sequence as given",
+            )
         if mutation.position in seen:
             text = ":".join(map(str, mutations))
-            raise fail(argument, "have a position of its own", f"position twice in {text}", "keep one of the two")
+            raise fail(
+                argument,
+                "have a position of its own",
+                f"position twice in {text}",
+                "keep one of the two",
+            )
         seen.add(mutation.position)
         wild, to = (state_of(letter, argument, alphabet) for letter in (mutation.wild, mutation.to))
         here = int(codes[mutation.position - 1])
         if here != wild:
             rule = f"have the letter of {name} at position {mutation.position}, {alphabet.decode(codes)[mutation.position - 1]}"
-            raise fail(argument, rule, mutation.wild, "check which sequence and numbering the mutations refer to")
+            raise fail(
+                argument,
+                rule,
+                mutation.wild,
+                "check which sequence and numbering the mutations refer to",
+            )
         result[mutation.position - 1] = to
     return result
 
@@ -114,10 +132,17 @@ def parse_positions(text: str, length: int) -> NDArray[np.int64]:
             raise fail("positions", "be numbers and ranges", repr(text), "write them like 10-25,40")
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:
-            raise fail("positions", "have ranges that run forwards", part.strip(), f"write {last}-{first}")
+            raise fail(
+                "positions", "have ranges that run forwards", part.strip(), f"write {last}-{first}"
+            )
         if first < 1 or last > length:
             outside = first if first < 1 else last
-            raise fail("positions", f"lie in 1..{length}, the sequence's length", outside, "count positions from 1")
+            raise fail(
+                "positions",
+                f"lie in 1..{length}, the sequence's length",
+                outside,
+                "count positions from 1",
+            )
         parts.append(np.arange(first - 1, last))
     return np.unique(np.concatenate(parts)).astype(np.int64)
 
@@ -138,7 +163,9 @@ class VariantTable:
     other_names: list[str]
     other_cells: list[list[str]]
 
-    def apply(self, codes: NDArray[np.uint8], alphabet: Alphabet, name: str) -> list[NDArray[np.uint8]]:
+    def apply(
+        self, codes: NDArray[np.uint8], alphabet: Alphabet, name: str
+    ) -> list[NDArray[np.uint8]]:
         """The sequence codes [length], called `name` in messages, with each of the variants.
 
         Raises:
@@ -159,26 +186,43 @@ def read_mutations(path: str | Path) -> VariantTable:
     Raises:
         UserError: no such file, not text, no variant in it, no such column, or, naming the line, something else in it.
     """
-    lines = [(number, row) for number, row in _read_rows(Path(path)) if any(cell.strip() for cell in row)]
+    lines = [
+        (number, row) for number, row in _read_rows(Path(path)) if any(cell.strip() for cell in row)
+    ]
     if not lines:
         raise fail(
-            "mutations", "hold at least one variant", f"the empty file {path}", "write one a line, like A24G:L30V"
+            "mutations",
+            "hold at least one variant",
+            f"the empty file {path}",
+            "write one a line, like A24G:L30V",
         )
     header = [cell.strip() for cell in lines[0][1]]
     while not header[-1]:  # a trailing comma; at least one cell is not blank
         header.pop()
-    column = next((i for name in COLUMNS for i, cell in enumerate(header) if cell.lower() == name), None)
+    column = next(
+        (i for name in COLUMNS for i, cell in enumerate(header) if cell.lower() == name), None
+    )
     if column is None:
         if len(header) > 1:
             remedy = "call the column that holds them mutation"
-            raise fail("mutations", f"have a column called {' or '.join(COLUMNS[:2])}", f"{header} in {path}", remedy)
+            raise fail(
+                "mutations",
+                f"have a column called {' or '.join(COLUMNS[:2])}",
+                f"{header} in {path}",
+                remedy,
+            )
         column = 0
         # A header has no digit; what has one is a variant, perhaps a mistyped one.
         lines = lines if any(letter.isdigit() for letter in header[0]) else lines[1:]
     else:
         lines = lines[1:]
     if not lines:
-        raise fail("mutations", "hold at least one variant", f"only a header in {path}", "write one a line below it")
+        raise fail(
+            "mutations",
+            "hold at least one variant",
+            f"only a header in {path}",
+            "write one a line below it",
+        )
     variants, places, others = [], [], []
     for number, row in lines:
         places.append(f"{path}, line {number}")
@@ -190,7 +234,9 @@ def read_mutations(path: str | Path) -> VariantTable:
         with _located(places[-1]):
             parse_variant(variants[-1])
         others.append([cell for i, cell in enumerate(cells[: len(header)]) if i != column])
-    return VariantTable(variants, places, [name for i, name in enumerate(header) if i != column], others)
+    return VariantTable(
+        variants, places, [name for i, name in enumerate(header) if i != column], others
+    )
 
 
 @contextmanager
@@ -213,4 +259,6 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         return [(reader.line_num, row) for row in reader]
     except (ValueError, csv.Error) as error:
-        raise fail("mutations", "be a CSV file in UTF-8", f"{path} ({error})", "save the table as CSV") from None
+        raise fail(
+            "mutations", "be a CSV file in UTF-8", f"{path} ({error})", "save the table as CSV"
+        ) from None

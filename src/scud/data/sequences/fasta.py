@@ -68,7 +68,9 @@ class Block:
     def name(self, record: int) -> str:
         """The first word of a record's header, which may be empty; records are counted from 0 in this block."""
         start, end = self.headers[record]
-        return next(iter(self.text[start + 1 : end].split(maxsplit=1)), b"").decode("utf-8", "replace")
+        return next(iter(self.text[start + 1 : end].split(maxsplit=1)), b"").decode(
+            "utf-8", "replace"
+        )
 
     def header(self, record: int) -> str:
         """A record's header, without the `>` and without its name."""
@@ -100,10 +102,15 @@ def read_fasta(path: str | Path, alphabet: Alphabet, *, marked: str = "") -> lis
         for i, (codes, line) in enumerate(zip(sequences, block.lines(), strict=True)):
             name = block.name(i) or f"record_{block.before + i + 1}"
             if name in seen:
-                rule, value = "name each record differently", f"{name!r} on lines {seen[name]} and {line}"
+                rule, value = (
+                    "name each record differently",
+                    f"{name!r} on lines {seen[name]} and {line}",
+                )
                 raise fail(str(path), rule, value, "rename or remove one of the two")
             seen[name] = int(line)
-            written = b"".join(block.text[block.headers[i, 1] : ends[i]].split())[: len(codes)].decode("latin-1")
+            written = b"".join(block.text[block.headers[i, 1] : ends[i]].split())[
+                : len(codes)
+            ].decode("latin-1")
             records.append(Record(name, codes, written.upper() if alphabet.folds else written))
     return records
 
@@ -120,15 +127,21 @@ def write_fasta(path: str | Path, records: Iterable[tuple[str, str]]) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for number, (header, sequence) in enumerate(records, start=1):
             if len(header.splitlines()) > 1 or header.endswith(("\n", "\r")):
-                raise fail(f"header {number}", "be one line", repr(header), "remove its line breaks")
+                raise fail(
+                    f"header {number}", "be one line", repr(header), "remove its line breaks"
+                )
             if sequence.split() != [sequence]:
                 rule = "hold one letter or more and no white space"
-                raise fail(f"sequence {number}", rule, repr(sequence[:50]), "leave empty sequences out")
+                raise fail(
+                    f"sequence {number}", rule, repr(sequence[:50]), "leave empty sequences out"
+                )
             file.write(f">{header}\n")
             file.writelines(f"{line}\n" for line in re.findall(f".{{1,{COLUMNS}}}", sequence))
 
 
-def read_blocks(path: str | Path, alphabet: Alphabet, *, marked: str = "", chunk: int = CHUNK) -> Iterator[Block]:
+def read_blocks(
+    path: str | Path, alphabet: Alphabet, *, marked: str = "", chunk: int = CHUNK
+) -> Iterator[Block]:
     """The records of a file, block by block, in memory that does not grow with the file.
 
     Args:
@@ -144,7 +157,12 @@ def read_blocks(path: str | Path, alphabet: Alphabet, *, marked: str = "", chunk
     path, table = Path(path), alphabet.codes.copy()
     taken = set(marked) & set(alphabet.letters)
     if taken:
-        raise fail("marked", "hold no letter of the alphabet", repr("".join(sorted(taken))), "choose other letters")
+        raise fail(
+            "marked",
+            "hold no letter of the alphabet",
+            repr("".join(sorted(taken))),
+            "choose other letters",
+        )
     table[list(marked.encode("latin-1"))] = alphabet.num_states
     before = 0
     for line, text in _texts(path, read_chunks(path, chunk, "a FASTA file")):
@@ -153,7 +171,9 @@ def read_blocks(path: str | Path, alphabet: Alphabet, *, marked: str = "", chunk
         yield block
 
 
-def _parse(path: Path, alphabet: Alphabet, table: NDArray[np.uint8], text: bytes, before: int, line: int) -> Block:
+def _parse(
+    path: Path, alphabet: Alphabet, table: NDArray[np.uint8], text: bytes, before: int, line: int
+) -> Block:
     """The records of a text that begins with a header."""
     letters = np.frombuffer(text, dtype=np.uint8)
     headers = _headers(letters)
@@ -170,7 +190,9 @@ def _parse(path: Path, alphabet: Alphabet, table: NDArray[np.uint8], text: bytes
     block = Block(codes, lengths, count_bytes(letters), before, text, headers, line)
     if not lengths.all():
         name = _describe(path, block, int(np.argmin(lengths)))
-        raise fail(name, "hold a sequence", "a header alone", "add the sequence, or remove the record")
+        raise fail(
+            name, "hold a sequence", "a header alone", "add the sequence, or remove the record"
+        )
     if block.written[table == INVALID].any():
         wrong = int(np.argmax(codes == INVALID))
         ends = np.cumsum(lengths)

@@ -91,16 +91,21 @@ class SequencesInfilling:
         for gap, (name, text) in list(zip(gaps, named, strict=True))[:SHOWN]:
             free = (~gap.known).tolist()
             codes = gap.states.tolist()
-            redesigned = [(new, old) for new, old, here in zip(text, codes, free, strict=True) if here]
+            redesigned = [
+                (new, old) for new, old, here in zip(text, codes, free, strict=True) if here
+            ]
             changed = sum(
-                old < self.alphabet.num_states and new != self.alphabet.letters[old] for new, old in redesigned
+                old < self.alphabet.num_states and new != self.alphabet.letters[old]
+                for new, old in redesigned
             )
             residues = "".join(new for new, _ in redesigned)
             table.add_row(escape(name), str(len(redesigned)), str(changed), escape(residues))
         Console().print(table)
 
 
-def choose(record: Record, positions: str | None, num_states: int, longest: int) -> NDArray[np.bool_]:
+def choose(
+    record: Record, positions: str | None, num_states: int, longest: int
+) -> NDArray[np.bool_]:
     """Which residues of a sequence to redesign, [length]: those of `positions`, and all of unknown
     state.
 

@@ -63,7 +63,9 @@ class StoreOptions:
 
     def __post_init__(self) -> None:
         check_in_interval("max_length", self.max_length, 1, LONGEST, "1024 is the default")
-        check_in_interval("min_length", self.min_length, 1, self.max_length, "choose 1 to keep short sequences")
+        check_in_interval(
+            "min_length", self.min_length, 1, self.max_length, "choose 1 to keep short sequences"
+        )
         check_choice("long", self.long, ("cut", "drop"))
         check_in_interval("valid_share", self.valid_share, 0, 1, "choose 0.05, say", open_high=True)
 
@@ -101,7 +103,9 @@ class Tally:
             lower = slice(ord("a"), ord("z") + 1)
             upper[ord("A") : ord("Z") + 1] += written[lower]
             self.folded = int(written[lower].sum())
-        self.letters = {letter: int(upper[ord(letter)]) for letter in alphabet.others if upper[ord(letter)]}
+        self.letters = {
+            letter: int(upper[ord(letter)]) for letter in alphabet.others if upper[ord(letter)]
+        }
 
 
 class RecordLabels(Protocol):
@@ -131,12 +135,16 @@ def hash_split(valid_share: float, num_states: int) -> Assign:
     def assign(block: Block) -> NDArray[np.uint8]:
         if not limit:
             return np.zeros(len(block.lengths), dtype=np.uint8)
-        return (sequence_keys(block.codes, block.lengths, num_states) >> np.uint64(11) < limit).astype(np.uint8)
+        return (
+            sequence_keys(block.codes, block.lengths, num_states) >> np.uint64(11) < limit
+        ).astype(np.uint8)
 
     return assign
 
 
-def sequence_keys(codes: NDArray[np.uint8], lengths: NDArray[np.int64], num_states: int) -> NDArray[np.uint64]:
+def sequence_keys(
+    codes: NDArray[np.uint8], lengths: NDArray[np.int64], num_states: int
+) -> NDArray[np.uint64]:
     """A 64-bit hash of each of several sequences, [records], as the module says; lengths must be positive."""
     raw = np.random.PCG64(_TABLE_SEED).random_raw((num_states + 1) * _PERIOD)
     table = np.asarray(raw, dtype=np.uint64)
@@ -148,7 +156,9 @@ def sequence_keys(codes: NDArray[np.uint8], lengths: NDArray[np.int64], num_stat
         here = slice(np.searchsorted(ends, low, side="right"), np.searchsorted(starts, high))
         first, last = starts[here].clip(low), ends[here].clip(max=high)
         place = (np.arange(low, high) - np.repeat(starts[here], last - first)) % _PERIOD
-        keys[here] += np.add.reduceat(table[codes[low:high].astype(np.int64) * _PERIOD + place], first - low)
+        keys[here] += np.add.reduceat(
+            table[codes[low:high].astype(np.int64) * _PERIOD + place], first - low
+        )
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return keys ^ (keys >> np.uint64(31))
@@ -165,7 +175,9 @@ def ingest(
     """Write a store of each split that has examples into a folder: what was read, and examples by split."""
     tally, written = Tally(), np.zeros(256, dtype=np.int64)
     with ExitStack() as stack:
-        writers = [stack.enter_context(_Writer(folder / name, options.max_length)) for name in SPLITS]
+        writers = [
+            stack.enter_context(_Writer(folder / name, options.max_length)) for name in SPLITS
+        ]
         for block in blocks:
             split = assign(block)
             tally.records += len(split)
@@ -194,7 +206,10 @@ def _examples(
         Length and split of each example, and how many examples each record gave.
     """
     used = split != NO_SPLIT
-    short, long = used & (block.lengths < options.min_length), used & (block.lengths > options.max_length)
+    short, long = (
+        used & (block.lengths < options.min_length),
+        used & (block.lengths > options.max_length),
+    )
     cut = long if options.long == "cut" else np.zeros_like(long)
     dropped = short | (long & ~cut)
     parts = np.where(cut, -(-block.lengths // options.max_length), 1)
@@ -250,7 +265,9 @@ class _Writer:
         with (self.folder / "labels.bin").open("ab") as file:
             file.write(rows.astype("<i4").data)
 
-    def finish(self, alphabet: Alphabet, options: StoreOptions, tally: Tally, labels: RecordLabels | None) -> None:
+    def finish(
+        self, alphabet: Alphabet, options: StoreOptions, tally: Tally, labels: RecordLabels | None
+    ) -> None:
         """Write what can be known only at the end."""
         if not self.examples:
             for path in self.folder.iterdir():
@@ -278,7 +295,9 @@ class _Writer:
 def _npy_header(dtype: str, count: int) -> bytes:
     """The header of an .npy file of one dimension, which is of the same size whatever the count."""
     file = BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": (count,)})
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": dtype, "fortran_order": False, "shape": (count,)}
+    )
     header = file.getvalue()
     assert len(header) == _HEADER
     return header
@@ -289,7 +308,9 @@ def _write_order(folder: Path, counts: NDArray[np.int64], examples: int) -> None
     if examples > 1 << 32:
         raise fail("a split", "hold at most 2^32 examples", examples, "divide the file")
     offsets = np.load(folder / "offsets.npy", mmap_mode="r")
-    order = np.lib.format.open_memmap(folder / "by_length.npy", mode="w+", dtype=np.uint32, shape=(examples,))
+    order = np.lib.format.open_memmap(
+        folder / "by_length.npy", mode="w+", dtype=np.uint32, shape=(examples,)
+    )
     place = np.cumsum(counts) - counts
     for start in range(0, examples, _SLICE):
         lengths = np.diff(offsets[start : start + _SLICE + 1])

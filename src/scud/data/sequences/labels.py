@@ -119,7 +119,8 @@ def with_labels(
     ordered = tuple(every) if source.several else sorted_names(every)
     place = {name: number for number, name in enumerate(ordered)}
     numbers = {
-        split: np.array([*(place[name] for name in own), -1], dtype=np.int64) for split, (own, _) in written.items()
+        split: np.array([*(place[name] for name in own), -1], dtype=np.int64)
+        for split, (own, _) in written.items()
     }
     used = [numbers[split][np.unique(labels)] for split, (_, labels) in written.items()]
     names, final = occurring(ordered, used)

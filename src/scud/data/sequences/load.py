@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from scud.data.base import Data
+from scud.data.dataset import Data
 from scud.data.sequences.alphabets import find_alphabet
 from scud.data.sequences.labels import label_source, with_labels
 from scud.data.sequences.modality import Sequences

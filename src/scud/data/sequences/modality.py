@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Generator, Tensor
 
-from scud.data.base import Data, Modality, Spec
+from scud.data.base import Modality, Spec
 from scud.data.sequences.alphabets import Alphabet, find_alphabet
 from scud.data.sequences.fasta import read_fasta, write_fasta
 from scud.data.sequences.infilling import SequencesInfilling
@@ -15,11 +15,10 @@ from scud.data.sequences.lengths import draw_lengths
 from scud.data.sequences.scoring import SequencesScoring
 from scud.data.sequences.store import SequenceSet, StoreOptions, build_stores
 from scud.data.specs import check_names, text_of
-from scud.data.splits import tested
 from scud.errors import fail
 from scud.evaluation.kmers import SequenceArray
 from scud.evaluation.report import Figure
-from scud.typing import ExampleSet, Shape
+from scud.typing import DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
     from scud.evaluation import Evaluation
@@ -73,7 +72,9 @@ class Sequences(Modality):
     def describe(self) -> str:
         return f"sequences of {self.alphabet.letters}"
 
-    def shapes(self, num: int, length: tuple[int, int] | None, generator: Generator | None) -> list[Shape]:
+    def shapes(
+        self, num: int, length: tuple[int, int] | None, generator: Generator | None
+    ) -> list[Shape]:
         drawn = draw_lengths(self.length_counts, num, length, generator)
         return [(size,) for size in drawn.tolist()]
 
@@ -93,11 +94,9 @@ class Sequences(Modality):
         return [torch.from_numpy(record.codes) for record in read_fasta(path, self.alphabet)]
 
     def examples(self, path: Path) -> SequenceSet:
-        """Sequences as `scud.data.sequences.store` reads them; those that are longer than 1,024 and than
-        in training are cut."""
-        options = StoreOptions(max_length=max(self.longest, StoreOptions.max_length))
-        (first, *_) = tested(build_stores(path, self.alphabet, options))
-        return first
+        """Sequences longer than any in training are cut into equal parts."""
+        stores = build_stores(path, self.alphabet, StoreOptions(max_length=self.longest))
+        return stores.get("test", stores["train"])
 
     def summary(self, states: Sequence[Tensor]) -> str:
         sizes = sorted(len(sequence) for sequence in states)
@@ -106,7 +105,9 @@ class Sequences(Modality):
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list[Figure]:
         return [Figure("perplexity per residue", result.perplexity, *result.perplexity_interval)]
 
-    def quality(self, samples: Sequence[Tensor], data: Data, split: str, seed: int) -> list["Row"]:
+    def quality(
+        self, samples: Sequence[Tensor], data: DataView, split: str, seed: int
+    ) -> list["Row"]:
         from rich.console import Console
 
         from scud.data.sequences.quality import sequence_quality
@@ -135,7 +136,7 @@ def is_length_counts(value: object) -> bool:
     return bool((value >= 0).all()) and int(value[0]) == 0 and int(value[-1]) > 0
 
 
-def stored(data: Data, split: str) -> SequenceArray:
+def stored(data: DataView, split: str) -> SequenceArray:
     """The sequences of a split, end to end."""
     part = data.split(split)
     assert isinstance(part, SequenceSet), "sequences are kept in stores"

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from scud.data.base import Data, Modality
+from scud.data.base import Modality
+from scud.data.dataset import Data
 from scud.data.files import check_share, training_file
 from scud.data.sequences.alphabets import find_alphabet
 from scud.data.sequences.ingest import StoreOptions

@@ -111,7 +111,9 @@ class SequenceQuality:
         sets = (self.samples, self.heldout, self.training)
         rows = rows_of(names, *sets)
         quantiles = zip(QUANTILES, *(part.length_quantiles for part in sets), strict=True)
-        rows[7:7] = [Row(f"length, {100 * level:g}% quantile", *values) for level, *values in quantiles]
+        rows[7:7] = [
+            Row(f"length, {100 * level:g}% quantile", *values) for level, *values in quantiles
+        ]
         return rows
 
 
@@ -138,12 +140,24 @@ def sequence_quality(
         UserError: a set has no sequences, a code is above B, B is no code, or match is below 1.
     """
     if not 1 <= num_states <= 255:
-        raise fail("num_states", "lie in 1..255", num_states, "codes are single bytes, and B stands for unknown")
+        raise fail(
+            "num_states",
+            "lie in 1..255",
+            num_states,
+            "codes are single bytes, and B stands for unknown",
+        )
     for name, part in (("samples", samples), ("heldout", heldout), ("training", training)):
         if not len(part):
-            raise fail(name, "hold at least one sequence", 0, "choose a file or split that is not empty")
+            raise fail(
+                name, "hold at least one sequence", 0, "choose a file or split that is not empty"
+            )
         if part.codes.max() > num_states:
-            raise fail(name, f"hold codes in 0..{num_states}", part.codes.max(), "use the alphabet of the data")
+            raise fail(
+                name,
+                f"hold codes in 0..{num_states}",
+                part.codes.max(),
+                "use the alphabet of the data",
+            )
     generator = np.random.default_rng(seed)
     size = min(len(samples), len(training))
     subset = training.take(np.sort(generator.choice(len(training), size, replace=False)))
@@ -193,18 +207,27 @@ def _describe(
     )
 
 
-def kmer_divergence(p: SequenceArray, q: SequenceArray, k: int, num_states: int) -> tuple[float, float]:
+def kmer_divergence(
+    p: SequenceArray, q: SequenceArray, k: int, num_states: int
+) -> tuple[float, float]:
     """JS of the k-mers of two sets and its standard error, bits; the error is NaN where a set is a single sequence."""
     p_counts, q_counts = kmer_counts(p, k, num_states), kmer_counts(q, k, num_states)
     value = divergence(p_counts, q_counts)
     if math.isnan(value):
         return math.nan, math.nan
-    parts = (_variance(p, p_counts, q_counts, k, num_states), _variance(q, q_counts, p_counts, k, num_states))
+    parts = (
+        _variance(p, p_counts, q_counts, k, num_states),
+        _variance(q, q_counts, p_counts, k, num_states),
+    )
     return value, math.sqrt(sum(parts))
 
 
 def _variance(
-    sequences: SequenceArray, counts: NDArray[np.int64], others: NDArray[np.int64], k: int, num_states: int
+    sequences: SequenceArray,
+    counts: NDArray[np.int64],
+    others: NDArray[np.int64],
+    k: int,
+    num_states: int,
 ) -> float:
     """N/(N-1) sum_i z_i^2, the part of the squared error of JS that is due to these sequences."""
     size, total = len(sequences), counts.sum()
@@ -217,7 +240,9 @@ def _variance(
     return float(np.square(shift / total).sum() * size / (size - 1))
 
 
-def pair_distance(sequences: SequenceArray, num_states: int, *, k: int = 3, pairs: int = 2000, seed: int = 0) -> float:
+def pair_distance(
+    sequences: SequenceArray, num_states: int, *, k: int = 3, pairs: int = 2000, seed: int = 0
+) -> float:
     """Mean of 1 - cosine of k-mer counts over random pairs, or all if there are no more than `pairs`.
 
     Sequences without a k-mer take no part; NaN where fewer than two are left.
@@ -267,5 +292,7 @@ def longest_runs(sequences: SequenceArray, num_states: int) -> NDArray[np.int64]
 def largest_gap(a: NDArray[np.integer], b: NDArray[np.integer]) -> float:
     """Kolmogorov-Smirnov distance sup_x |F_a(x) - F_b(x)| of two samples."""
     at = np.union1d(a, b)
-    below_a, below_b = (np.searchsorted(np.sort(part), at, side="right") / len(part) for part in (a, b))
+    below_a, below_b = (
+        np.searchsorted(np.sort(part), at, side="right") / len(part) for part in (a, b)
+    )
     return float(np.abs(below_a - below_b).max())

@@ -61,7 +61,9 @@ class SequenceSet:
         self.numbers = numbers
         try:
             self.summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
-            self._residues = np.asarray(np.memmap(self.folder / "residues.bin", dtype=np.uint8, mode="r"))
+            self._residues = np.asarray(
+                np.memmap(self.folder / "residues.bin", dtype=np.uint8, mode="r")
+            )
             self._offsets = np.asarray(np.load(self.folder / "offsets.npy", mmap_mode="r"))
             self._by_length = np.asarray(np.load(self.folder / "by_length.npy", mmap_mode="r"))
             self.length_counts: NDArray[np.int64] = np.load(self.folder / "length_counts.npy")
@@ -175,11 +177,22 @@ class SequenceSet:
         """What was read, dropped, cut and replaced in the whole file, and what this split holds; a line each."""
         tally, options = Tally(**self.summary["read"]), StoreOptions(**self.summary["options"])
         replaced: dict[str, str] = self.summary["replaced"]
-        changed = [f"{letter} as {replaced.get(letter, 'unknown')} {n:,}x" for letter, n in tally.letters.items()]
-        shortest, mean = int(np.flatnonzero(self.length_counts)[0]), self.summary["residues"] / len(self)
-        lines = [f"read {tally.records:,} sequences of {tally.residues:,} residues", *_losses(tally, options)]
+        changed = [
+            f"{letter} as {replaced.get(letter, 'unknown')} {n:,}x"
+            for letter, n in tally.letters.items()
+        ]
+        shortest, mean = (
+            int(np.flatnonzero(self.length_counts)[0]),
+            self.summary["residues"] / len(self),
+        )
+        lines = [
+            f"read {tally.records:,} sequences of {tally.residues:,} residues",
+            *_losses(tally, options),
+        ]
         if tally.cut:
-            lines.append(f"cut {tally.cut:,} longer than {options.max_length} into {tally.parts:,} examples")
+            lines.append(
+                f"cut {tally.cut:,} longer than {options.max_length} into {tally.parts:,} examples"
+            )
         if changed:
             lines.append(f"read {', '.join(changed)}")
         if tally.folded:
@@ -276,17 +289,25 @@ def build_stores(
     return {name: SequenceSet(folder / name) for name in SPLITS if (folder / name).is_dir()}
 
 
-def _read_into(folder: Path, path: Path, alphabet: Alphabet, options: StoreOptions, labels: Labels | None) -> None:
+def _read_into(
+    folder: Path, path: Path, alphabet: Alphabet, options: StoreOptions, labels: Labels | None
+) -> None:
     """Write the stores of a file's splits."""
     by_hash = hash_split(options.valid_share, alphabet.num_states)
-    source: AbstractContextManager[Assign] = given_splits(path) if path.is_dir() else nullcontext(by_hash)
+    source: AbstractContextManager[Assign] = (
+        given_splits(path) if path.is_dir() else nullcontext(by_hash)
+    )
     text = folder_files(path)[0] if path.is_dir() else path
     with source as assign:
         blocks = read_blocks(text, alphabet)
         tally, examples = ingest(folder, blocks, assign, alphabet, options, labels)
     if not examples["train"]:
         held = sum(examples.values())
-        losses = [f"read {tally.records:,}", *_losses(tally, options), *([f"held out {held:,}"] if held else [])]
+        losses = [
+            f"read {tally.records:,}",
+            *_losses(tally, options),
+            *([f"held out {held:,}"] if held else []),
+        ]
         share = "lower valid_share, " if options.valid_share else ""
         remedy = f"widen min_length and max_length, {share}or give more sequences"
         raise fail(str(path), "leave sequences to use", f"none: {', '.join(losses)}", remedy)

@@ -37,7 +37,10 @@ def folder_files(folder: Path) -> list[Path]:
     files = [folder / name for name in (SEQUENCES, MEMBERS, LENGTHS)]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        rule, remedy = f"hold {SEQUENCES}, {MEMBERS} and {LENGTHS}", "give a FASTA file, or a folder that has all three"
+        rule, remedy = (
+            f"hold {SEQUENCES}, {MEMBERS} and {LENGTHS}",
+            "give a FASTA file, or a folder that has all three",
+        )
         raise fail(f"the folder {folder}", rule, f"no {', no '.join(missing)}", remedy)
     return files
 
@@ -45,7 +48,13 @@ def folder_files(folder: Path) -> list[Path]:
 class GivenSplits:
     """Splits of records as a folder gives them; called with one block after another."""
 
-    def __init__(self, folder: Path, split: NDArray[np.uint8], lengths: IO[bytes], dtype: np.dtype[np.integer]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        split: NDArray[np.uint8],
+        lengths: IO[bytes],
+        dtype: np.dtype[np.integer],
+    ) -> None:
         self.folder, self.split, self.before = folder, split, 0
         self._lengths, self._dtype = lengths, dtype
 
@@ -70,10 +79,17 @@ class GivenSplits:
     def check_end(self) -> None:
         """Raise `UserError` unless every record has been seen."""
         if self.before != len(self.split):
-            raise self._disagree(f"{self.before} records in {SEQUENCES} and {len(self.split)} lengths")
+            raise self._disagree(
+                f"{self.before} records in {SEQUENCES} and {len(self.split)} lengths"
+            )
 
     def _disagree(self, value: str) -> UserError:
-        return fail(str(self.folder / LENGTHS), f"agree with {SEQUENCES}", value, "download the folder again")
+        return fail(
+            str(self.folder / LENGTHS),
+            f"agree with {SEQUENCES}",
+            value,
+            "download the folder again",
+        )
 
 
 @contextmanager
@@ -89,13 +105,18 @@ def given_splits(folder: Path) -> Iterator[GivenSplits]:
     try:
         archive = zipfile.ZipFile(path)
         stream = archive.open("ells.npy")
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
         shape, _, dtype = read_header[np.lib.format.read_magic(stream)](stream)
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise fail(str(path), "be an undamaged .npz file", f"an error ({error})", remedy) from error
     with archive, stream:
         if len(shape) != 1 or dtype.kind not in "iu":
-            raise fail(str(path), "hold integers `ells` [records]", f"{dtype} {list(shape)}", remedy)
+            raise fail(
+                str(path), "hold integers `ells` [records]", f"{dtype} {list(shape)}", remedy
+            )
         given = GivenSplits(folder, _read_members(folder / MEMBERS, shape[0]), stream, dtype)
         yield given
         given.check_end()
@@ -115,7 +136,9 @@ def _read_members(path: Path, records: int) -> NDArray[np.uint8]:
                     _assign(path, name, split, index)
     if "train" not in found:
         rule = 'be a JSON file {"train": [0, 5, ...], "valid": [...], "test": [...]}'
-        raise fail(str(path), rule, f"lists called {', '.join(found) or 'nothing'}", "download it again")
+        raise fail(
+            str(path), rule, f"lists called {', '.join(found) or 'nothing'}", "download it again"
+        )
     return split
 
 
@@ -124,11 +147,19 @@ def _assign(path: Path, name: str, split: NDArray[np.uint8], index: NDArray[np.i
     beyond = index[(index < 0) | (index >= len(split))]
     if len(beyond):
         raise fail(
-            str(path), f"name records 0..{len(split) - 1}", f"{beyond[0]} in {name}", "download the folder again"
+            str(path),
+            f"name records 0..{len(split) - 1}",
+            f"{beyond[0]} in {name}",
+            "download the folder again",
         )
     twice = index[split[index] != NO_SPLIT]
     if len(twice):
-        raise fail(str(path), "name each record once", f"{twice[0]} in {name} again", "download the folder again")
+        raise fail(
+            str(path),
+            "name each record once",
+            f"{twice[0]} in {name} again",
+            "download the folder again",
+        )
     split[index] = SPLITS.index(name)
 
 
@@ -142,9 +173,14 @@ def _numbers(path: Path, text: mmap.mmap, start: int, end: int) -> Iterator[NDAr
         if piece:
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("error", DeprecationWarning)  # how numpy says that it met something else
+                    warnings.simplefilter(
+                        "error", DeprecationWarning
+                    )  # how numpy says that it met something else
                     yield np.fromstring(piece, dtype=np.int64, sep=",")
             except (ValueError, DeprecationWarning) as error:
                 raise fail(
-                    str(path), "list whole numbers", repr(piece[:40].decode("latin-1")), "download it again"
+                    str(path),
+                    "list whole numbers",
+                    repr(piece[:40].decode("latin-1")),
+                    "download it again",
                 ) from error

@@ -75,7 +75,12 @@ def text_figures(result: Evaluation, counts: TextCounts) -> TextFigures:
     """
     if result.positions != counts.tokens:
         rule = f"count all {counts.tokens} tokens of the text"
-        raise fail("the bound", rule, f"{result.positions:.0f}", "evaluate whole chunks, with no position given")
+        raise fail(
+            "the bound",
+            rule,
+            f"{result.positions:.0f}",
+            "evaluate whole chunks, with no position given",
+        )
 
     def per(name: str, count: float) -> Figure:
         """Nats per unit, of which the text has so many."""

@@ -55,7 +55,12 @@ def table_pieces(table: Table, *, whole_lines: bool) -> Iterator[Piece]:
     kind = table.schema.field(COLUMN).type if COLUMN in names else None
     if kind is None or not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         found = f"columns {', '.join(names)}" if kind is None else f"a column text of {kind}"
-        raise fail(table.name, "have a column text of strings", found, "rename the column that holds the text")
+        raise fail(
+            table.name,
+            "have a column text of strings",
+            found,
+            "rename the column that holds the text",
+        )
     return _pieces(table.name, _rows(table), whole_lines=whole_lines)
 
 
@@ -88,9 +93,15 @@ def _rows(table: Table) -> Iterator[str]:
         for part in read(COLUMN):
             if part.null_count:
                 raise fail(
-                    f"text in {where}", "be there in every row", f"{part.null_count} rows without", "remove these"
+                    f"text in {where}",
+                    "be there in every row",
+                    f"{part.null_count} rows without",
+                    "remove these",
                 )
-            rows = (row.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n") for row in part.to_pylist())
+            rows = (
+                row.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+                for row in part.to_pylist()
+            )
             text = "".join(f"{row}\n" for row in rows)
             yield from (text[start : start + PIECE] for start in range(0, len(text), PIECE))
 

@@ -35,7 +35,9 @@ def parse_gaps(text: str) -> list[str | int]:
         elif part.isdecimal() and int(part) >= 1:
             parts.append(int(part))
         else:
-            raise fail("text", "give every gap a number of positions from 1 on", f"[[{part}]]", REMEDY)
+            raise fail(
+                "text", "give every gap a number of positions from 1 on", f"[[{part}]]", REMEDY
+            )
     if not any(isinstance(part, int) for part in parts):
         raise fail("text", "have a gap to fill in", "none", REMEDY)
     return parts
@@ -58,5 +60,7 @@ def encode_gaps(
         rule = f"be at most {longest} {POSITIONS[tokens.unit]}s long, its gaps included, as the model's training examples are"
         raise fail("text", rule, sum(sizes), "shorten it, or fill it in part by part")
     states = [np.zeros(piece, np.int64) if isinstance(piece, int) else piece for piece in pieces]
-    free = [np.full(size, isinstance(piece, int)) for piece, size in zip(pieces, sizes, strict=True)]
+    free = [
+        np.full(size, isinstance(piece, int)) for piece, size in zip(pieces, sizes, strict=True)
+    ]
     return np.concatenate(states), np.concatenate(free)

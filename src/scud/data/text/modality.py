@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from scud.data.base import Data, Modality, Spec
+from scud.data.base import Modality, Spec
 from scud.data.specs import check_names, integer_of
+from scud.data.text.chunks import read_chunks
 from scud.data.text.figures import text_figures
 from scud.data.text.infilling import TextInfilling
 from scud.data.text.samples import POSITIONS, read_states, write_states, write_texts
@@ -18,7 +19,7 @@ from scud.data.text.store import TextSet
 from scud.data.text.tokenizers import Tokenizer, tokenizer_from_spec
 from scud.errors import check_at_least, check_in_interval, fail
 from scud.evaluation.report import Figure, Paired
-from scud.typing import BatchSize, ExampleSet, Shape
+from scud.typing import BatchSize, DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
     from scud.evaluation import Evaluation
@@ -124,9 +125,7 @@ class Text(Modality):
         return list(torch.from_numpy(read_states(path).astype(np.int64)))
 
     def examples(self, path: Path) -> TextSet:
-        from scud.data.text.load import load_chunks
-
-        return load_chunks(path, self.tokens, self.length)
+        return read_chunks(path, "test", self.tokens, self.length)
 
     def summary(self, states: Sequence[Tensor]) -> str:
         return f"{len(states)} texts of {len(states[0])} {self.position}s each"
@@ -156,7 +155,7 @@ class Text(Modality):
     def quality(
         self,
         samples: Sequence[Tensor],
-        data: Data,
+        data: DataView,
         split: str,
         seed: int,
     ) -> list["Row"]:

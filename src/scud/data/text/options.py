@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from scud.data.base import Data, Modality
+from scud.data.base import Modality
+from scud.data.dataset import Data
 from scud.data.files import check_one_source, check_share, training_file
 from scud.data.text.load import load_hub_text, load_text
 from scud.data.text.modality import Text, check_length
@@ -67,6 +68,8 @@ class TextOptions(Options):
         tokens = find_tokenizer(self.tokens, self.alphabet)
         files = {"valid": self.valid, "test": self.test}
         if self.hub is not None:
-            return load_hub_text(self.hub, tokens, self.length, files=files, valid_share=self.valid_share)
+            return load_hub_text(
+                self.hub, tokens, self.length, files=files, valid_share=self.valid_share
+            )
         path = training_file(self.train, "a text file")
         return load_text(path, tokens, self.length, files=files, valid_share=self.valid_share)

@@ -107,7 +107,12 @@ class TextQuality:
 
 
 def text_quality(
-    samples: States, heldout: States, training: States, corpus: Iterable[States], num_states: int, spans: Spans
+    samples: States,
+    heldout: States,
+    training: States,
+    corpus: Iterable[States],
+    num_states: int,
+    spans: Spans,
 ) -> TextQuality:
     """Measure samples, held-out text and training text alike.
 
@@ -125,10 +130,17 @@ def text_quality(
     sets = {"samples": samples, "heldout": heldout, "training": training}
     for name, rows in sets.items():
         if not rows.size:
-            raise fail(name, "hold at least one text", list(rows.shape), "choose a file or split that is not empty")
+            raise fail(
+                name,
+                "hold at least one text",
+                list(rows.shape),
+                "choose a file or split that is not empty",
+            )
         if rows.min() < 0 or rows.max() >= num_states:
             found = f"{rows.min()}..{rows.max()}"
-            raise fail(name, f"hold states in 0..{num_states - 1}", found, "give what this model has drawn")
+            raise fail(
+                name, f"hold states in 0..{num_states - 1}", found, "give what this model has drawn"
+            )
     length = min(rows.shape[1] for rows in sets.values())
     size = min(len(rows) for rows in sets.values())
     drawn, held, trained = (spread(rows[:, :length], size) for rows in sets.values())
@@ -145,12 +157,17 @@ def text_quality(
 def _describe(rows: States, reference: States | None, copied: float, spans: Spans) -> SetQuality:
     """The figures of one set; no divergence without a reference."""
     tables = [np.bincount(ngrams(rows, n).ravel()) for n in ENTROPIES]
-    found = [(math.nan, math.nan) if reference is None else ngram_divergence(rows, reference, n) for n in DIVERGENCES]
+    found = [
+        (math.nan, math.nan) if reference is None else ngram_divergence(rows, reference, n)
+        for n in DIVERGENCES
+    ]
     return SetQuality(
         texts=len(rows),
         tokens=rows.size,
         entropy=tuple(entropy(counts) for counts in tables),
-        distinct=tuple(len(counts) / counts.sum() if len(counts) else math.nan for counts in tables),
+        distinct=tuple(
+            len(counts) / counts.sum() if len(counts) else math.nan for counts in tables
+        ),
         divergence=tuple(value for value, _ in found),
         divergence_error=tuple(error for _, error in found),
         repeated=repeated(rows, spans.repeat),
@@ -183,11 +200,15 @@ def ngram_divergence(p: States, q: States, n: int) -> tuple[float, float]:
         return math.nan, math.nan
     sets, size = (numbers[: len(p)], numbers[len(p) :]), int(numbers.max()) + 1
     tables = [np.bincount(part.ravel(), minlength=size) for part in sets]
-    variances = [_variance(part, *pair) for part, pair in zip(sets, (tables, tables[::-1]), strict=True)]
+    variances = [
+        _variance(part, *pair) for part, pair in zip(sets, (tables, tables[::-1]), strict=True)
+    ]
     return divergence(*tables), math.sqrt(sum(variances))
 
 
-def _variance(numbers: NDArray[np.int64], counts: NDArray[np.int64], others: NDArray[np.int64]) -> float:
+def _variance(
+    numbers: NDArray[np.int64], counts: NDArray[np.int64], others: NDArray[np.int64]
+) -> float:
     """N/(N-1) sum_i z_i^2, the part of the squared error of JS that is due to the rows of numbers [N, m]."""
     size = len(numbers)
     if size == 1:
@@ -205,7 +226,9 @@ def repeated(rows: States, n: int) -> float:
     return 1 - len(first) / numbers.size
 
 
-def copies(rows: States, corpus: Iterable[States], num_states: int, width: int) -> NDArray[np.float64]:
+def copies(
+    rows: States, corpus: Iterable[States], num_states: int, width: int
+) -> NDArray[np.float64]:
     """[N] share of the windows of each row [N, L] that a row of the corpus, in parts [n, L'], has; NaN where L < width."""
     if rows.shape[1] < width:
         return np.full(len(rows), math.nan)

@@ -71,10 +71,16 @@ class TextSet:
             summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
             self.length, self.unknown = int(summary["length"]), int(summary["unknown"])
             self.whole = Extent(**summary["read"])
-            states = np.asarray(np.memmap(self.folder / "states.bin", dtype=summary["dtype"], mode="r"))
+            states = np.asarray(
+                np.memmap(self.folder / "states.bin", dtype=summary["dtype"], mode="r")
+            )
             self._states = states.reshape(-1, self.length)
-            self._borders = np.asarray(np.memmap(self.folder / "borders.bin", dtype="<i8", mode="r")).reshape(-1, 3)
-            complete = len(self._states) == len(self._borders) - 1 == self.whole.tokens // self.length
+            self._borders = np.asarray(
+                np.memmap(self.folder / "borders.bin", dtype="<i8", mode="r")
+            ).reshape(-1, 3)
+            complete = (
+                len(self._states) == len(self._borders) - 1 == self.whole.tokens // self.length
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _damaged(self.folder, f"an error ({error})") from error
         if not complete:
@@ -90,7 +96,9 @@ class TextSet:
 
     def batch(self, index: Tensor) -> Batch:
         """The chunks at `index` [n]: x0 [n, length] int64; all positions are real."""
-        return Batch(x0=torch.from_numpy(self._states[self.chunks[index.cpu().numpy()]].astype(np.int64)))
+        return Batch(
+            x0=torch.from_numpy(self._states[self.chunks[index.cpu().numpy()]].astype(np.int64))
+        )
 
     def batches(self, size: BatchSize) -> Iterable[Tensor]:
         """All indices in order, `size.examples` at a time."""
@@ -102,12 +110,18 @@ class TextSet:
 
     def part(self, most: int) -> "TextSet":
         """At most so many of the chunks, spread evenly over the text; always the same ones."""
-        return self if len(self) <= most else TextSet(self.folder, self.chunks[np.arange(most) * len(self) // most])
+        return (
+            self
+            if len(self) <= most
+            else TextSet(self.folder, self.chunks[np.arange(most) * len(self) // most])
+        )
 
     @property
     def text(self) -> Extent:
         """How much text these chunks cover."""
-        characters, size, words = (self._borders[self.chunks + 1] - self._borders[self.chunks]).sum(axis=0).tolist()
+        characters, size, words = (
+            (self._borders[self.chunks + 1] - self._borders[self.chunks]).sum(axis=0).tolist()
+        )
         return Extent(len(self) * self.length, characters, size, words)
 
     def state_counts(self) -> Tensor:
@@ -119,7 +133,9 @@ class TextSet:
         """Counted once, because of a large text it takes seconds."""
         counts = torch.zeros(0, dtype=torch.int64)
         for chunks in np.array_split(self.chunks, ceil(len(self) * self.length / _SLICE)):
-            found = torch.from_numpy(np.bincount(self._states[chunks].ravel(), minlength=len(counts)))
+            found = torch.from_numpy(
+                np.bincount(self._states[chunks].ravel(), minlength=len(counts))
+            )
             found[: len(counts)] += counts
             counts = found
         return counts
@@ -138,7 +154,12 @@ def hold_out(text: TextSet, share: float) -> tuple[TextSet, TextSet]:
     count = len(text)
     if count < 2:
         remedy = "give a file by --data.valid, more text, or a smaller --data.length"
-        raise fail("data.valid", "hold a chunk at least", f"one of {text.length} states, for training too", remedy)
+        raise fail(
+            "data.valid",
+            "hold a chunk at least",
+            f"one of {text.length} states, for training too",
+            remedy,
+        )
     blocks = min(count, ceil(HELD_BLOCKS / share))
     chosen = np.zeros(blocks, dtype=np.bool_)
     chosen[fixed_shuffle(blocks)[: min(max(1, round(share * blocks)), blocks - 1)]] = True
@@ -146,21 +167,30 @@ def hold_out(text: TextSet, share: float) -> tuple[TextSet, TextSet]:
     return TextSet(text.folder, text.chunks[~held]), TextSet(text.folder, text.chunks[held])
 
 
-def write_text(folder: Path, *, pieces: Iterator[Piece], tokens: Tokenizer, length: int, name: str) -> None:
+def write_text(
+    folder: Path, *, pieces: Iterator[Piece], tokens: Tokenizer, length: int, name: str
+) -> None:
     """Fill a new folder with the chunks of a text; `name` is what to call it in messages.
 
     Raises:
         UserError: there are too few states for a chunk, or whatever reading the pieces raises.
     """
-    dtype = next(kind for kind in ("<u1", "<u2", "<i4") if tokens.num_states - 1 <= np.iinfo(kind).max)
+    dtype = next(
+        kind for kind in ("<u1", "<u2", "<i4") if tokens.num_states - 1 <= np.iinfo(kind).max
+    )
     total, unknown, in_word = Extent(), 0, False
-    with (folder / "states.bin").open("wb") as states, (folder / "borders.bin").open("wb") as borders:
+    with (
+        (folder / "states.bin").open("wb") as states,
+        (folder / "borders.bin").open("wb") as borders,
+    ):
         for piece in pieces:
             found = tokens.read(piece)
             states.write(found.states.astype(dtype).data)
             before, in_word = _measure(piece.text, in_word)
             here = np.array([total.characters, total.bytes, total.words])
-            first = np.arange(-total.tokens % length, len(found.states), length)  # the first state of each chunk
+            first = np.arange(
+                -total.tokens % length, len(found.states), length
+            )  # the first state of each chunk
             rows = here + before[found.begin[first]]
             if tokens.unit == "byte":
                 rows[:, 1] = total.tokens + first  # a chunk may begin within a character
@@ -174,7 +204,11 @@ def write_text(folder: Path, *, pieces: Iterator[Piece], tokens: Tokenizer, leng
             borders.write(np.array([total.characters, total.bytes, total.words], dtype="<i8").data)
         states.truncate(whole * length * np.dtype(dtype).itemsize)
     if not whole:
-        found_text = f"{total.tokens} of {total.characters} characters" if total.characters else "an empty file"
+        found_text = (
+            f"{total.tokens} of {total.characters} characters"
+            if total.characters
+            else "an empty file"
+        )
         remedy = "give more text, or a smaller --data.length"
         raise fail(name, f"hold a chunk of {length} {tokens.units} or more", found_text, remedy)
     summary = {"length": length, "dtype": dtype, "unknown": unknown, "read": asdict(total)}

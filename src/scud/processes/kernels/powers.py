@@ -8,7 +8,8 @@ uniformisation series exp(delta Q) = Σ_k Poisson(k; r delta) (I + Q / r)^k, a f
 import torch
 from torch import Tensor, nn
 
-from scud.processes.kernels.base import Kernel, Operator
+from scud.processes.kernels.dense import DenseKernel
+from scud.processes.kernels.operator import Operator
 
 SERIES_TERMS = 8
 """Terms of the series for less than one unit of time (r unit = 1/64): the remainder is below 1e-18."""
@@ -19,14 +20,18 @@ TIME_UNITS = 64.0
 class PowersOperator(Operator):
     """Products with the binary factors of each row, then with the series of what is left."""
 
-    def __init__(self, bits: Tensor, factors: Tensor, step: Tensor | None, terms: Tensor | None) -> None:
+    def __init__(
+        self, bits: Tensor, factors: Tensor, step: Tensor | None, terms: Tensor | None
+    ) -> None:
         self.bits, self.factors, self.step, self.terms = bits, factors, step, terms
 
     def _walk(self, vectors: Tensor, transpose: bool) -> Tensor:
         for bit, matrix in enumerate(self.factors.to(vectors.dtype)):
             chosen = (self.bits >> bit & 1).nonzero().squeeze(-1)
             if chosen.numel():
-                vectors = vectors.index_copy(0, chosen, vectors[chosen] @ (matrix.T if transpose else matrix))
+                vectors = vectors.index_copy(
+                    0, chosen, vectors[chosen] @ (matrix.T if transpose else matrix)
+                )
         if self.step is None or self.terms is None:
             return vectors
         step, terms = self.step.to(vectors.dtype), self.terms.to(vectors.dtype)
@@ -49,7 +54,7 @@ class PowersOperator(Operator):
         return self._walk(vectors, transpose=False)
 
 
-class PowersKernel(Kernel):
+class PowersKernel(DenseKernel):
     """M(a) from the binary digits of a / unit.
 
     Args:
@@ -71,7 +76,9 @@ class PowersKernel(Kernel):
             powers = [eye]
             for _ in range(SERIES_TERMS - 1):
                 powers.append(powers[-1] @ step)
-            factor = torch.einsum("k,kij->ij", _poisson_terms(torch.tensor([1 / TIME_UNITS]))[0], torch.stack(powers))
+            factor = torch.einsum(
+                "k,kij->ij", _poisson_terms(torch.tensor([1 / TIME_UNITS]))[0], torch.stack(powers)
+            )
         self.register_buffer("factors", _doublings(factor, stationary), persistent=False)
 
     def general_operator(self, amounts: Tensor) -> Operator:
@@ -86,7 +93,9 @@ class PowersKernel(Kernel):
     def matrices(self, amounts: Tensor) -> Tensor:
         states = torch.arange(self.num_states, device=amounts.device)
         operator = self.general_operator(amounts.repeat_interleave(self.num_states))
-        dense = operator.rows(states.repeat(amounts.shape[0])).reshape(-1, self.num_states, self.num_states)
+        dense = operator.rows(states.repeat(amounts.shape[0])).reshape(
+            -1, self.num_states, self.num_states
+        )
         return dense / dense.sum(-1, keepdim=True)
 
 

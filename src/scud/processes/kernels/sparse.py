@@ -23,7 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.processes.kernels.base import Identity, Kernel, Operator, block_rows, check_small
+from scud.processes.kernels.ancestors import AncestorSource
+from scud.processes.kernels.base import LARGE, Kernel, block_rows, check_small
+from scud.processes.kernels.operator import Identity, Operator
 from scud.processes.kernels.walks import Graph, Walked
 
 REMEMBERED = {torch.float32: 1e-8, torch.float64: 1e-12}
@@ -70,8 +72,12 @@ class SparseKernel(Kernel):
         self.register_buffer("jumps", torch.stack(jumps), persistent=False)
         self.register_buffer("cumulative", out.values.cumsum(0), persistent=False)
 
+    @property
+    def is_sampled(self) -> bool:
+        return self.num_states > LARGE
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_last": None}
+        return {**self.__dict__, "_last": None}
 
     def _steps_to(self, dtype: torch.dtype) -> int:
         """Steps after which A^s has no mass to speak of, for a table of this type."""
@@ -84,14 +90,15 @@ class SparseKernel(Kernel):
     def matrices(self, amounts: Tensor) -> Tensor:
         check_small(self.num_states, "a dense matrix")
         states = torch.arange(self.num_states, device=amounts.device)
-        rows = self.general_operator(amounts.repeat_interleave(self.num_states)).rows(states.repeat(len(amounts)))
+        rows = SparseOperator(self, self.counts(amounts.repeat_interleave(self.num_states))).rows(
+            states.repeat(len(amounts))
+        )
         dense = rows.reshape(-1, self.num_states, self.num_states)
         return dense / dense.sum(-1, keepdim=True)
 
     def operator(self, amounts: Tensor) -> Operator:
-        return Identity(self.num_states) if float(amounts.max()) == 0 else self.general_operator(amounts)
-
-    def general_operator(self, amounts: Tensor) -> Operator:
+        if float(amounts.max()) == 0:
+            return Identity(self.num_states)
         return SparseOperator(self, self.counts(amounts))
 
     def event_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
@@ -103,10 +110,14 @@ class SparseKernel(Kernel):
     def event_log_columns(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         columns = self.jump.log().to(dtype)[index].unsqueeze(1).repeat(1, self.num_states)
         which, to, value = self.into.entries(index)
-        columns.view(-1)[which * self.num_states + to] = (value + self.jump[index[which]]).log().to(dtype)
+        columns.view(-1)[which * self.num_states + to] = (
+            (value + self.jump[index[which]]).log().to(dtype)
+        )
         return columns
 
-    def ancestors(self, counts: Tensor, states: Tensor, dtype: torch.dtype) -> tuple[Walked, Tensor]:
+    def ancestors(
+        self, counts: Tensor, states: Tensor, dtype: torch.dtype
+    ) -> tuple[Walked, Tensor]:
         """A^s[:, x] for counts s and states x [N]: those of the distinct pairs, and which pair each is, [N].
 
         The last ones are kept, if they are not too many: the loss asks for what the evidence has asked for.
@@ -117,18 +128,22 @@ class SparseKernel(Kernel):
         with torch.inference_mode(False):  # what is kept may be needed in training
             counts, states = counts.clone(), states.clone()
             pairs, place = torch.unique(counts * self.num_states + states, return_inverse=True)
-            found = Walked(self.into, self.out, pairs // self.num_states, pairs % self.num_states, dtype)
+            found = Walked(
+                self.into, self.out, pairs // self.num_states, pairs % self.num_states, dtype
+            )
         kept = found.dense.numel() <= KEPT_ELEMENTS
         self._last = ((counts, states, dtype), found, place) if kept else None
         return found, place
 
-    def columns_at(self, amounts: Tensor, states: Tensor, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def columns_at(
+        self, amounts: Tensor, states: Tensor, dtype: torch.dtype
+    ) -> Callable[[Tensor], Tensor]:
         counts = self.counts(amounts)
         found, place = self.ancestors(counts, states, dtype)
         jumps = self.jumps[counts, states].to(dtype)
         return lambda index: found.vectors(place[index], jumps[index])
 
-    def pushed(self, law: Tensor, amounts: Tensor) -> Tensor:
+    def push_forward(self, law: Tensor, amounts: Tensor) -> Tensor:
         counts, place = torch.unique(self.counts(amounts), return_inverse=True)
         walked = torch.cat(list(self.into.powers(law.double().unsqueeze(1), counts)), 1).T
         return (walked + law.sum() * self.jumps[counts].double())[place]
@@ -138,13 +153,22 @@ class SparseKernel(Kernel):
         states = torch.arange(self.num_states, device=p0.device) if states is None else states
         counts, place = torch.unique(self.counts(amounts), return_inverse=True)
         means = list(self.into.powers(p0.double().unsqueeze(1), counts))
-        dtype, found = self.jumps.dtype, torch.zeros(len(counts), len(states), dtype=torch.float64, device=p0.device)
-        for part in torch.split(torch.arange(len(states), device=p0.device), block_rows(self.num_states, states)):
+        dtype, found = (
+            self.jumps.dtype,
+            torch.zeros(len(counts), len(states), dtype=torch.float64, device=p0.device),
+        )
+        for part in torch.split(
+            torch.arange(len(states), device=p0.device), block_rows(self.num_states, states)
+        ):
             rows = self.into.powers(F.one_hot(states[part], self.num_states).T.to(dtype), counts)
             for row, mean, jump, values in zip(rows, means, self.jumps[counts], found, strict=True):
                 mixture = (mean + jump.double().unsqueeze(1)).to(dtype)
                 excess = ((row - mean) / mixture).to(dtype).clamp_min_(-1)
-                values[part] = (mixture.T @ torch.special.xlog1py(1 + excess, excess).sub_(excess)).squeeze(0).double()
+                values[part] = (
+                    (mixture.T @ torch.special.xlog1py(1 + excess, excess).sub_(excess))
+                    .squeeze(0)
+                    .double()
+                )
         return found[place].clamp_min_(0)
 
     def draw(self, index: Tensor, amounts: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -160,10 +184,25 @@ class SparseKernel(Kernel):
             low, high = ends[states[moving]], ends[states[moving] + 1]
             target = low + numerics.draw_uniform(low, generator) * (high - low)
             place = torch.searchsorted(self.cumulative, target, right=True)
-            first, end = self.out.first[states[moving]].long(), self.out.first[states[moving] + 1].long()
-            states = states.index_copy(0, moving, self.out.index[place.clamp(first, end - 1)].long())
+            first, end = (
+                self.out.first[states[moving]].long(),
+                self.out.first[states[moving] + 1].long(),
+            )
+            states = states.index_copy(
+                0, moving, self.out.index[place.clamp(first, end - 1)].long()
+            )
             left = left.index_add(0, moving, torch.full_like(moving, -1))
         return states.reshape(index.shape)
+
+    def evidence(
+        self,
+        p0: Tensor,
+        start: float,  # noqa: ARG002
+        end: float,  # noqa: ARG002
+        counts: bool,  # noqa: ARG002
+    ) -> AncestorSource:
+        totals = self.push_forward(p0, torch.arange(self.longest + 1, dtype=torch.float64))
+        return AncestorSource(self, p0, totals.to(self.jumps.dtype))
 
 
 class SparseOperator(Operator):
@@ -173,7 +212,9 @@ class SparseOperator(Operator):
 
     def __init__(self, kernel: SparseKernel, counts: Tensor) -> None:
         self.kernel = kernel
-        self.order: Tensor | None = None if bool((counts.diff() >= 0).all()) else counts.argsort(stable=True)
+        self.order: Tensor | None = (
+            None if bool((counts.diff() >= 0).all()) else counts.argsort(stable=True)
+        )
         self.counts, self.ascending = counts, self._sorted(counts)
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -185,7 +226,9 @@ class SparseOperator(Operator):
     def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         walked = self._walked_from(index, self.kernel.into, self.kernel.out, dtype)
         places = torch.arange(len(index), device=index.device)
-        return self._unsorted(walked.vectors(places, self.kernel.jumps[self.ascending, self._sorted(index)].to(dtype)))
+        return self._unsorted(
+            walked.vectors(places, self.kernel.jumps[self.ascending, self._sorted(index)].to(dtype))
+        )
 
     def apply(self, vectors: Tensor) -> Tensor:
         return _Push.apply(vectors, self)  # type: ignore[no-any-return, no-untyped-call]
@@ -197,7 +240,8 @@ class SparseOperator(Operator):
         """vectors_n A^s_n, or A^s_n vectors_n, by the edges that gather: [N, B] -> [N, B]."""
         begun, walked = self._sorted(vectors), torch.empty_like(vectors)
         tiles = (
-            torch.split(rows, block_rows(self.kernel.num_states, vectors)) for rows in (begun, walked, self.ascending)
+            torch.split(rows, block_rows(self.kernel.num_states, vectors))
+            for rows in (begun, walked, self.ascending)
         )
         for before, after, counts in zip(*tiles, strict=True):
             edges.write(edges.walk(before.T.index_select(0, edges.order), counts), after)
@@ -220,13 +264,19 @@ class _Push(torch.autograd.Function):
     """vectors K^s; the gradient walks the other way."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, vectors: Tensor, operator: SparseOperator) -> Tensor:
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, vectors: Tensor, operator: SparseOperator
+    ) -> Tensor:
         ctx.operator = operator  # type: ignore[attr-defined]
         jumps = operator.kernel.jumps[operator.counts].to(vectors.dtype)
-        return operator.walk(vectors, operator.kernel.into).addcmul_(vectors.sum(-1, keepdim=True), jumps)
+        return operator.walk(vectors, operator.kernel.into).addcmul_(
+            vectors.sum(-1, keepdim=True), jumps
+        )
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor
+    ) -> tuple[Tensor, None]:
         operator: SparseOperator = ctx.operator  # type: ignore[attr-defined]
         jumps = operator.kernel.jumps[operator.counts].to(upstream[0].dtype)
         walked = operator.walk(upstream[0], operator.kernel.out)
@@ -235,12 +285,17 @@ class _Push(torch.autograd.Function):
 
 def _near(row: Tensor, column: Tensor, num_states: int) -> Tensor:
     """States in an order in which those that share an entry lie together, [B]."""
-    matrix = coo_array((np.ones(len(row)), (row.cpu().numpy(), column.cpu().numpy())), shape=(num_states, num_states))
+    matrix = coo_array(
+        (np.ones(len(row)), (row.cpu().numpy(), column.cpu().numpy())),
+        shape=(num_states, num_states),
+    )
     order = reverse_cuthill_mckee((matrix + matrix.T).tocsr(), symmetric_mode=True)
     return torch.from_numpy(order.astype(np.int64)).to(row.device)
 
 
-def _same(key: tuple[Tensor, Tensor, torch.dtype], other: tuple[Tensor, Tensor, torch.dtype]) -> bool:
+def _same(
+    key: tuple[Tensor, Tensor, torch.dtype], other: tuple[Tensor, Tensor, torch.dtype]
+) -> bool:
     """Whether two keys of `ancestors` ask for the same."""
     return key[2] == other[2] and all(
         ours.device == theirs.device and torch.equal(ours, theirs)

@@ -6,9 +6,10 @@ f = exp(q) (time). Modes are kept in order of |f|: for large amounts only the fi
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from scud.processes.kernels.base import CANCELLING, Kernel, Operator, Transport
+from scud.processes.kernels.dense import DenseKernel
+from scud.processes.kernels.operator import CANCELLING, Operator
 
 NEGLIGIBLE = 1e-12
 """A mode whose weight falls below this is left out of a product."""
@@ -24,17 +25,25 @@ class SpectralOperator(Operator):
         self.basis, self.inverse, self.floor = basis, inverse, inverse[0]
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        return ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0).to(dtype)
+        return (
+            ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0).to(dtype)
+        )
 
     def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        return ((self.inverse.T[index] * self.weights[self.level]) @ self.basis.T).clamp_min_(0).to(dtype)
+        return (
+            ((self.inverse.T[index] * self.weights[self.level]) @ self.basis.T)
+            .clamp_min_(0)
+            .to(dtype)
+        )
 
     def apply(self, vectors: Tensor) -> Tensor:
         dtype = vectors.dtype
-        return (vectors @ self.basis.to(dtype) * self.weights.to(dtype)[self.level]) @ self.inverse.to(dtype)
+        return (
+            vectors @ self.basis.to(dtype) * self.weights.to(dtype)[self.level]
+        ) @ self.inverse.to(dtype)
 
 
-class SpectralKernel(Kernel):
+class SpectralKernel(DenseKernel):
     """M(a) = V diag(f^a) V⁻¹.
 
     Args:
@@ -47,6 +56,7 @@ class SpectralKernel(Kernel):
     basis: Tensor
     inverse: Tensor
     rounding = CANCELLING
+    rounds_to_stationary = True
 
     def __init__(self, factor: Tensor, basis: Tensor, inverse: Tensor) -> None:
         super().__init__(inverse[0])
@@ -54,10 +64,6 @@ class SpectralKernel(Kernel):
         self.register_buffer("factor", factor[order], persistent=False)
         self.register_buffer("basis", basis[:, order].contiguous(), persistent=False)
         self.register_buffer("inverse", inverse[order].contiguous(), persistent=False)
-
-    @property
-    def floor(self) -> Tensor:
-        return self.stationary
 
     def rank(self, amount: Tensor) -> int:
         """How many modes matter after an amount of noise."""
@@ -77,30 +83,34 @@ class SpectralKernel(Kernel):
         weights = self.factor[:rank] ** levels.unsqueeze(-1)
         return SpectralOperator(weights, level, self.basis[:, :rank], self.inverse[:rank])
 
-    def transport(self, amounts: Tensor) -> Transport:
+    def transport(self, amounts: Tensor) -> nn.Module:
         return SpectralTransport(self, amounts)
 
 
-class SpectralTransport(Transport):
-    """M(a)ᵀ weight = V⁻ᵀ diag(f^a) Vᵀ weight; amounts of like rank share one product."""
+class SpectralTransport(nn.Module):
+    """weight [B, d] -> M(a)ᵀ weight = V⁻ᵀ diag(f^a) Vᵀ weight [n, B, d]; amounts of like rank share one product."""
 
-    kernel: SpectralKernel
     scale: Tensor
     place: Tensor
 
     def __init__(self, kernel: SpectralKernel, amounts: Tensor) -> None:
-        super().__init__(kernel, amounts)
+        super().__init__()
+        self.kernel = kernel
         ranks = torch.tensor([kernel.rank(amount) for amount in amounts])
         classes, order = ranks.double().log2().ceil().sort(stable=True)
         self.sizes: list[int] = torch.unique_consecutive(classes, return_counts=True)[1].tolist()
         self.ranks = [int(part.max()) for part in torch.split(ranks[order], self.sizes)]
-        self.register_buffer("scale", kernel.factor ** amounts[order].unsqueeze(-1), persistent=False)
+        self.register_buffer(
+            "scale", kernel.factor ** amounts[order].unsqueeze(-1), persistent=False
+        )
         self.register_buffer("place", order.argsort(), persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
         basis, inverse = self.kernel.basis.to(weight.dtype), self.kernel.inverse.to(weight.dtype)
         modes, done = basis.T @ weight, []
-        for scale, rank in zip(torch.split(self.scale.to(weight.dtype), self.sizes), self.ranks, strict=True):
+        for scale, rank in zip(
+            torch.split(self.scale.to(weight.dtype), self.sizes), self.ranks, strict=True
+        ):
             done.append(inverse[:rank].T @ (scale[:, :rank, None] * modes[:rank]))
         return torch.cat(done)[self.place]
 

@@ -41,11 +41,15 @@ class Edges(nn.Module):
     def times(self, columns: Tensor) -> Tensor:
         """The matrix times columns [B, d]: -> [n, d]."""
         values = self.values.to(columns.dtype)
-        return F.embedding_bag(self.index, columns, self.first[:-1], mode="sum", per_sample_weights=values)
+        return F.embedding_bag(
+            self.index, columns, self.first[:-1], mode="sum", per_sample_weights=values
+        )
 
     def transposed(self, columns: int) -> "Edges":
         """The transpose [B, n] of the matrix, B its number of columns."""
-        rows = torch.arange(len(self.first) - 1, device=self.first.device).repeat_interleave(self.first.diff())
+        rows = torch.arange(len(self.first) - 1, device=self.first.device).repeat_interleave(
+            self.first.diff()
+        )
         order = self.index.argsort(stable=True)
         return Edges(self.index[order], rows[order], self.values[order], columns)
 
@@ -113,13 +117,17 @@ class Graph(Edges):
 
     def write(self, columns: Tensor, rows: Tensor) -> None:
         """Write columns [B, n] of states in the other order to rows [n, B] of states."""
-        for part, place in zip(torch.split(rows, PIECE, 1), torch.split(self.place, PIECE), strict=True):
+        for part, place in zip(
+            torch.split(rows, PIECE, 1), torch.split(self.place, PIECE), strict=True
+        ):
             part.copy_(columns.index_select(0, place).T)
 
     def _step(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """The matrix times columns [B, n] of this type, states in the other order."""
         weights = self.values.index_select(0, self.entry).to(dtype)
-        return lambda columns: F.embedding_bag(self.near, columns, self.begin, mode="sum", per_sample_weights=weights)
+        return lambda columns: F.embedding_bag(
+            self.near, columns, self.begin, mode="sum", per_sample_weights=weights
+        )
 
 
 class Walked:
@@ -133,7 +141,9 @@ class Walked:
         dtype: of the vectors that are not lists.
     """
 
-    def __init__(self, leave: Edges, into: Graph, counts: Tensor, states: Tensor, dtype: torch.dtype) -> None:
+    def __init__(
+        self, leave: Edges, into: Graph, counts: Tensor, states: Tensor, dtype: torch.dtype
+    ) -> None:
         self.num_states = len(leave.first) - 1
         owner = torch.arange(len(counts), device=counts.device)
         state, mass = states, torch.ones(len(counts), dtype=torch.float64, device=counts.device)
@@ -143,25 +153,39 @@ class Walked:
             ready = int((owner < self.listed).sum())
             lists.append((owner[:ready], state[:ready], mass[:ready]))
             owner, state, mass = owner[ready:], state[ready:], mass[ready:]
-            if leave.size(state) > SPARSE_SHARE * (len(counts) - self.listed) * self.num_states or not len(owner):
+            if leave.size(state) > SPARSE_SHARE * (
+                len(counts) - self.listed
+            ) * self.num_states or not len(owner):
                 break
             which, state, value = leave.entries(state)
-            owner, mass, done = owner.index_select(0, which), mass.index_select(0, which) * value, done + 1
+            owner, mass, done = (
+                owner.index_select(0, which),
+                mass.index_select(0, which) * value,
+                done + 1,
+            )
         if not len(owner):
             self.listed = len(counts)
         whose, which, masses = (torch.cat(parts) for parts in zip(*lists, strict=True))
         self.lists = Edges(whose, which, masses, self.listed)
-        self.dense = torch.empty(len(counts) - self.listed, self.num_states, dtype=dtype, device=counts.device)
+        self.dense = torch.empty(
+            len(counts) - self.listed, self.num_states, dtype=dtype, device=counts.device
+        )
         if len(self.dense):
             begun = Edges(owner - self.listed, state, mass, len(self.dense))
             self._walk_on(begun, into, counts[self.listed :] - done)
 
     def _walk_on(self, begun: Edges, into: Graph, left: Tensor) -> None:
         """Fill `dense` with the vectors that have ascending counts of steps left, from what they are so far."""
-        for tile in torch.split(torch.arange(len(left), device=left.device), block_rows(self.num_states, left)):
+        for tile in torch.split(
+            torch.arange(len(left), device=left.device), block_rows(self.num_states, left)
+        ):
             which, state, mass = begun.entries(tile)
-            columns = torch.zeros(self.num_states, len(tile), dtype=self.dense.dtype, device=left.device)
-            columns.view(-1).index_add_(0, into.place[state] * len(tile) + which, mass.to(columns.dtype))
+            columns = torch.zeros(
+                self.num_states, len(tile), dtype=self.dense.dtype, device=left.device
+            )
+            columns.view(-1).index_add_(
+                0, into.place[state] * len(tile) + which, mass.to(columns.dtype)
+            )
             into.write(into.walk(columns, left[tile]), self.dense[tile[0] : tile[-1] + 1])
 
     def times(self, weight: Tensor) -> Tensor:

@@ -96,7 +96,9 @@ def check_encodes(argument: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise fail(argument, "be UTF-8", repr(text), "check the encoding of the terminal or the script") from error
+        raise fail(
+            argument, "be UTF-8", repr(text), "check the encoding of the terminal or the script"
+        ) from error
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

@@ -35,7 +35,10 @@ class Characters(Tokenizer):
     def __init__(self, letters: str = LETTERS) -> None:
         check_encodes("the alphabet of text", letters)
         if len(letters) < 2 or len(set(letters)) != len(letters):
-            rule, remedy = "hold two or more different characters", "write each character once, such as ' abc'"
+            rule, remedy = (
+                "hold two or more different characters",
+                "write each character once, such as ' abc'",
+            )
             raise fail("the alphabet of text", rule, repr(letters), remedy)
         self.letters = letters
 

@@ -65,7 +65,12 @@ class Subword(Tokenizer):
         if separator is None:
             remedy = "add one of these to the vocabulary"
             found = f"none in {len(self._vocabulary)} entries"
-            raise fail("data.tokens", f"have a token between documents, {' or '.join(SEPARATORS)}", found, remedy)
+            raise fail(
+                "data.tokens",
+                f"have a token between documents, {' or '.join(SEPARATORS)}",
+                found,
+                remedy,
+            )
         self.separator, self.unknown = separator, self._first(UNKNOWN)
 
     @property
@@ -123,13 +128,19 @@ def read_vocabulary(path: Path) -> Subword:
     """
     if not path.is_file():
         remedy = "choose one of these, or correct the path"
-        raise fail("data.tokens", "be characters, bytes, or a tokenizer or vocabulary file", path, remedy)
+        raise fail(
+            "data.tokens", "be characters, bytes, or a tokenizer or vocabulary file", path, remedy
+        )
     if path.suffix not in _ENDINGS:
         remedy = "give a tokenizer.json, or a WordPiece vocabulary as vocab.txt or in an .npz file"
         raise fail("data.tokens", f"end in {' or '.join(_ENDINGS)}", path, remedy)
     text = _text_of(path, "write it again, one entry per line")
     try:
-        return Subword(text) if path.suffix == ".json" else wordpiece(text.removesuffix("\n").split("\n"))
+        return (
+            Subword(text)
+            if path.suffix == ".json"
+            else wordpiece(text.removesuffix("\n").split("\n"))
+        )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -139,7 +150,12 @@ def _text_of(path: Path, remedy: str) -> str:
     if path.suffix == ".npz":
         arrays, found = npz_arrays(path, ["vocab"], argument=str(path), remedy=remedy)
         if "vocab" not in arrays or arrays["vocab"].dtype.kind != "U" or arrays["vocab"].ndim:
-            raise fail(str(path), "hold a text `vocab`", f"arrays {', '.join(found) or 'of no name'}", remedy)
+            raise fail(
+                str(path),
+                "hold a text `vocab`",
+                f"arrays {', '.join(found) or 'of no name'}",
+                remedy,
+            )
         return str(arrays["vocab"])
     try:
         return path.read_text(encoding="utf-8")
@@ -161,15 +177,29 @@ def wordpiece(entries: Sequence[str]) -> Subword:
     for state, entry in enumerate(entries):
         if not entry or entry in vocabulary:
             found = (
-                f"{entry!r} on lines {vocabulary[entry] + 1} and {state + 1}" if entry else f"none on line {state + 1}"
+                f"{entry!r} on lines {vocabulary[entry] + 1} and {state + 1}"
+                if entry
+                else f"none on line {state + 1}"
             )
-            raise fail("a vocabulary", "hold a different entry on every line", found, "remove or rename one")
+            raise fail(
+                "a vocabulary",
+                "hold a different entry on every line",
+                found,
+                "remove or rename one",
+            )
         vocabulary[entry] = state
     missing = [name for name in ("[UNK]", "[SEP]") if name not in vocabulary]
     if missing:
         found = f"no {', no '.join(missing)} in {len(vocabulary)} entries"
-        raise fail("a WordPiece vocabulary", "hold [UNK] and [SEP]", found, "add them, or give a tokenizer.json")
-    lower = all(entry == entry.lower() for entry in vocabulary if not (entry[0] == "[" and entry[-1] == "]"))
+        raise fail(
+            "a WordPiece vocabulary",
+            "hold [UNK] and [SEP]",
+            found,
+            "add them, or give a tokenizer.json",
+        )
+    lower = all(
+        entry == entry.lower() for entry in vocabulary if not (entry[0] == "[" and entry[-1] == "]")
+    )
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
