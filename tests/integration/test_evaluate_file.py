@@ -62,7 +62,9 @@ def test_arrays(scud: Command, tmp_path: Path) -> None:
     sampled = scud("sample", run, "--num=3", "--steps=2")
     assert sampled.status == 0, sampled.err
     assert np.load(run / "samples" / "samples.npz")["x"].shape == (3, 2, 3)
-    assert scud("evaluate", run, "--data", run / "samples" / "samples.npz", "--repeats=1").status == 0
+    assert (
+        scud("evaluate", run, "--data", run / "samples" / "samples.npz", "--repeats=1").status == 0
+    )
     assert figures(run, "samples.npz")["examples"] == 3
     np.save(valid, x[20:] + 1)
     refused = scud("evaluate", run, f"--data={valid}")

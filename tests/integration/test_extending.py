@@ -177,7 +177,9 @@ def test_a_class_that_cannot_be_used(
 @pytest.mark.usefixtures("extending")
 def test_commands_of_other_packages(scud: Command, tiny: list[str], tmp_path: Path) -> None:
     assert "count" in scud("--help").out
-    assert scud("train", "images", *tiny, "--training.steps=1", "--out", tmp_path / "run").status == 0
+    assert (
+        scud("train", "images", *tiny, "--training.steps=1", "--out", tmp_path / "run").status == 0
+    )
     counted = scud("count", tmp_path / "run")
     weights = library.load(tmp_path / "run").network.parameters()
     assert counted.last_line == str(sum(weight.numel() for weight in weights))
@@ -185,7 +187,9 @@ def test_commands_of_other_packages(scud: Command, tiny: list[str], tmp_path: Pa
 
 @pytest.mark.parametrize("line", re.findall(r"^scud .*$", PAGE, flags=re.MULTILINE))
 @pytest.mark.usefixtures("extending")
-def test_commands_shown_parse(line: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_shown_parse(
+    line: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is understood up to its work, which is cut off here."""
     from scud import experiment, runs
     from scud.cli import main

@@ -111,7 +111,9 @@ CASES = {
         alphabet=" .abcehnstuxyz",
         length=12,
     ),
-    "data.text.tokens": Case("FILE:vocab.txt", {"data.tokens": "bytes", "data.alphabet": None}, "text"),
+    "data.text.tokens": Case(
+        "FILE:vocab.txt", {"data.tokens": "bytes", "data.alphabet": None}, "text"
+    ),
     **of_images(
         "arrays",
         train="FILE:other.npy",
@@ -126,8 +128,12 @@ CASES = {
     "process.blosum62.matrix": Case("BLOSUM45", BLOSUM, "sequences"),
     "process.blosum62.frequencies": Case("training", BLOSUM, "sequences"),
     "process.blosum62.sharpness": Case(0.5, BLOSUM, "sequences"),
-    "process.dense.generator": Case("FILE:slow.npy", {"process.kind": "dense", "process.generator": "FILE:fast.npy"}),
-    "process.neighbour_graph.bandwidth": Case(1.0, {**GRAPH, "process.neighbours": "FILE:letters.npy"}, "text"),
+    "process.dense.generator": Case(
+        "FILE:slow.npy", {"process.kind": "dense", "process.generator": "FILE:fast.npy"}
+    ),
+    "process.neighbour_graph.bandwidth": Case(
+        1.0, {**GRAPH, "process.neighbours": "FILE:letters.npy"}, "text"
+    ),
     "process.neighbour_graph.neighbours": Case("FILE:letters.npy", GRAPH, "text"),
     "process.neighbour_graph.nearest": Case(4, GRAPH, "text"),
     "process.neighbour_graph.marginal_rate": Case(0.5, GRAPH, "text"),
@@ -177,7 +183,12 @@ CASES = {
 }
 
 KINDS_OF = {
-    "process": {"uniform": "images", "gaussian": "images", "blosum62": "sequences", "neighbour_graph": "text"},
+    "process": {
+        "uniform": "images",
+        "gaussian": "images",
+        "blosum62": "sequences",
+        "neighbour_graph": "text",
+    },
     "schedule": {"mutual_information": "images", "linear": "images", "cosine": "images"},
     "diffusion": {"scud": "images", "masking": "images", "classical": "images"},
     "network": {"unet": "images", "dit": "images", "bytenet": "text"},
@@ -200,7 +211,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(8):
         picture = random.integers(0, 256, (4, 4)).astype(np.uint8)
         Image.fromarray(picture).save(path / "pictures" / f"{number}.png")
-    (path / "names.csv").write_text("file,class\n" + "".join(f"{n}.png,c{n % 2}\n" for n in range(8)))
+    (path / "names.csv").write_text(
+        "file,class\n" + "".join(f"{n}.png,c{n % 2}\n" for n in range(8))
+    )
     for seed, name in enumerate(("sequences", "other")):
         random_fasta(path / f"{name}.fasta", 30, 8, 30, seed=seed)
     records = (path / "sequences.fasta").read_text().split(">")[1:]
@@ -213,7 +226,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         np.save(path / f"{name}.npy", random.integers(0, 5, (24, 2, 3)))
     rates = random.random((5, 5))
     for name, speed in (("slow", 0.5), ("fast", 1.0)):
-        np.save(path / f"{name}.npy", speed * (rates - np.diag(rates.sum(1))) * np.linspace(1, 1.5, 5)[:, None])
+        np.save(
+            path / f"{name}.npy",
+            speed * (rates - np.diag(rates.sum(1))) * np.linspace(1, 1.5, 5)[:, None],
+        )
     np.save(path / "letters.npy", random.normal(size=(11, 3)))
     write_vocabulary(path)
     return path
@@ -226,16 +242,31 @@ def cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 def usual(data: str) -> dict[str, Any]:
     """Options of a small run on a kind of data."""
-    files = {"images": "images.npz", "sequences": "sequences.fasta", "text": "text.txt", "arrays": "arrays.npy"}
+    files = {
+        "images": "images.npz",
+        "sequences": "sequences.fasta",
+        "text": "text.txt",
+        "arrays": "arrays.npy",
+    }
     more: dict[str, dict[str, Any]] = {
         "images": {"data.num_states": 5, "process.kind": "uniform", "network.kind": "unet"},
-        "sequences": {"process.kind": "uniform", "network.kind": "bytenet", "training.batch_tokens": 60},
+        "sequences": {
+            "process.kind": "uniform",
+            "network.kind": "bytenet",
+            "training.batch_tokens": 60,
+        },
         "text": {"data.tokens": "characters", "data.alphabet": " .abcehnstu", "data.length": 8},
         "arrays": {},
     }
     batch = {} if data == "sequences" else {"training.batch_size": 4}
     train = {f"training.{name}": value for name, value in TRAINING.items()}
-    return {"data.train": f"FILE:{files[data]}", "data.valid_share": 0.2, **more[data], **train, **batch}
+    return {
+        "data.train": f"FILE:{files[data]}",
+        "data.valid_share": 0.2,
+        **more[data],
+        **train,
+        **batch,
+    }
 
 
 def config_of(data: str, folder: Path, values: dict[str, Any]) -> Config:
@@ -270,10 +301,16 @@ def seen(config: Config, folder: Path) -> Seen:
         return
     data, model, network = prepared.data, prepared.model, prepared.network
     yield "report", [data.report, data.label_names, data.num_states]
-    yield "splits", {name: (len(part), part.batch(torch.arange(2)).x0) for name, part in data.splits.items()}
+    yield (
+        "splits",
+        {name: (len(part), part.batch(torch.arange(2)).x0) for name, part in data.splits.items()},
+    )
     yield "p0", model.p0
     times = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
-    yield "model", [type(model).__name__, getattr(model, "prior_nats", None), model.schedule.tau(times)]
+    yield (
+        "model",
+        [type(model).__name__, getattr(model, "prior_nats", None), model.schedule.tau(times)],
+    )
     process = getattr(model, "process", None)
     yield "process", None if process is None else process.generator()
     x0 = data.split("train").batch(torch.arange(2)).x0
@@ -314,7 +351,13 @@ def trained(job: Job, data: scud.Data, folder: Path) -> Seen:
     yield "compiled", compiled
     yield "recomputed", len(recomputed)
     rows = [
-        (row.step, row.train_bits_per_dim, row.valid_bits_per_dim, row.learning_rate, row.gradient_norm)
+        (
+            row.step,
+            row.train_bits_per_dim,
+            row.valid_bits_per_dim,
+            row.learning_rate,
+            row.gradient_norm,
+        )
         for row in metrics.read(out.metrics)
     ]
     yield "metrics", rows
@@ -394,12 +437,15 @@ def test_the_same_options_show_no_difference(data: str, folder: Path, tmp_path: 
         for one, other in zip(kinds, list(kinds)[1:], strict=False)
     ],
 )
-def test_a_kind_has_an_effect(section: str, one: str, other: str, folder: Path, tmp_path: Path) -> None:
+def test_a_kind_has_an_effect(
+    section: str, one: str, other: str, folder: Path, tmp_path: Path
+) -> None:
     data = KINDS_OF[section][other]
     first = "uniform" if section == "process" else "dit" if other == "bytenet" else one
     graph = {"process.nearest": 3} if other == "neighbour_graph" else {}
     base, with_it = (
-        config_of(data, folder, {f"{section}.kind": kind, **more}) for kind, more in ((first, {}), (other, graph))
+        config_of(data, folder, {f"{section}.kind": kind, **more})
+        for kind, more in ((first, {}), (other, graph))
     )
     assert difference(base, with_it, tmp_path) is not None
 
@@ -409,7 +455,9 @@ def listed() -> set[str]:
     names = {"seed", "init_from"}
     for section, kinds in KINDS.items():
         for kind, options in kinds.items():
-            names |= {f"{section}.{kind}.{part.name}" for part in fields(options) if part.name != "kind"}
+            names |= {
+                f"{section}.{kind}.{part.name}" for part in fields(options) if part.name != "kind"
+            }
             names |= {f"{section}.{kind}.preset"} if hasattr(options, "presets") else set()
     for kind in DATA.values():
         names |= {f"training.{part.name}" for part in fields(options_for(kind.modality))}
@@ -427,7 +475,9 @@ def test_help_lists_nothing_else(recipe: str, capsys: pytest.CaptureFixture[str]
     """What --help shows beside kinds is in the table, and is what the kinds of the recipe have."""
     with pytest.raises(SystemExit):
         main(["train", recipe, "--help"])
-    shown = re.findall(r"^[│ ]*--([a-z]+\.[a-z-]+|seed|init-from) ", capsys.readouterr().out, re.MULTILINE)
+    shown = re.findall(
+        r"^[│ ]*--([a-z]+\.[a-z-]+|seed|init-from) ", capsys.readouterr().out, re.MULTILINE
+    )
     assert len(shown) > 20
     config = RECIPES[recipe]()
     tabled = {name.split(" ")[0] for name in CASES}

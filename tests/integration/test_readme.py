@@ -13,8 +13,13 @@ from scud.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDES = "".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("proteins", "text", "images"))
-COMMANDS_SHOWN = sorted(set(re.findall(r"^(?:\$ )?(scud \w+ .*)$", README + GUIDES, flags=re.MULTILINE)))
+GUIDES = "".join(
+    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("proteins", "text", "images")
+)
+COMMANDS_SHOWN = sorted(
+    set(re.findall(r"^(?:\$ )?(scud \w+ .*)$", README + GUIDES, flags=re.MULTILINE))
+)
 
 
 def test_every_blank_is_filled() -> None:
@@ -37,7 +42,9 @@ def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         exec(compile(first, "README.md", "exec"), names)
         run, images = names["run"], names["images"]
         assert isinstance(run, scud.Run)
-        assert len((tmp_path / "runs" / "python" / "metrics.csv").read_text().splitlines()) == 1 + 20
+        assert (
+            len((tmp_path / "runs" / "python" / "metrics.csv").read_text().splitlines()) == 1 + 20
+        )
         assert isinstance(images, torch.Tensor)
         assert images.shape == (16, 1, 8, 8)
         assert 0 <= int(images.min()) < int(images.max()) <= 16
@@ -63,7 +70,11 @@ def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
     # Which options `scud infill` has depends on the run, which it loads first.
     letters, text = scud.data.find_alphabet("protein"), scud.data.find_tokenizer("bytes")
-    kind = scud.data.Text(text, 64) if "--text" in line else scud.data.Sequences(letters, torch.tensor([0, 1]))
+    kind = (
+        scud.data.Text(text, 64)
+        if "--text" in line
+        else scud.data.Sequences(letters, torch.tensor([0, 1]))
+    )
     loaded = [SimpleNamespace(modality=kind)] if line.startswith("scud infill") else []
 
     def load(*_: object, **__: object) -> object:

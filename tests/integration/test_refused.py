@@ -61,7 +61,12 @@ def plain(scud: Command, tiny: list[str], run: Path) -> Path:
 
 OTHER_KINDS = {
     "process": ("digits", {"process.sharpness": 2}, "process.kind gaussian", "option of blosum62"),
-    "data": ("digits", {"data.train": "x"}, "data.kind digits", "images, sequences, text and arrays"),
+    "data": (
+        "digits",
+        {"data.train": "x"},
+        "data.kind digits",
+        "images, sequences, text and arrays",
+    ),
     "flips": ("text", {"data.flips": True}, "data.kind text", "option of images"),
     "batch": (
         "digits",
@@ -94,7 +99,12 @@ OTHER_KINDS = {
         "option of scud",
     ),
     "network": ("digits", {"network.heads": 2}, "network.kind unet", "option of dit"),
-    "objective": ("digits", {"objective.share": 0.5}, "objective.kind bound", "option of reconstruction"),
+    "objective": (
+        "digits",
+        {"objective.share": 0.5},
+        "objective.kind bound",
+        "option of reconstruction",
+    ),
 }
 
 
@@ -104,7 +114,9 @@ def check_other_kind(said: str, values: dict[str, Any], rule: str, remedy: str) 
     assert remedy in said
 
 
-@pytest.mark.parametrize(("recipe", "values", "rule", "remedy"), OTHER_KINDS.values(), ids=OTHER_KINDS)
+@pytest.mark.parametrize(
+    ("recipe", "values", "rule", "remedy"), OTHER_KINDS.values(), ids=OTHER_KINDS
+)
 def test_an_option_of_another_kind_on_the_command_line(
     refused: Refuse, run: Path, recipe: str, values: dict[str, Any], rule: str, remedy: str
 ) -> None:
@@ -114,7 +126,9 @@ def test_an_option_of_another_kind_on_the_command_line(
         check_other_kind(refused("train", recipe, *words, "--out", run), values, rule, remedy)
 
 
-@pytest.mark.parametrize(("recipe", "values", "rule", "remedy"), OTHER_KINDS.values(), ids=OTHER_KINDS)
+@pytest.mark.parametrize(
+    ("recipe", "values", "rule", "remedy"), OTHER_KINDS.values(), ids=OTHER_KINDS
+)
 def test_an_option_of_another_kind_in_a_file(
     refused: Refuse, run: Path, recipe: str, values: dict[str, Any], rule: str, remedy: str
 ) -> None:
@@ -134,18 +148,28 @@ def test_an_option_of_another_kind_in_a_file(
     check_other_kind(said, values, rule, remedy)
 
 
-@pytest.mark.parametrize(("recipe", "values", "rule", "remedy"), OTHER_KINDS.values(), ids=OTHER_KINDS)
-def test_an_option_of_another_kind_in_python(recipe: str, values: dict[str, Any], rule: str, remedy: str) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "values", "rule", "remedy"), OTHER_KINDS.values(), ids=OTHER_KINDS
+)
+def test_an_option_of_another_kind_in_python(
+    recipe: str, values: dict[str, Any], rule: str, remedy: str
+) -> None:
     with pytest.raises(UserError) as caught:
         changed(RECIPES[recipe](), values)
     check_other_kind(str(caught.value), values, rule, remedy)
 
 
 def test_options_that_do_not_exist(refuse: Refuse, run: Path, tmp_path: Path) -> None:
-    assert "Unrecognized options: --network.widht" in refuse("train", "digits", "--network.widht=8", "--out", run)
-    with pytest.raises(UserError, match=r"network\.widht is no option; choose from width, blocks, levels"):
+    assert "Unrecognized options: --network.widht" in refuse(
+        "train", "digits", "--network.widht=8", "--out", run
+    )
+    with pytest.raises(
+        UserError, match=r"network\.widht is no option; choose from width, blocks, levels"
+    ):
         changed(RECIPES["digits"](), {"network.widht": 8})
-    with pytest.raises(UserError, match="nettwork is no option; choose from seed, init_from, data, process"):
+    with pytest.raises(
+        UserError, match="nettwork is no option; choose from seed, init_from, data, process"
+    ):
         changed(RECIPES["digits"](), {"nettwork.width": 8})
     path = tmp_path / "config.yaml"
     path.write_text("data: {kind: digits}\nnetwork: {kind: unet, widht: 8}\n")
@@ -166,9 +190,15 @@ def test_a_label_on_a_run_without_labels(refused: Refuse, plain: Path) -> None:
 
 def test_data_without_labels(refused: Refuse, tiny: list[str], run: Path) -> None:
     said = refused("train", "images", *tiny, "--network.labels=true", "--out", run)
-    assert "network.labels must be left out: its examples have no class labels, got True for images" in said
+    assert (
+        "network.labels must be left out: its examples have no class labels, got True for images"
+        in said
+    )
     dropout = refused("train", "images", *tiny, "--training.label-dropout=0.1", "--out", run)
-    assert "training.label_dropout must be left out for a network that reads no labels, got 0.1" in dropout
+    assert (
+        "training.label_dropout must be left out for a network that reads no labels, got 0.1"
+        in dropout
+    )
 
 
 def test_labels_that_name_no_record(
@@ -221,7 +251,10 @@ def test_a_configuration_of_a_later_version(refused: Refuse, plain: Path) -> Non
     path = plain / "config.yaml"
     path.write_text(path.read_text().replace("format: 2", "format: 3"))
     said = refused("train", path, "--out", plain, "--resume")
-    assert "format must be 2, the newest that this version reads, got 3; use the version that wrote it" in said
+    assert (
+        "format must be 2, the newest that this version reads, got 3; use the version that wrote it"
+        in said
+    )
 
 
 def test_arrays(refused: Refuse, run: Path, tmp_path: Path) -> None:
@@ -237,7 +270,9 @@ def test_arrays(refused: Refuse, run: Path, tmp_path: Path) -> None:
     assert "must hold states in 0..3, got 7" in refused(*train, "--data.num-states=4")
     path.write_bytes(b"numbers")
     assert "must be an undamaged .npy file" in refused(*train)
-    assert "name a file that exists" in refused("train", "arrays", "--data.train=nowhere.npy", "--out", run)
+    assert "name a file that exists" in refused(
+        "train", "arrays", "--data.train=nowhere.npy", "--out", run
+    )
     assert "add --data.train FILE" in refused("train", "arrays", "--out", run)
 
 
@@ -245,7 +280,10 @@ def test_a_file_to_evaluate(refused: Refuse, plain: Path, tmp_path: Path) -> Non
     path = tmp_path / "file.npz"
     np.savez(path, x_train=np.zeros((5, 6, 4), dtype=np.uint8))
     other = refused("evaluate", plain, f"--data={path}")
-    assert f"the images of {path} must hold images of the run's shape, [1, 4, 4], got [5, 1, 6, 4]" in other
+    assert (
+        f"the images of {path} must hold images of the run's shape, [1, 4, 4], got [5, 1, 6, 4]"
+        in other
+    )
     assert "name a file or folder that exists" in refused("evaluate", plain, "--data=nowhere.npz")
     assert "data must not be given with split or samples, got both" in refused(
         "evaluate", plain, f"--data={path}", "--split=valid"
@@ -258,8 +296,14 @@ def test_a_file_of_images_for_validation_is_read(
     x = np.random.default_rng(0).integers(0, 256, (30, 4, 4)).astype(np.uint8)
     np.savez(tmp_path / "train.npz", x_train=x[:20])
     np.savez(tmp_path / "valid.npz", x_train=x[20:27])
-    options = [*without(tiny, "data.train"), f"--data.train={tmp_path / 'train.npz'}", "--training.steps=1"]
-    trained = scud("train", "images", *options, f"--data.valid={tmp_path / 'valid.npz'}", "--out", run)
+    options = [
+        *without(tiny, "data.train"),
+        f"--data.train={tmp_path / 'train.npz'}",
+        "--training.steps=1",
+    ]
+    trained = scud(
+        "train", "images", *options, f"--data.valid={tmp_path / 'valid.npz'}", "--out", run
+    )
     assert trained.status == 0, trained.err
     assert "valid: 7 images" in trained.out
     assert scud("evaluate", run, "--split=valid", "--repeats=1").status == 0

@@ -12,7 +12,11 @@ import pytest
 
 from tests.integration.conftest import Command
 
-WORDS = [word * size for word in ("in", "the", "word", "light", "god", "man", "name", "sent") for size in (1, 2)]
+WORDS = [
+    word * size
+    for word in ("in", "the", "word", "light", "god", "man", "name", "sent")
+    for size in (1, 2)
+]
 LENGTH = 24
 KNOWN = "in the word god "
 
@@ -30,12 +34,16 @@ class Case:
 CASES = {
     "characters": Case("characters", "character", "bits/character"),
     "bytes": Case("bytes", "byte", "bits/byte"),
-    "subword": Case("vocab.txt", "token", "per word", ("[PAD]", "[UNK]", "[SEP]", *sorted(WORDS), "##s", "##ed")),
+    "subword": Case(
+        "vocab.txt", "token", "per word", ("[PAD]", "[UNK]", "[SEP]", *sorted(WORDS), "##s", "##ed")
+    ),
 }
 
 
 @pytest.fixture
-def trained(scud: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tuple[Path, Path]]:
+def trained(
+    scud: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Case], tuple[Path, Path]]:
     """A run of three steps on 150 lines of eight words each, and the file that it was trained on."""
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
 
@@ -61,7 +69,9 @@ def trained(scud: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
             "training.validate-every": 3,
             "training.validation-repeats": 1,
         }
-        outcome = scud("train", "text", *(f"--{name}={value}" for name, value in options.items()), "--out", run)
+        outcome = scud(
+            "train", "text", *(f"--{name}={value}" for name, value in options.items()), "--out", run
+        )
         assert outcome.status == 0, outcome.err
         return run, text
 
@@ -77,7 +87,10 @@ def test_from_a_text_file_to_samples(
     assert evaluated.status == 0, evaluated.err
     assert case.headline in evaluated.last_line
     assert f"nats per {case.unit}" in evaluated.out
-    assert all(name in evaluated.out for name in ("prior term", "bits/byte", "perplexity per word", "counted: "))
+    assert all(
+        name in evaluated.out
+        for name in ("prior term", "bits/byte", "perplexity per word", "counted: ")
+    )
     check_figures(json.loads((run / "evaluation-valid.json").read_text()), case)
 
     span = scud("evaluate", run, "--repeats=2", "--span=0.25", "--split=train")
@@ -120,11 +133,20 @@ def check_figures(figures: dict[str, object], case: Case) -> None:
     nats = figures["nats_per_token"]["value"] * counts["tokens"]
     assert counts["tokens"] == figures["positions"] == figures["examples"] * LENGTH
     assert nats / counts["tokens"] == pytest.approx(figures["bits_per_dim"] * math.log(2))
-    assert figures["bits_per_character"]["value"] == pytest.approx(nats / counts["characters"] / math.log(2))
+    assert figures["bits_per_character"]["value"] == pytest.approx(
+        nats / counts["characters"] / math.log(2)
+    )
     assert figures["bits_per_byte"]["value"] == pytest.approx(nats / counts["bytes"] / math.log(2))
-    assert figures["perplexity_per_word"]["value"] == pytest.approx(math.exp(nats / counts["words"]))
+    assert figures["perplexity_per_word"]["value"] == pytest.approx(
+        math.exp(nats / counts["words"])
+    )
     assert figures["perplexity_per_token"]["value"] == pytest.approx(figures["perplexity"])
-    for name in ("nats_per_token", "bits_per_character", "perplexity_per_token", "perplexity_per_word"):
+    for name in (
+        "nats_per_token",
+        "bits_per_character",
+        "perplexity_per_token",
+        "perplexity_per_word",
+    ):
         assert figures[name]["low"] < figures[name]["value"] < figures[name]["high"]
     assert counts["characters"] == counts["bytes"]
     assert (counts["tokens"] == counts["characters"]) == (case.unit != "token")
@@ -139,7 +161,9 @@ def test_gaps_are_filled_in_and_the_rest_is_kept(
     assert infilled.status == 0, infilled.err
     target = run / "samples" / "infilled.txt"
     length = len(KNOWN.split() if case.unit == "token" else KNOWN) + 3
-    assert infilled.last_line == f"wrote {target}: 4 designs of 3 of {length} {case.unit}s by 3 steps"
+    assert (
+        infilled.last_line == f"wrote {target}: 4 designs of 3 of {length} {case.unit}s by 3 steps"
+    )
     designs = target.read_bytes().decode().removesuffix("\n").split("\n----------\n")
     assert len(designs) == 4
     assert all(design.startswith(KNOWN.strip()) for design in designs)
@@ -158,7 +182,9 @@ def test_what_does_not_fit_is_refused(
         return " ".join(outcome.err.split())
 
     for length in ("0", "25", "5-9"):
-        assert "length must be one number in 1..24 for text" in refuse("sample", run, f"--length={length}")
+        assert "length must be one number in 1..24 for text" in refuse(
+            "sample", run, f"--length={length}"
+        )
     nothing = refuse("infill", run)
     assert "text must be given for a run of text, got nothing" in nothing
     assert 'as in "in the [[20]] was the word"' in nothing
@@ -167,11 +193,17 @@ def test_what_does_not_fit_is_refused(
     assert "--positions" in sequences
     assert "have a gap to fill in" in refuse("infill", run, "--text=in the beginning")
     assert "got [[0]]" in refuse("infill", run, "--text=in the [[0]] beginning")
-    assert "at most 24 characters long, its gaps included" in refuse("infill", run, "--text=in the [[18]]")
+    assert "at most 24 characters long, its gaps included" in refuse(
+        "infill", run, "--text=in the [[18]]"
+    )
     assert "'é'" in refuse("infill", run, "--text=né [[3]]")
-    assert "give the samples.npz that scud sample wrote" in refuse("evaluate", run, f"--samples={text}")
+    assert "give the samples.npz that scud sample wrote" in refuse(
+        "evaluate", run, f"--samples={text}"
+    )
     np.savez(tmp_path / "foreign.npz", x=np.full((3, 9), 200))
-    assert "hold states in 0..26" in refuse("evaluate", run, f"--samples={tmp_path / 'foreign.npz'}")
+    assert "hold states in 0..26" in refuse(
+        "evaluate", run, f"--samples={tmp_path / 'foreign.npz'}"
+    )
     assert "run must model sequences" in refuse("score", run, f"--input={text}")
 
 
@@ -179,12 +211,20 @@ def test_runs_of_other_data_fill_in_no_text(
     scud: Command, small: list[str], proteins: Path, tiny: list[str], tmp_path: Path
 ) -> None:
     sequences, images = tmp_path / "sequences", tmp_path / "images"
-    assert scud("train", "proteins", *small, f"--data.train={proteins}", "--out", sequences).status == 0
+    assert (
+        scud("train", "proteins", *small, f"--data.train={proteins}", "--out", sequences).status
+        == 0
+    )
     assert scud("train", "images", *tiny, "--out", images).status == 0
     outcome = scud("infill", sequences)
     assert outcome.status == 2
-    assert "input must name a FASTA file, got nothing; add --input FILE" in " ".join(outcome.err.split())
-    for options in (("--text=A [[2]]",), (f"--input={proteins}", "--positions=1", "--text=A [[2]]")):
+    assert "input must name a FASTA file, got nothing; add --input FILE" in " ".join(
+        outcome.err.split()
+    )
+    for options in (
+        ("--text=A [[2]]",),
+        (f"--input={proteins}", "--positions=1", "--text=A [[2]]"),
+    ):
         outcome = scud("infill", sequences, *options)
         assert outcome.status == 2
         assert "Unrecognized options: --text" in outcome.err
