@@ -1,12 +1,7 @@
 """Names of splits, and the one shuffle by which splits are made here: the same on every machine."""
 
-from collections.abc import Mapping
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
-
-Part = TypeVar("Part")
 
 SPLITS = ("train", "valid", "test")
 """Names of splits; a split's number is its place here."""
@@ -29,11 +24,6 @@ def fixed_shuffle(count: int) -> NDArray[np.int64]:
     numpy keeps the raw stream of PCG64 for ever, but not what Generator makes of it.
     """
     return np.argsort(np.random.PCG64(_SHUFFLE_SEED).random_raw(count), kind="stable")
-
-
-def tested(splits: Mapping[str, Part]) -> list[Part]:
-    """Of a file that is divided, its test split, or else all splits."""
-    return [splits["test"]] if "test" in splits else list(splits.values())
 
 
 def hold_out(count: int, valid_share: float) -> dict[str, NDArray[np.int64]]:

@@ -331,11 +331,6 @@ def read_npz(path: Path) -> dict[str, Pixels]:
     return splits
 
 
-def has_samples(path: Path) -> bool:
-    """Whether an `.npz` file holds generated images, the array `x`; raises `UserError` for a damaged file."""
-    return "x" in _read_npz(path, [])[1]
-
-
 def read_samples(path: Path, dims: tuple[int, ...]) -> NDArray[np.uint8]:
     """Pixels [N, channels, height, width] of generated images: the array `x` of an `.npz` file.
 
