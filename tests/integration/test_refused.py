@@ -161,6 +161,14 @@ def test_an_option_of_another_kind_in_python(
     check_other_kind(str(caught.value), values, rule, remedy)
 
 
+def test_the_value_of_a_switch_or_of_a_negative_number_is_told(refused: Refuse, run: Path) -> None:
+    assert "data.flips must be left out for data.kind text, got true" in refused("train", "text", "--data.flips")
+    switch = refused("train", "text", "--data.flips", "--out", run)
+    assert "data.flips must be left out for data.kind text, got true" in switch
+    negative = refused("train", "digits", "--process.sharpness", "-2", "--out", run)
+    assert "process.sharpness must be left out for process.kind gaussian, got -2" in negative
+
+
 def test_options_that_do_not_exist(refuse: Refuse, run: Path, tmp_path: Path) -> None:
     assert "Unrecognized options: --network.widht" in refuse(
         "train", "digits", "--network.widht=8", "--out", run

@@ -74,7 +74,7 @@ def _section_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
         name, equals, value = argument.partition("=")
         if name.startswith("--") and "." in name:
             follows = "".join(arguments[place + 1 : place + 2])
-            if follows.startswith("-"):  # a switch without a value
+            if not follows or follows.startswith("--"):  # a switch without a value
                 follows = "true"
             yield name.removeprefix("--").replace("-", "_"), value if equals else follows
 
