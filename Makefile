@@ -51,6 +51,7 @@ numbers: .venv/installed
 	mkdir -p runs/numbers
 	$(BIN)/python -m benchmarks.digits_table --seeds 0 1 | tee runs/numbers/digits.md
 	$(BIN)/python -m benchmarks.gamma_sweep --seeds 0 1 | tee runs/numbers/gamma.md
+	$(BIN)/python -m benchmarks.labels | tee runs/numbers/labels.md
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 256 --steps 500 --repeats 2 | tee runs/numbers/fashion-256.md
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 17 --steps 500 --repeats 2 | tee runs/numbers/fashion-17.md
 	test -f runs/numbers/emoji.md || $(BIN)/scud train fashion_mnist --data.train $(DATA)/emoji32.npz --training.steps 400 --out runs/emoji --overwrite

@@ -12,7 +12,7 @@ from torch import Tensor
 from scud.networks import UNet
 from scud.training import metrics
 from scud.typing import Conditioning
-from tests.integration.conftest import Command
+from tests.integration.conftest import Command, without
 
 
 @pytest.fixture
@@ -31,17 +31,17 @@ def write_npz(folder: Path, **arrays: Any) -> Path:
 
 def test_commands_recipes_and_options(refuse: Callable[..., str], tiny: list[str]) -> None:
     assert "choose from train, evaluate, sample" in refuse("tarin")
-    assert (
-        "recipe must be one of cifar10, digits, fashion_mnist, images, lm1b, proteins, text, text8 or a config.yaml, got 'digitz'"
-        in refuse("train", "digitz")
+    recipes = "arrays, cifar10, digits, fashion_mnist, images, lm1b, proteins, text, text8"
+    assert f"recipe must be one of {recipes} or a config.yaml, got 'digitz'" in refuse(
+        "train", "digitz"
     )
     assert "name a recipe or a config.yaml" in refuse("train", "--seed", "3")
     assert "--diffusion.gamma" in refuse("train", "digits", "--diffusion.gama", "1")
-    assert "'scud', 'masking', 'classical'" in refuse(
+    assert "diffusion.kind must be one of scud, masking, classical, got 'scuds'" in refuse(
         "train", "digits", "--diffusion.kind", "scuds"
     )
     assert "invalid" in refuse("train", "digits", "--training.steps", "many").lower()
-    assert "input should be greater than or equal to 1, got 0" in refuse(
+    assert "training.steps must be at least 1, got 0" in refuse(
         "train", "digits", "--training.steps", "0"
     )
     assert "must be auto, cpu, cuda or cuda:N" in refuse(
@@ -56,18 +56,26 @@ def test_commands_recipes_and_options(refuse: Callable[..., str], tiny: list[str
     )
 
 
-@pytest.mark.parametrize("gamma", ["0", "-0.5", "1.5", "nan", "inf"])
+@pytest.mark.parametrize("gamma", ["0", "-0.5", "1.5"])
 def test_gamma(refuse: Callable[..., str], gamma: str) -> None:
-    assert "gamma: input should be" in refuse("train", "digits", f"--diffusion.gamma={gamma}")
+    said = refuse("train", "digits", f"--diffusion.gamma={gamma}")
+    assert f"diffusion.gamma must lie in (0, 1], got {float(gamma)}; use 1 for" in said
+
+
+@pytest.mark.parametrize("gamma", ["nan", "inf"])
+def test_gamma_that_is_not_finite(refuse: Callable[..., str], gamma: str) -> None:
+    said = refuse("train", "digits", f"--diffusion.gamma={gamma}")
+    assert f"diffusion.gamma: input should be a finite number, got {gamma}" in said
 
 
 def test_periodic_kernel(refuse: Callable[..., str], tiny: list[str]) -> None:
+    tiny = without(tiny, "process.bandwidth")
     binary = ["--data.num-states=2", "--process.kind=uniform", "--out=x"]
     assert "lower gamma, for example to 0.5" in refuse("train", "images", *tiny, *binary)
 
 
 def test_generators(refuse: Callable[..., str], tiny: list[str], tmp_path: Path) -> None:
-    path = tmp_path / "rates.npy"
+    path, tiny = tmp_path / "rates.npy", without(tiny, "process.bandwidth")
     options = [*tiny, "--process.kind=dense", f"--process.generator={path}", "--out=x"]
     assert "process.generator" in refuse("train", "images", *options)
     np.save(path, np.ones((5, 5)))
@@ -77,7 +85,8 @@ def test_generators(refuse: Callable[..., str], tiny: list[str], tmp_path: Path)
     np.save(path, np.array(["a", "b"]))
     assert ".npy file of numbers" in refuse("train", "images", *options)
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
-    assert ".npy file of numbers" in refuse("train", "images", *options)
+    pickled = refuse("train", "images", *options)
+    assert "process.generator must be an undamaged .npy file without pickled objects" in pickled
     assert "add --process.generator FILE" in refuse(
         "train", "images", *tiny, "--process.kind=dense", "--out=x"
     )
@@ -98,7 +107,7 @@ def test_data(refuse: Callable[..., str], tmp_path: Path) -> None:
         x_train=np.where(good == good.max(), 300, good)
     )
     assert "hold at least one image" in train(x_train=good[:0])
-    assert "num_states: input should be" in refuse(
+    assert "data.num_states must lie in [2, 256], got 1; choose" in refuse(
         "train", "images", "--data.num-states=1", "--out=x"
     )
     (tmp_path / "data.npz").write_bytes((tmp_path / "data.npz").read_bytes()[:100])
@@ -135,7 +144,8 @@ def test_a_mistake_with_overwrite_loses_nothing(
     refuse(*again, "--init-from=nowhere")
     refuse(*again, "--training.accumulate=2")
     refuse(*again, "--device=cuda:99")
-    refuse(*again, "--process.kind=dense")
+    lacking = ["train", "images", *without(tiny, "process.bandwidth"), "--out", run, "--overwrite"]
+    assert "add --process.generator FILE" in refuse(*lacking, "--process.kind=dense")
     refuse(*again, f"--init-from={run}", "--network.width=16")
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -153,7 +163,8 @@ def test_runs_that_are_missing_or_damaged(refuse: Callable[..., str], run: Path)
     for command in ("evaluate", "sample"):
         assert "must be a folder that exists, got nowhere" in refuse(command, "nowhere")
         assert "check the spelling" in refuse(command, "nowhere")
-    assert "repeats and batch_size must be at least 1" in refuse("evaluate", run, "--repeats=0")
+    assert "repeats must be at least 1" in refuse("evaluate", run, "--repeats=0")
+    assert "batch_size must be at least 1" in refuse("evaluate", run, "--batch-size=0")
     assert "num must be at least 1" in refuse("sample", run, "--num=0")
     assert "steps must be at least 1" in refuse("sample", run, "--steps=0")
     weights, text, last = (
@@ -195,9 +206,8 @@ def test_data_that_is_missing_or_has_changed(
     )
     np.savez(path, x_train=np.random.default_rng(0).integers(0, 256, (20, 6, 4)))
     changed = refuse("evaluate", tmp_path / "untested", "--split=valid")
-    assert (
-        "have the model's 5 states and shape [1, 4, 4], got 5 states of shape [1, 6, 4]" in changed
-    )
+    assert "data must be images of 5 levels of shape [1, 4, 4], as those of the run" in changed
+    assert "got images of 5 levels of shape [1, 6, 4]; restore the data file" in changed
     path.unlink()
     assert "name a file or folder that exists" in refuse("evaluate", tmp_path / "untested")
 

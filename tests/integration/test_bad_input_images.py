@@ -116,8 +116,8 @@ def test_a_damaged_parquet_file(train: Refuse, tmp_path: Path) -> None:
 
 def test_more_levels_than_a_byte_has(train: Refuse, folder: Path) -> None:
     said = train(folder, "--data.num-states=257")
-    assert "num_states: input should be less than or equal to 256, got 257" in said
-    assert "a pixel is a byte, so 256 keep every value and there are no more" in said
+    assert "data.num_states must lie in [2, 256], got 257" in said
+    assert "pixels are bytes, so there are no more" in said
 
 
 def test_two_sources(train: Refuse, folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Command
+from tests.integration.conftest import Command, without
 
 
 @pytest.fixture
@@ -110,13 +110,21 @@ def test_alphabets_processes_and_networks_that_do_not_fit(
     assert "matrix must be one of BLOSUM45" in refuse(
         "train", "proteins", *small, data, "--process.matrix=BLOSUM61", "--out=x"
     )
-    assert "use unet for images, and bytenet or dit for sequences and text" in refuse(
-        "train", "proteins", *small, data, "--network.kind=unet", "--out=x"
+    plain = without(small, "network.")
+    said = refuse("train", "proteins", *plain, data, "--network.kind=unet", "--out=x")
+    assert "must be [channels, height, width] for a U-Net, got rows of different length" in said
+    assert "use a ByteNet for rows of positions, or a DiT for any shape" in said
+    said = refuse("train", "proteins", *small, data, "--network.kind=unet", "--out=x")
+    assert (
+        "network.layers must be left out for network.kind unet, got 2; it is an option of bytenet and dit"
+        in said
     )
-    assert "it is for sequences" in refuse(
-        "train", "images", *tiny, "--training.infill-share=0.5", "--out=x"
-    )
-    assert "'600M'" in refuse("train", "proteins", data, "--network.preset=7M", "--out=x")
+    assert "it is an option of bytenet and dit" in said
+    said = refuse("train", "images", *tiny, "--training.infill-share=0.5", "--out=x")
+    assert "training.infill_share must be left out for data.kind digits, images and arrays" in said
+    assert "it is an option of sequences and text" in said
+    said = refuse("train", "proteins", data, "--network.preset=7M", "--out=x")
+    assert "network.preset must be one of 1M, 3M, 10M, 40M, 80M, 600M for bytenet, got 7M" in said
 
 
 def test_commands_on_runs(refuse: Callable[..., str], run: Path, tmp_path: Path) -> None:
@@ -215,7 +223,7 @@ def test_options_that_exclude_each_other_or_go_too_far(
     refuse: Callable[..., str], small: list[str], run: Path, proteins: Path
 ) -> None:
     assert "not be given together" in refuse("evaluate", run, "--span=0.2", f"--samples={proteins}")
-    sharp = ["--process.sharpness=1000", "--process.no-normalized", "--out=x"]
+    sharp = ["--process.sharpness=1000", "--process.normalized=false", "--out=x"]
     assert "sharpness must leave all letters" in refuse(
         "train", "proteins", *small, f"--data.train={proteins}", *sharp
     )

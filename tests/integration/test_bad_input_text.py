@@ -123,7 +123,7 @@ def test_more_neighbours_than_there_are_other_states(
             f"process.nearest must be fewer than the 11 states, got {nearest}; give at most 10"
             in said
         )
-    assert "nearest: input should be greater than or equal to 1, got 0" in train(*graph(None, 0))
+    assert "process.nearest must be at least 1, got 0; 10 is the paper's" in train(*graph(None, 0))
 
 
 def test_a_graph_without_jumps_must_be_connected(train: Refuse, tmp_path: Path) -> None:
@@ -205,14 +205,17 @@ def test_a_vocabulary_that_is_not_the_runs(
     (tmp_path / "vocab.txt").write_text("\n".join(entries) + "\n")
     np.save(tmp_path / "good.npy", embeddings(len(entries)))
     refused = refuse("evaluate", run)
-    assert "data.tokens must be those of the run, text in a vocabulary of 16 entries" in refused
+    assert "data must be text in a vocabulary of 16 entries" in refused
+    assert "as those of the run" in refused
     assert f"got text in a vocabulary of {len(entries)} entries" in refused
-    assert "restore the alphabet or the vocabulary file that the run was trained with" in refused
+    assert (
+        "restore the data file, and alphabet or vocabulary, that the run was trained on" in refused
+    )
     assert said in refuse("train", run / "config.yaml", "--resume", f"--out={run}")
     options = [*small_text, *tokens_at(tmp_path / "vocab.txt"), f"--data.train={text}", "--out=x"]
-    assert "start from a run of the same letters or tokens" in refuse(
-        "train", "text", *options, f"--init-from={run}"
-    )
+    other = refuse("train", "text", *options, f"--init-from={run}")
+    assert "init_from must be of text in a vocabulary of" in other
+    assert "start from a run of the same states" in other
 
 
 def test_a_missing_or_damaged_vocabulary(

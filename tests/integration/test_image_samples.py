@@ -137,7 +137,7 @@ def test_images_without_labels(
         **{name: array for name, array in data.items() if name != f"y_{missing}"},
     )
     message = refuse("evaluate", run, "--samples", tmp_path / "drawn.npz")
-    assert f"{missing} images of data must have class labels" in message
+    assert f"{missing} images of data must have a class label each" in message
     assert f"add an array y_{missing} to an .npz file" in message
 
 

@@ -17,17 +17,15 @@ from tests.unit.sequences import PROTEIN, random_fasta
 
 MODELS = {
     "scud": ["--diffusion.kind=scud"],
-    "scud, reconstruction, infilling": [
-        "--training.reconstruction=0.5",
-        "--training.infill-share=0.5",
-    ],
-    "masking": ["--diffusion.kind=masking", "--training.reconstruction=1"],
+    "scud, reconstruction, infilling": ["--objective.share=0.5", "--training.infill-share=0.5"],
+    "masking": ["--diffusion.kind=masking", "--objective.share=1"],
     "classical": [
         "--diffusion.kind=classical",
         "--process.kind=uniform",
         "--training.infill-share=1",
     ],
-    "classical, reconstruction": ["--diffusion.kind=classical", "--training.reconstruction=1"],
+    "classical, reconstruction": ["--diffusion.kind=classical", "--objective.share=1"],
+    "bound": ["--objective.kind=bound"],
 }
 
 
@@ -56,10 +54,10 @@ def test_from_a_fasta_file_to_samples(
     assert 10 < figures["perplexity"] < 60
     assert figures["perplexity"] == pytest.approx(2 ** figures["bits_per_dim"])
     assert high / figures["perplexity"] == pytest.approx(math.exp(1.96 * figures["standard_error"]))
-    assert (
-        f"perplexity {figures['perplexity']:.3f} per residue, 95% interval {low:.3f} to {high:.3f}"
-        in evaluated.last_line
+    perplexity = (
+        f"perplexity per residue {figures['perplexity']:.3f}, 95% interval {low:.3f} to {high:.3f}"
     )
+    assert perplexity in evaluated.last_line
     assert "prior term" in evaluated.out
 
     span = scud("evaluate", run, "--repeats=2", "--span=0.2", "--split=train")
@@ -103,10 +101,12 @@ def test_python_interface(scud: Command, small: list[str], proteins: Path, tmp_p
         == 0
     )
     run = library.load(tmp_path / "run")
-    assert run.alphabet == PROTEIN
-    assert 8 <= run.longest <= 40
-    texts = run.sample_sequences(40, 3, generator=torch.Generator().manual_seed(0))
-    seen = {length for length, count in enumerate(run.length_counts.tolist()) if count}
+    assert isinstance(run.modality, library.data.Sequences)
+    assert run.modality.alphabet == PROTEIN
+    assert 8 <= run.modality.longest <= 40
+    sampler = library.samplers.Ancestral(steps=3)
+    texts = run.sample(40, sampler=sampler, generator=torch.Generator().manual_seed(0))
+    seen = {length for length, count in enumerate(run.modality.length_counts.tolist()) if count}
     assert {len(text) for text in texts} <= seen, "lengths are those of training"
     x0 = torch.from_numpy(PROTEIN.encode(texts[0])).long().unsqueeze(0)
     assert run.elbo(x0).total.shape == (1,)

@@ -13,8 +13,9 @@ import torch
 
 import scud as library
 from scud.config import read_config
+from scud.errors import UserError
 from scud.experiment import prepare
-from tests.integration.conftest import Command
+from tests.integration.conftest import Command, without
 from tests.unit.texts import some_text, write_vocabulary
 
 
@@ -34,6 +35,7 @@ def run(
 
 
 def test_from_a_file_of_characters_to_text(scud: Command, run: Path, text: Path) -> None:
+    size = len(text.read_text())
     assert {path.name for path in run.iterdir()} == {
         "config.yaml",
         "metrics.csv",
@@ -43,18 +45,21 @@ def test_from_a_file_of_characters_to_text(scud: Command, run: Path, text: Path)
     }
     trained = scud("train", run / "config.yaml", "--overwrite", "--out", run)
     assert trained.status == 0, trained.err
-    assert f"train: read {len(text.read_text()):,} characters in 400 words" in trained.out
+    assert f"train: read {size:,} characters in 400 words" in trained.out
     assert "bits/char" in trained.last_line
 
     loaded = library.load(run)
-    assert (loaded.kind, loaded.length, loaded.dims) == ("text", 16, (16,))
-    texts = loaded.sample_text(3, 2, generator=torch.Generator().manual_seed(0))
+    kind = loaded.modality
+    assert isinstance(kind, library.data.Text)
+    assert (kind.kind, kind.length, kind.dims) == ("text", 16, (16,))
+    short = library.samplers.Ancestral(steps=2)
+    texts = loaded.sample(3, sampler=short, generator=torch.Generator().manual_seed(0))
     assert [len(drawn) for drawn in texts] == [16] * 3
     assert set("".join(texts)) <= set(" .abcehnstu")
-    assert len(loaded.sample_text(1, 2, length=5)[0]) == 5
-    with pytest.raises(library.errors.UserError, match=r"length must lie in 1..16, got 17"):
-        loaded.sample_text(1, 2, length=17)
-    x0 = torch.from_numpy(np.stack(loaded.tokens.encode(texts)))
+    assert len(loaded.sample(1, sampler=short, length=(5, 5))[0]) == 5
+    with pytest.raises(UserError, match=r"length must be one number in 1..16 for text, got 17-17"):
+        loaded.sample(1, sampler=short, length=(17, 17))
+    x0 = torch.from_numpy(np.stack(kind.tokens.encode(texts)))
     assert loaded.elbo(x0).total.shape == (3,)
 
 
@@ -64,6 +69,8 @@ def test_other_tokens(
     scud: Command, small_text: list[str], text: Path, tmp_path: Path, kind: str, network: str
 ) -> None:
     tokens = "bytes" if kind == "bytes" else write_vocabulary(tmp_path)
+    if network == "dit":
+        small_text = without(small_text, "network.hidden")
     options = [
         *small_text,
         "--data.alphabet=None",
@@ -82,9 +89,12 @@ def test_other_tokens(
     assert ("bits/byte" if kind == "bytes" else "validation perplexity") in trained.last_line
     loaded = library.load(tmp_path / "run")
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
-    assert config["data"] == {"tokens": loaded.tokens.spec(), "length": 16, "tensors": []}
+    assert isinstance(loaded.modality, library.data.Text)
+    written = {"kind": "text", "tokens": loaded.modality.tokens.spec(), "length": 16, "tensors": []}
+    assert config["data"] == written
     (tmp_path / "vocab.txt").unlink(missing_ok=True)
-    assert isinstance(loaded.sample_text(1, 2)[0], str), "a run needs no other file"
+    drawn = loaded.sample(1, sampler=library.samplers.Ancestral(steps=2))
+    assert isinstance(drawn[0], str), "a run needs no other file"
 
 
 def test_a_resumed_run_is_what_it_would_have_been(
@@ -151,8 +161,9 @@ def test_noise_on_a_graph_is_kept_with_the_run(
         assert ours == theirs == {"kind": "neighbour_graph", "marginal_rate": 0.3}
     weights = [run.network.state_dict() for run in (whole, resumed)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    short = library.samplers.Ancestral(steps=3)
     drawn = [
-        run.sample_text(2, 3, generator=torch.Generator().manual_seed(0))
+        run.sample(2, sampler=short, generator=torch.Generator().manual_seed(0))
         for run in (whole, resumed)
     ]
     assert drawn[0] == drawn[1]
@@ -241,17 +252,24 @@ def test_bad_options(
     assert "data.tokens must be characters, bytes, or" in refuse(
         *options, "--data.alphabet=None", "--data.tokens=words"
     )
-    assert "use unet for images" in refuse(*options, "--network.kind=unet")
-    assert "blosum62 is for proteins" in refuse(*options, "--process.kind=blosum62")
-    assert "it mirrors images" in refuse(*options, "--training.flips")
-    assert "be one of tiny, small, medium, paper for dit" in refuse(
-        *options, "--network.kind=dit", "--network.preset=1M"
+    plain = without(options, "network.")
+    assert "use a ByteNet for rows of positions" in refuse(*plain, "--network.kind=unet")
+    layers = refuse(*options, "--network.kind=unet")
+    assert (
+        "network.layers must be left out for network.kind unet, got 2; it is an option of bytenet and dit"
+        in layers
     )
+    assert "blosum62 is for proteins" in refuse(*options, "--process.kind=blosum62")
+    flips = refuse(*options, "--data.flips")
+    assert (
+        "data.flips must be left out for data.kind text, got true; it is an option of images"
+        in flips
+    )
+    preset = refuse(*plain, "--network.kind=dit", "--network.preset=1M")
+    assert "network.preset must be one of tiny, small, medium, paper for dit, got 1M" in preset
 
 
-def test_a_run_of_another_kind_does_not_sample_text(run: Path) -> None:
-    loaded = library.load(run)
-    with pytest.raises(
-        library.errors.UserError, match="run must model sequences, got a bytenet of text"
-    ):
-        _ = loaded.alphabet
+def test_what_other_kinds_can_do_is_refused(run: Path) -> None:
+    text = library.load(run).modality
+    with pytest.raises(UserError, match="run must model sequences, got texts"):
+        _ = text.scoring

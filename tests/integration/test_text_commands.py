@@ -61,7 +61,6 @@ def trained(
             "data.tokens": tokens,
             "data.length": LENGTH,
             "data.valid-share": 0.2,
-            "network.preset": None,
             "network.width": 16,
             "network.layers": 1,
             "training.steps": 3,

@@ -17,6 +17,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
+from scud.samplers import Ancestral
 from scud.schedules import Linear, Schedule
 from scud.typing import Conditioning, Denoiser, Given
 from tests.theory import chain
@@ -224,7 +225,7 @@ def test_scud(process_name: str, schedule_name: str, gamma_name: str, known: int
 
     def laws_of(steps: int) -> list[Tensor]:
         return chain.of_events(
-            model, ideal.joint, ideal.table[: MOST + 1], model.grid(steps), known
+            model, ideal.joint, ideal.table[: MOST + 1], Ancestral(steps=steps).times(model), known
         )
 
     check_limit(laws_of, event_law(model, ideal, known), known)
@@ -266,7 +267,9 @@ def test_classical(process_name: str, schedule_name: str, known: int | None) -> 
     model, ideal, law = times(process_name, schedule_name, known)
 
     def laws_of(steps: int) -> list[Tensor]:
-        return chain.of_time(model, ideal.joint, ideal.generator, model.grid(steps), known)
+        return chain.of_time(
+            model, ideal.joint, ideal.generator, Ancestral(steps=steps).times(model), known
+        )
 
     check_limit(laws_of, law, known, steps=64)
     check_draws(model, OncePerStep(ideal, NUM_STATES), laws_of(STEPS), known)
@@ -294,7 +297,7 @@ def check_masking(model: Masking, joint: Tensor, law: Tensor, known: int | None)
     """Against the exact law of samples, as above."""
 
     def laws_of(steps: int) -> list[Tensor]:
-        return chain.of_masking(model, joint, model.grid(steps), known)
+        return chain.of_masking(model, joint, Ancestral(steps=steps).times(model), known)
 
     check_limit(laws_of, law, known)
     check_draws(model, OncePerStep(IdealMasking(joint), NUM_STATES + 1), laws_of(STEPS), known)

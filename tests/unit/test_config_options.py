@@ -280,7 +280,7 @@ def test_masking_has_its_own_noise() -> None:
     for values in ({"process.kind": "uniform"}, {"process.bandwidth": 0.2}):
         with pytest.raises(
             UserError,
-            match=r"process\.\w+ must be left out for masking, got given; masking has its own",
+            match=r"process\.\w+ must be left out for masking, got [^;]*; masking has its own",
         ):
             changed(masking, values)
         with pytest.raises(UserError, match="must be left out for masking"):
@@ -297,12 +297,12 @@ def test_masking_has_its_own_noise() -> None:
     [
         (
             {"process.nearest": 3},
-            r"process\.nearest must be left out for process\.kind gaussian, got given; it is an option of "
+            r"process\.nearest must be left out for process\.kind gaussian, got [^;]*; it is an option of "
             r"neighbour_graph; gaussian has bandwidth, normalized",
         ),
         (
             {"process.kind": "uniform", "process.bandwidth": 0.3},
-            r"process\.bandwidth must be left out for process\.kind uniform, got given; it is an option of "
+            r"process\.bandwidth must be left out for process\.kind uniform, got [^;]*; it is an option of "
             r"gaussian and neighbour_graph; uniform has no others",
         ),
         (

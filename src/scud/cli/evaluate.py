@@ -102,12 +102,8 @@ def data_of(run: "Run", folder: Path) -> "Data":
     if ours.describe() != theirs.describe() or ours.dims != theirs.dims:
         shapes = "" if ours.dims == theirs.dims else f" of shape {list(theirs.dims or ())}"
         rule = f"be {ours.describe()}{'' if not shapes else f' of shape {list(ours.dims or ())}'}, as those of the run"
-        raise fail(
-            "data",
-            rule,
-            f"{theirs.describe()}{shapes}",
-            "restore the data that the run was trained on",
-        )
+        remedy = "restore the data file, and alphabet or vocabulary, that the run was trained on"
+        raise fail("data", rule, f"{theirs.describe()}{shapes}", remedy)
     check_same_data(data.p0(), run.model.p0, data.name)
     return data
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from scud.cli.options import described, described_fields, plain_switches
-from scud.config import KINDS, TRAINING, Config, changed, unknown_option
+from scud.config import KINDS, Config, changed, owners_of, unknown_option
 from scud.errors import fail
 from scud.options import Options, kind_of, texts
 
@@ -73,7 +73,9 @@ def _section_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name.startswith("--") and "." in name:
-            follows = arguments[place + 1] if place + 1 < len(arguments) else ""
+            follows = "".join(arguments[place + 1 : place + 2])
+            if follows.startswith("-"):  # a switch without a value
+                follows = "true"
             yield name.removeprefix("--").replace("-", "_"), value if equals else follows
 
 
@@ -87,9 +89,7 @@ def _check_belongs(
     options = sections[section]
     if options is None:
         raise fail(name, "be left out for masking", value, "masking has its own noise")
-    kinds = TRAINING if section == "training" else KINDS[section]
-    others = {part.name for other in kinds.values() for part in fields(other)}
-    if option in others and option not in {part.name for part in fields(options)}:
+    if option not in {part.name for part in fields(options)} and owners_of(section, option):
         raise unknown_option(section, type(options), option, value)
 
 

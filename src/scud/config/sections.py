@@ -5,29 +5,24 @@ kind is refused by name, and a value that breaks a rule is refused by the check 
 `config.yaml` reproduces the run.
 """
 
-from collections.abc import Collection, Hashable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from scud import format_1, own
+from scud import own
 from scud.data import DATA
 from scud.diffusion import ClassicalOptions, MaskingOptions, SCUDOptions
 from scud.diffusion.objectives import Bound, ObjectiveOptions
 from scud.errors import UserError, check_in_interval, fail
-from scud.files import replacing
 from scud.networks import DiTOptions, NetworkOptions
 from scud.options import Options, by_kind, kind_of
 from scud.processes import ProcessOptions, UniformOptions
 from scud.schedules import MutualInformationOptions, ScheduleOptions
-from scud.training.options import ByExamples, ByPositions, ByRows, TrainingOptions, options_for
-
-FORMAT = 2
-"""Of `config.yaml`; raised when an older version would misread a file."""
+from scud.training.options import ByExamples, TrainingOptions, options_for
 
 LARGEST_SEED = 2**63 - 1
 
@@ -42,14 +37,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "objective": by_kind(ObjectiveOptions),
 }
 """The options of every section by kind. `training` has no kind: its options are those that suit the data."""
-
-
-TRAINING: dict[str, type[TrainingOptions]] = {
-    "data of one shape": ByExamples,
-    "rows of one length": ByRows,
-    "sequences of many lengths": ByPositions,
-}
-"""The options of training, by the data that they suit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,9 +154,7 @@ def changed(
         takes_process, config.process, given.pop("process", {}), named
     )
     suited = options_for(sections["data"].modality)
-    training = _with_values(
-        "training", _carried(config.training, suited), given.pop("training", {})
-    )
+    training = with_values("training", _carried(config.training, suited), given.pop("training", {}))
     single = {name: given.pop(name, getattr(config, name)) for name in ("seed", "init_from")}
     if given:
         choices = ", ".join(part.name for part in fields(Config))
@@ -208,7 +193,7 @@ def _changed_section(
         if not hasattr(start, "presets"):
             raise unknown_option(name, type(start), "preset", preset)
         start = replace(start, **dict(find_preset(type(start), str(preset))))
-    return _with_values(name, start, given)
+    return with_values(name, start, given)
 
 
 def find_preset(options: type[Options], name: str) -> Mapping[str, Any]:
@@ -250,7 +235,7 @@ def _carried(training: TrainingOptions, suited: type[TrainingOptions]) -> Traini
     return suited(**{name: value for name, value in vars(training).items() if name in names})
 
 
-def _with_values(section: str, start: Section, given: Any) -> Section:
+def with_values(section: str, start: Section, given: Any) -> Section:
     """Options with some values given; raises `UserError` for a name that is none of theirs, or a value that breaks a rule."""
     if not isinstance(given, Mapping):
         raise fail(section, "be a group of options", repr(given), f"write them below {section}:")
@@ -267,20 +252,44 @@ def _with_values(section: str, start: Section, given: Any) -> Section:
 
 def unknown_option(section: str, options: type[Options], name: str, value: object) -> UserError:
     """The error for an option that this kind does not have, naming the kinds that have it."""
-    others = ", ".join(part.name for part in fields(options) if part.name != "kind") or "no options"
-    kinds = TRAINING if section == "training" else KINDS.get(section, {})
-    owners = [
-        kind
-        for kind, other in kinds.items()
-        if name in {part.name for part in fields(other)}
-        or (name == "preset" and hasattr(other, "presets"))
-    ]
+    own_names = (
+        ", ".join(part.name for part in fields(options) if part.name != "kind") or "no others"
+    )
+    owners = owners_of(section, name)
     if not owners:
-        return UserError(f"{section}.{name} is no option; choose from {others}")
-    (chosen,) = [kind for kind, other in kinds.items() if other is options] or [kind_of(options)]
-    chosen = f"{section}.kind {chosen}" if section in KINDS else chosen
-    remedy = f"it is an option of {', '.join(owners)}; {chosen} has {others}"
-    return fail(f"{section}.{name}", f"be left out for {chosen}", value, remedy)
+        return UserError(f"{section}.{name} is no option; choose from {own_names}")
+    if section == "training":
+        chosen, where = (
+            [kind for kind, other in _training_by_data().items() if other is options],
+            "data",
+        )
+    else:
+        chosen, where = [kind_of(options)], section
+    rule = f"be left out for {where}.kind {_listed(chosen)}"
+    have = "has" if len(chosen) == 1 else "have"
+    remedy = f"it is an option of {_listed(owners)}; {_listed(chosen)} {have} {own_names}"
+    return fail(f"{section}.{name}", rule, value, remedy)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def owners_of(section: str, name: str) -> list[str]:
+    """The kinds that have an option of this name; of training, the kinds of data that it suits."""
+    kinds = _training_by_data() if section == "training" else KINDS[section]
+    return [
+        kind
+        for kind, options in kinds.items()
+        if name in {part.name for part in fields(options)}
+        or (name == "preset" and hasattr(options, "presets"))
+    ]
+
+
+def _training_by_data() -> dict[str, type[Options]]:
+    """The options of training by kind of data."""
+    return {kind: options_for(data.modality) for kind, data in DATA.items()}
 
 
 @cache
@@ -306,123 +315,3 @@ def _sentence(section: str, problem: dict[str, Any]) -> str:
         return f"{section}.{message}" if section else message
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{name}: {message}, got {problem['input']!r}"
-
-
-def to_values(config: Config) -> dict[str, Any]:
-    """The options as a file holds them: sections of names and plain values, the kind first."""
-    values: dict[str, Any] = {}
-    for part in fields(config):
-        value = getattr(config, part.name)
-        values[part.name] = _plain_section(value) if isinstance(value, Options) else _plain(value)
-    return values
-
-
-def _plain_section(options: Options) -> dict[str, Any]:
-    plain = {name: _plain(value) for name, value in asdict(options).items()}
-    return {"kind": plain.pop("kind"), **plain} if "kind" in plain else plain
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
-
-
-def write_config(path: Path, config: Config) -> None:
-    """Write a configuration as YAML."""
-    with replacing(path) as temporary:
-        values = {"format": FORMAT, **to_values(config)}
-        temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-
-
-def read_config(path: Path, named: Collection[str] = ()) -> Config:
-    """Read a configuration that `write_config`, version 0.1.0 or a user wrote; options left out have their defaults.
-
-    Args:
-        path: the file.
-        named: the classes of the user's own, package.module:Class, that the user has named beside the file.
-
-    Raises:
-        UserError: no such file, not YAML, a later format, an option that is unknown or breaks its rule, or a class of a user's
-            own that only the file names.
-    """
-    values = _read_values(path)
-    try:
-        return _from_values(values, named)
-    except UserError as error:
-        raise UserError(f"in {path}: {error}") from None
-
-
-def read_data_options(path: Path) -> Any:
-    """The options of data in a configuration; arguments and errors as in `read_config`."""
-    values = _current(_read_values(path))
-    section = dict(values.get("data") or {})
-    try:
-        options = options_class("data", str(section.pop("kind", "digits")), ())
-        return _with_values("data", options(), section)
-    except UserError as error:
-        raise UserError(f"in {path}: {error}") from None
-
-
-def _read_values(path: Path) -> dict[str, Any]:
-    """What a file of a configuration holds, whatever it is."""
-    if not path.is_file():
-        raise fail("config", "name a file that exists", path, "give the config.yaml of a run")
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise fail(
-            "config", "be YAML", f"{path} ({error})", "compare it with the config.yaml of a run"
-        ) from error
-    if not isinstance(values, dict):
-        raise fail(
-            "config", "hold sections of options", path, "compare it with the config.yaml of a run"
-        )
-    return values
-
-
-def _current(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a file in today's format."""
-    number = values.pop("format", None)
-    if number is None and format_1.is_config(values):
-        return format_1.upgraded_config(values)
-    if number not in (None, FORMAT):
-        remedy = "use the version that wrote it"
-        raise fail("format", f"be {FORMAT}, the newest that this version reads", number, remedy)
-    return values
-
-
-def _from_values(values: dict[str, Any], named: Collection[str]) -> Config:
-    values = _current(values)
-    section = values.get("data", {})
-    kind = section.get("kind", "digits") if isinstance(section, Mapping) else "digits"
-    start = default_config(options_class("data", str(kind), named)())
-    if values.get("process", {}) is None:
-        del values["process"]
-    return changed(start, values, named)
-
-
-def kinds_of(config: Config) -> list[str]:
-    """The kinds of a configuration's sections, by which classes of the user's own are named."""
-    sections = [getattr(config, name) for name in KINDS]
-    return [section.kind for section in sections if section is not None]
-
-
-def differences(config: Config, other: Config) -> list[str]:
-    """Names of the options in which two configurations differ, such as training.steps."""
-    ours, theirs = _flat(to_values(config)), _flat(to_values(other))
-    return [
-        name for name in {**ours, **theirs} if ours.get(name, _ABSENT) != theirs.get(name, _ABSENT)
-    ]
-
-
-_ABSENT = object()
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.")
-            if isinstance(value, Mapping)
-            else {prefix + name: value}
-        )
-    return flat

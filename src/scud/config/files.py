@@ -1,0 +1,144 @@
+"""Configurations as files: `config.yaml`, which holds every option of the chosen kinds and reproduces the run."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scud import format_1
+from scud.config.sections import (
+    KINDS,
+    Config,
+    changed,
+    default_config,
+    options_class,
+    with_values,
+)
+from scud.errors import UserError, fail
+from scud.files import replacing
+from scud.options import Options
+
+FORMAT = 2
+"""Of `config.yaml`; raised when an older version would misread a file."""
+
+
+def to_values(config: Config) -> dict[str, Any]:
+    """The options as a file holds them: sections of names and plain values, the kind first."""
+    values: dict[str, Any] = {}
+    for part in fields(config):
+        value = getattr(config, part.name)
+        values[part.name] = _plain_section(value) if isinstance(value, Options) else _plain(value)
+    return values
+
+
+def _plain_section(options: Options) -> dict[str, Any]:
+    plain = {name: _plain(value) for name, value in asdict(options).items()}
+    return {"kind": plain.pop("kind"), **plain} if "kind" in plain else plain
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_config(path: Path, config: Config) -> None:
+    """Write a configuration as YAML."""
+    with replacing(path) as temporary:
+        values = {"format": FORMAT, **to_values(config)}
+        temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def read_config(path: Path, named: Collection[str] = ()) -> Config:
+    """Read a configuration that `write_config`, version 0.1.0 or a user wrote; options left out have their defaults.
+
+    Args:
+        path: the file.
+        named: the classes of the user's own, package.module:Class, that the user has named beside the file.
+
+    Raises:
+        UserError: no such file, not YAML, a later format, an option that is unknown or breaks its rule, or a class of a user's
+            own that only the file names.
+    """
+    values = _read_values(path)
+    try:
+        return _from_values(values, named)
+    except UserError as error:
+        raise UserError(f"in {path}: {error}") from None
+
+
+def read_data_options(path: Path) -> Any:
+    """The options of data in a configuration; arguments and errors as in `read_config`."""
+    values = _current(_read_values(path))
+    section = dict(values.get("data") or {})
+    try:
+        options = options_class("data", str(section.pop("kind", "digits")), ())
+        return with_values("data", options(), section)
+    except UserError as error:
+        raise UserError(f"in {path}: {error}") from None
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """What a file of a configuration holds, whatever it is."""
+    if not path.is_file():
+        raise fail("config", "name a file that exists", path, "give the config.yaml of a run")
+    try:
+        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise fail(
+            "config", "be YAML", f"{path} ({error})", "compare it with the config.yaml of a run"
+        ) from error
+    if not isinstance(values, dict):
+        raise fail(
+            "config", "hold sections of options", path, "compare it with the config.yaml of a run"
+        )
+    return values
+
+
+def _current(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a file in today's format."""
+    number = values.pop("format", None)
+    if number is None and format_1.is_config(values):
+        return format_1.upgraded_config(values)
+    if number not in (None, FORMAT):
+        remedy = "use the version that wrote it"
+        raise fail("format", f"be {FORMAT}, the newest that this version reads", number, remedy)
+    return values
+
+
+def _from_values(values: dict[str, Any], named: Collection[str]) -> Config:
+    values = _current(values)
+    section = values.get("data", {})
+    kind = section.get("kind", "digits") if isinstance(section, Mapping) else "digits"
+    start = default_config(options_class("data", str(kind), named)())
+    if values.get("process", {}) is None:
+        del values["process"]
+    return changed(start, values, named)
+
+
+def kinds_of(config: Config) -> list[str]:
+    """The kinds of a configuration's sections, by which classes of the user's own are named."""
+    sections = [getattr(config, name) for name in KINDS]
+    return [section.kind for section in sections if section is not None]
+
+
+def differences(config: Config, other: Config) -> list[str]:
+    """Names of the options in which two configurations differ, such as training.steps."""
+    ours, theirs = _flat(to_values(config)), _flat(to_values(other))
+    return [
+        name for name in {**ours, **theirs} if ours.get(name, _ABSENT) != theirs.get(name, _ABSENT)
+    ]
+
+
+_ABSENT = object()
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{name}.")
+            if isinstance(value, Mapping)
+            else {prefix + name: value}
+        )
+    return flat
