@@ -1,6 +1,7 @@
 """What docs/extending.md shows is complete: one process, network, modality, sampler, objective and command from outside."""
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,5 +175,34 @@ def test_a_class_that_cannot_be_used(
 
 
 @pytest.mark.usefixtures("extending")
-def test_commands_of_other_packages_are_listed(scud: Command) -> None:
+def test_commands_of_other_packages(scud: Command, tiny: list[str], tmp_path: Path) -> None:
     assert "count" in scud("--help").out
+    assert (
+        scud("train", "images", *tiny, "--training.steps=1", "--out", tmp_path / "run").status == 0
+    )
+    counted = scud("count", tmp_path / "run")
+    weights = library.load(tmp_path / "run").network.parameters()
+    assert counted.last_line == str(sum(weight.numel() for weight in weights))
+
+
+@pytest.mark.parametrize("line", re.findall(r"^scud .*$", PAGE, flags=re.MULTILINE))
+@pytest.mark.usefixtures("extending")
+def test_commands_shown_parse(
+    line: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is understood up to its work, which is cut off here."""
+    from scud import experiment, runs
+    from scud.cli import main
+
+    class ReachedError(Exception):
+        pass
+
+    def reached(*_: object, **__: object) -> None:
+        raise ReachedError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment, "train", reached)
+    monkeypatch.setattr(runs, "load", reached)
+    assert table.name in line or "table.csv" not in line
+    with pytest.raises(ReachedError):
+        main(shlex.split(line)[1:])

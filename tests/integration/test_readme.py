@@ -1,17 +1,25 @@
-"""The README's Python example runs as written, and its commands and the guide's exist with the options they show."""
+"""The README's Python examples run as written, and its commands and the guides' exist with the options they show."""
 
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import scud
 from scud.cli import COMMANDS
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-GUIDE = (Path(__file__).parents[2] / "docs" / "proteins.md").read_text(encoding="utf-8")
-COMMANDS_SHOWN = sorted(set(re.findall(r"^scud \w+ .*$", README + GUIDE, flags=re.MULTILINE)))
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = "".join(
+    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("proteins", "text", "images")
+)
+COMMANDS_SHOWN = sorted(
+    set(re.findall(r"^(?:\$ )?(scud \w+ .*)$", README + GUIDES, flags=re.MULTILINE))
+)
 
 
 def test_every_blank_is_filled() -> None:
@@ -21,20 +29,31 @@ def test_every_blank_is_filled() -> None:
 def test_pictures_exist() -> None:
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
     assert pictures
-    assert all((Path(__file__).parents[2] / name).is_file() for name in pictures)
+    assert all((ROOT / name).is_file() for name in pictures)
 
 
-def test_python_example() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, as they stand: the second goes on with what the first made."""
+    monkeypatch.chdir(tmp_path)
+    first, second = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     names: dict[str, object] = {}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        exec(compile(code, "README.md", "exec"), names)
-    images, loss = names["images"], names["loss"]
-    assert isinstance(images, torch.Tensor)
-    assert images.shape == (16, 1, 8, 8)
+        exec(compile(first, "README.md", "exec"), names)
+        run, images = names["run"], names["images"]
+        assert isinstance(run, scud.Run)
+        assert (
+            len((tmp_path / "runs" / "python" / "metrics.csv").read_text().splitlines()) == 1 + 20
+        )
+        assert isinstance(images, torch.Tensor)
+        assert images.shape == (16, 1, 8, 8)
+        assert 0 <= int(images.min()) < int(images.max()) <= 16
+        exec(compile(second, "README.md", "exec"), names)
+    loss, bound = names["loss"], names["bound"]
     assert isinstance(loss, torch.Tensor)
-    assert 0 < float(loss.detach()) < 2.5, "fifty steps improve on log(17) = 2.8 nats"
+    assert 0 < float(loss.detach()) < 2.5, "it improves on log(17) = 2.8 nats"
+    assert isinstance(bound, scud.Elbo)
+    assert bound.diffusion.shape == bound.prior.shape == (64,)
 
 
 @pytest.mark.parametrize("line", COMMANDS_SHOWN)
@@ -49,9 +68,21 @@ def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     def reached(*_: object, **__: object) -> None:
         raise ReachedError
 
+    # Which options `scud infill` has depends on the run, which it loads first.
+    letters, text = scud.data.find_alphabet("protein"), scud.data.find_tokenizer("bytes")
+    kind = (
+        scud.data.Text(text, 64)
+        if "--text" in line
+        else scud.data.Sequences(letters, torch.tensor([0, 1]))
+    )
+    loaded = [SimpleNamespace(modality=kind)] if line.startswith("scud infill") else []
+
+    def load(*_: object, **__: object) -> object:
+        return loaded.pop() if loaded else reached()
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiment, "train", reached)
-    monkeypatch.setattr(runs, "load", reached)
+    monkeypatch.setattr(runs, "load", load)
     _, command, *rest = shlex.split(line)
     assert command in COMMANDS
     if rest[0].endswith("config.yaml"):

@@ -89,7 +89,7 @@ def test_from_a_text_file_to_samples(
     assert f"nats per {case.unit}" in evaluated.out
     assert all(
         name in evaluated.out
-        for name in ("prior term", "bits per byte", "perplexity per word", "counted: ")
+        for name in ("prior term", "bits/byte", "perplexity per word", "counted: ")
     )
     check_figures(json.loads((run / "evaluation-valid.json").read_text()), case)
 
@@ -185,10 +185,12 @@ def test_what_does_not_fit_is_refused(
         assert "length must be one number in 1..24 for text" in refuse(
             "sample", run, f"--length={length}"
         )
-    assert 'give --text "in the [[20]] was the word"' in refuse("infill", run)
-    assert "got --input, --positions" in refuse(
-        "infill", run, f"--input={text}", "--positions=1", "--text=a [[2]]"
-    )
+    nothing = refuse("infill", run)
+    assert "text must be given for a run of text, got nothing" in nothing
+    assert 'as in "in the [[20]] was the word"' in nothing
+    sequences = refuse("infill", run, f"--input={text}", "--positions=1", "--text=a [[2]]")
+    assert "Unrecognized options: --input" in sequences
+    assert "--positions" in sequences
     assert "have a gap to fill in" in refuse("infill", run, "--text=in the beginning")
     assert "got [[0]]" in refuse("infill", run, "--text=in the [[0]] beginning")
     assert "at most 24 characters long, its gaps included" in refuse(
@@ -214,14 +216,19 @@ def test_runs_of_other_data_fill_in_no_text(
         == 0
     )
     assert scud("train", "images", *tiny, "--out", images).status == 0
+    outcome = scud("infill", sequences)
+    assert outcome.status == 2
+    assert "input must name a FASTA file, got nothing; add --input FILE" in " ".join(
+        outcome.err.split()
+    )
     for options in (
-        (),
         ("--text=A [[2]]",),
         (f"--input={proteins}", "--positions=1", "--text=A [[2]]"),
     ):
         outcome = scud("infill", sequences, *options)
         assert outcome.status == 2
-        assert "give --input FILE, and no --text" in " ".join(outcome.err.split())
+        assert "Unrecognized options: --text" in outcome.err
+        assert not (sequences / "samples").exists()
     outcome = scud("infill", images, "--text=A [[2]]")
     assert outcome.status == 2
     assert "run must model sequences or text, got images" in outcome.err

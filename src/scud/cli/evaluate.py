@@ -30,7 +30,8 @@ class Evaluate(OfRun):
     """Which examples; test where the data have such a split, else valid."""
 
     data: Path | None = None
-    """A file of the run's kind, all of which is bound instead of a split; the run's own data are not needed then."""
+    """A file of the run's kind, to be bound instead of a split: all of it, or its test split where it has one; without
+    labels. The run's own data are not needed then."""
 
     repeats: int = 16
     """Draws of time and noise per example."""

@@ -55,6 +55,16 @@ class Normal(Figure):
         return f"{value} ± {error} {self.name}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paired(Figure):
+    """A figure that is told with another beside it."""
+
+    beside: Figure
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {self.beside}"
+
+
 class Row(NamedTuple):
     """One line of the report; None where a measure has no meaning."""
 

@@ -18,7 +18,7 @@ from scud.data.text.samples import POSITIONS, read_states, write_states, write_t
 from scud.data.text.store import TextSet
 from scud.data.text.tokenizers import Tokenizer, tokenizer_from_spec
 from scud.errors import check_at_least, check_in_interval, fail
-from scud.evaluation.report import Figure
+from scud.evaluation.report import Figure, Paired
 from scud.typing import BatchSize, DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Text(Modality):
         bits = [text.bits_per_character, text.bits_per_byte]
         per_token = [text.perplexity_per_token, text.perplexity_per_word]
         if self.tokens.unit == "token":
-            figures = [*per_token, *bits]
+            figures = [Paired(**vars(per_token[0]), beside=per_token[1]), per_token[1], *bits]
         elif self.tokens.unit == "byte":
             figures = [*reversed(bits), *per_token]
         else:
