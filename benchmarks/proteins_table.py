@@ -163,7 +163,7 @@ def main() -> None:
     for text in options.set:
         section, _, rest = text.partition(".")
         option, _, value = rest.partition("=")
-        if section not in to_values(RECIPES["proteins"]()) or not option:
+        if not isinstance(to_values(RECIPES["proteins"]()).get(section), dict) or not option:
             parser.error(f"--set must be like training.steps=600, got {text}")
         chosen.setdefault(section, {})[option] = None if value == "none" else value
     out = options.out or Path("runs") / f"{options.name}-table"

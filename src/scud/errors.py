@@ -49,6 +49,13 @@ def check_at_least(argument: str, value: float, low: float, remedy: str) -> None
         raise fail(argument, f"be at least {low:g}", value, remedy)
 
 
+def check_count(argument: str, value: int, low: int, remedy: str) -> None:
+    """Raise unless `value` is a whole number of at least `low`."""
+    check_at_least(argument, value, low, remedy)
+    if not isinstance(value, int):
+        raise TypeError(f"{argument} must be a whole number, got {value!r}; {remedy}")
+
+
 def check_number(argument: str, value: object, remedy: str) -> None:
     """Raise `TypeError` unless `value` is a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -16,7 +16,7 @@ from scud import runs
 from scud.data import Data, Examples
 from scud.diffusion import Diffusion
 from scud.diffusion.objectives import Bound, Objective
-from scud.errors import UserError, fail
+from scud.errors import UserError, check_states, fail
 from scud.evaluation import Evaluation
 from scud.evaluation import evaluate as evaluate_model
 from scud.files import replacing
@@ -91,7 +91,9 @@ def fit(
         "training": asdict(settings),
     }
     check_folder(files, about, resume=resume, overwrite=overwrite)
-    start = checkpoint.read(files.last) if resume and files.last.exists() else None
+    # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
+    begun = resume and (files.last.exists() or files.model.exists())
+    start = checkpoint.read(files.last) if begun else None
     if start is not None:
         checkpoint.check_continues(start, files.last, model, network, data.name)
     files.path.mkdir(parents=True, exist_ok=True)
@@ -206,8 +208,8 @@ def check_folder(files: RunFolder, about: dict[str, Any], *, resume: bool, overw
     files.check_free(files.options, resume=resume, overwrite=overwrite)
     if resume:
         try:
-            saved = json.loads(files.options.read_text(encoding="utf-8"))
-        except ValueError as error:
+            saved = dict(json.loads(files.options.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
             raise fail(
                 "folder", "hold a run of scud.fit", f"{files.options} ({error})", "overwrite it"
             ) from error
@@ -256,9 +258,12 @@ def evaluate(
 
     Raises:
         UserError: no examples, states that the model does not have, or a number below 1.
+        TypeError: states that are no integers.
     """
     model, network = parts_of(trained)
     if isinstance(examples, Tensor):
+        if len(examples) > 0:
+            check_states("examples", examples, model.num_states)
         examples = Examples(examples)
     result = evaluate_model(
         model,
@@ -307,6 +312,10 @@ def sample(
             remedy = "give (batch, *dims); run.sample(num) draws examples of different length"
             raise fail("shape", "be (batch, *dims) where examples differ in shape", shape, remedy)
         shape = (shape, *dims)
+    if given is not None and given.label is not None and not reads_labels(network):
+        what = f"labels of shape {list(given.label.shape)}"
+        remedy = "leave it out; a network reads labels where its attribute num_labels is above 0"
+        raise fail("given.label", "be left out for a network that reads no labels", what, remedy)
     chosen = Ancestral() if sampler is None else sampler
     with torch.no_grad():
         return chosen(

@@ -85,7 +85,8 @@ def test_table_of_text_says_what_is_counted(capsys: pytest.CaptureFixture[str]) 
     assert "counted: 400 tokens, 1,600 characters, 320 words, 1,640 bytes of test" in text
     for line in ("bits/byte", "0.7038 (0.6486 to 0.7589)", "nats per token"):
         assert line in text
-    assert "12.1825 (10.0142 to 14.8203)" in text
+    assert "12.1825 (10.0142 to" in text
+    assert "14.8203)" in text
     show(reported(PARTS), "test, spans of 20%", {})
     text = capsys.readouterr().out
     assert "7.3891 (6.3167 to 8.6434)" in text
@@ -190,8 +191,9 @@ def test_bound_on_spans_of_text_counts_these_alone(
     assert f"perplexity per character {figures['perplexity']:.3f}" in said
 
 
+@pytest.mark.usefixtures("run")
 def test_samples_of_text_are_its_states_and_its_text(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sample.main(["run", "--num", "4", "--steps", "3", "--out", str(tmp_path)])
     states = np.load(tmp_path / "samples.npz")["x"]

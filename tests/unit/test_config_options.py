@@ -160,7 +160,7 @@ def test_paths_mean_the_same_in_every_folder() -> None:
         ),
         (
             "data: {kind: text}\ntraining: {batch_tokens: 9}",
-            "training.batch_tokens is no option; choose from steps",
+            "training.batch_tokens must be left out for data.kind text, got 9; .* of sequences; text has",
         ),
         ("data: 3", "data must be a group of options, got 3"),
         ("training: [3]", "training must be a group of options"),
@@ -315,7 +315,7 @@ def test_masking_has_its_own_noise() -> None:
         ),
         (
             {"data.train": "x.npz"},
-            "it is an option of images and sequences and text and arrays; digits has no others",
+            "got x.npz; it is an option of images, sequences, text and arrays; digits has no others",
         ),
         ({"objective.share": 0.5}, "it is an option of reconstruction; bound has no others"),
         ({"schedule.gamma": 0.5}, "schedule.gamma is no option; choose from no others"),
@@ -325,7 +325,8 @@ def test_masking_has_its_own_noise() -> None:
         ),
         (
             {"training.infill_share": 0.5},
-            "training.infill_share is no option; choose from steps, precision",
+            r"training.infill_share must be left out for data.kind digits, .*; it is an option of "
+            r"sequences and text; digits, images and arrays have steps, precision",
         ),
         (
             {"training.label": 0.5, "training.steps": 3},

@@ -161,7 +161,8 @@ def test_what_is_drawn_is_written_and_compared(data: Data, tmp_path: Path) -> No
     assert data.modality.quality(samples, data, "valid", 0)[0] == ("rows", 2, 2, 3)
     assert data.modality.summary(samples) == "2 rows"
     assert data.modality.counts(data.split("valid")) == {}
-    with pytest.raises(
-        UserError, match=r"data must name data whose files can be read on their own"
-    ):
-        data.modality.examples(file)
+    examples = data.modality.examples(file)
+    assert examples.batch(torch.arange(2)).x0.tolist() == [[0, 3], [2, 4]]
+    rule = "data must name data whose files can be read on their own, got .* of rows"
+    with pytest.raises(UserError, match=rule):
+        Modality.examples(data.modality, file)

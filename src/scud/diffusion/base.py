@@ -316,6 +316,10 @@ class Diffusion(nn.Module, ABC):
         """
         draw = self.draw(denoiser, batch, generator=generator, u=u)
         loss = objective(self, draw)
+        if loss.shape != (len(draw.x0),):
+            remedy = "sum over the positions of each example, and do not average"
+            rule = f"return nats per example, of shape [{len(draw.x0)}]"
+            raise fail("objective", rule, list(loss.shape), remedy)
         diffusion = draw.computed("diffusion")
         if diffusion is None and self.forgets_at_once:
             diffusion = draw.computed("reconstruction")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scud.errors import check_at_least, check_choice, check_flags, check_states, fail
+from scud.errors import check_choice, check_count, check_flags, check_states, fail
 from scud.numerics.logits import Logits, all_finite
 from scud.options import Options
 from scud.typing import Denoiser, Given, Noisy, Reversible, Shape
@@ -92,7 +92,7 @@ class GridSampler(Options, Sampler):
     where there is most noise. A tensor of times from t_max to 0 is used instead of `steps`."""
 
     def check(self) -> None:
-        check_at_least("steps", self.steps, 1, "64 to 256 steps are usual")
+        check_count("steps", self.steps, 1, "64 to 256 steps are usual")
         if not isinstance(self.grid, Tensor):
             check_choice("grid", self.grid, GRIDS)
 

@@ -7,7 +7,7 @@ keep a part clean, as infilling has it.
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
-from scud.errors import check_at_least, check_choice, check_in_interval, check_positive
+from scud.errors import check_at_least, check_choice, check_count, check_in_interval, check_positive
 from scud.options import Options
 from scud.typing import BatchSize
 
@@ -74,8 +74,8 @@ class TrainingOptions(Options):
             "validation_examples",
             "validation_repeats",
         ):
-            check_at_least(name, getattr(self, name), 1, "leave it out for the default")
-        check_at_least("warmup", self.warmup, 0, "0 begins at the peak learning rate")
+            check_count(name, getattr(self, name), 1, "leave it out for the default")
+        check_count("warmup", self.warmup, 0, "0 begins at the peak learning rate")
         check_at_least("weight_decay", self.weight_decay, 0, "0.01 is usual")
         check_positive(
             "learning_rate", self.learning_rate, "2e-3 suits small networks, 2e-4 large ones"
@@ -116,7 +116,7 @@ class ByExamples(TrainingOptions):
 
     def check(self) -> None:
         super().check()
-        check_at_least("batch_size", self.batch_size, 1, "64 is the default")
+        check_count("batch_size", self.batch_size, 1, "64 is the default")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +145,7 @@ class ByPositions(TrainingOptions):
 
     def check(self) -> None:
         super().check()
-        check_at_least("batch_tokens", self.batch_tokens, 1, "4096 is the default")
+        check_count("batch_tokens", self.batch_tokens, 1, "4096 is the default")
         check_in_interval(
             "infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well"
         )

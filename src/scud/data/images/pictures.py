@@ -14,14 +14,17 @@ import warnings
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, TiffImagePlugin
 
 from scud.data.images.archives import Pixels
 from scud.data.splits import SPLIT_NAMES
 from scud.errors import fail
+
+if TYPE_CHECKING:
+    from PIL import ImageFile
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -39,6 +42,7 @@ def stack(
     Raises:
         UserError: one is not as the module says, or of another shape; named.
     """
+    from PIL import Image
     from rich.console import Console
     from rich.progress import Progress
 
@@ -78,6 +82,8 @@ def decode(name: str, file: Path | BytesIO) -> NDArray[np.uint8]:
     Raises:
         UserError: it cannot be decoded whole, or is not as the module says.
     """
+    from PIL import Image  # needed for pictures alone
+
     what = f"the picture {name}"
     try:
         with Image.open(file, formats=_FORMATS) as picture:
@@ -111,8 +117,10 @@ def decode(name: str, file: Path | BytesIO) -> NDArray[np.uint8]:
     return np.moveaxis(np.atleast_3d(np.asarray(shown)), -1, 0)
 
 
-def _bits(picture: ImageFile.ImageFile) -> int:
+def _bits(picture: "ImageFile.ImageFile") -> int:
     """Bits a channel in the file, before decoding: of colours with 16 bits, Pillow drops half without a word."""
+    from PIL import TiffImagePlugin
+
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         return int(max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))))
     raw = str(picture.tile[0].args) if picture.format == "PNG" else ""
