@@ -1,4 +1,4 @@
-"""`scud evaluate RUN --data FILE` bounds any file of the run's kind, also where its training data are gone."""
+"""`scud evaluate RUN --data FILE` bounds a file of the run's kind, without its training data."""
 
 import json
 from pathlib import Path

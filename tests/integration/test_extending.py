@@ -1,4 +1,4 @@
-"""What docs/extending.md shows is complete: one process, network, modality, sampler, objective and command from outside."""
+"""What docs/extending.md shows is complete: each part from outside, and a command."""
 
 import re
 import shlex

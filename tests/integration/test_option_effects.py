@@ -1,7 +1,7 @@
-"""Every option that --help lists has an effect: on the data, the model, the network, the batches, or on training.
+"""Every option that --help lists has an effect: on data, model, network, batches or training.
 
-What can be seen is looked at from the cheapest on, until something differs: two steps of training are
-the last resort.
+What can be seen is looked at from the cheapest on, until something differs: two steps of
+training are the last resort.
 """
 
 import re

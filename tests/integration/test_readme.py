@@ -1,4 +1,4 @@
-"""The README's Python examples run as written, and its commands and the guides' exist with the options they show."""
+"""The README's Python examples run as written, and commands shown exist with their options."""
 
 import re
 import shlex
@@ -58,7 +58,7 @@ def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("line", COMMANDS_SHOWN)
 def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every command shown is understood: it gets past reading options to doing its work (which is cut off here)."""
+    """Every command shown is understood, up to its work, which is cut off here."""
     from scud import experiment, runs
     from scud.cli import main
 
