@@ -162,7 +162,9 @@ def test_an_option_of_another_kind_in_python(
 
 
 def test_the_value_of_a_switch_or_of_a_negative_number_is_told(refused: Refuse, run: Path) -> None:
-    assert "data.flips must be left out for data.kind text, got true" in refused("train", "text", "--data.flips")
+    assert "data.flips must be left out for data.kind text, got true" in refused(
+        "train", "text", "--data.flips"
+    )
     switch = refused("train", "text", "--data.flips", "--out", run)
     assert "data.flips must be left out for data.kind text, got true" in switch
     negative = refused("train", "digits", "--process.sharpness", "-2", "--out", run)
