@@ -16,7 +16,6 @@ from scud.config import (
     changed,
     default_config,
     differences,
-    find_preset,
     options_class,
     read_config,
     read_data_options,
@@ -475,7 +474,7 @@ def test_a_preset_does_not_win_over_a_size_that_is_given() -> None:
     for options in (UNetOptions, ByteNetOptions, DiTOptions):
         for name, sizes in options.presets.items():
             assert options.preset(name) == options(**sizes)
-            assert find_preset(options, name) == sizes
+            assert options.sizes(name) == sizes
 
 
 def test_a_preset_of_another_kind_is_refused() -> None:
@@ -484,7 +483,9 @@ def test_a_preset_of_another_kind_is_refused() -> None:
         match=r"network.preset must be one of 0.6M, .* for unet, got tiny; choose one of these",
     ):
         changed(DIGITS, {"network.preset": "tiny"})
-    with pytest.raises(UserError, match=r"preset must be one of 0\.6M, 4M, 12M, paper, got tiny"):
+    with pytest.raises(
+        UserError, match=r"preset must be one of 0\.6M, 4M, 12M, paper for unet, got tiny"
+    ):
         UNetOptions.preset("tiny")
     with pytest.raises(
         UserError, match=r"process\.preset is no option; choose from bandwidth, normalized"

@@ -86,7 +86,7 @@ def test_presets_are_sizes_and_what_is_given_wins(kind: str) -> None:
         assert made.dropout == 0.3
         assert options.preset(name, width=48).width == 48
     names = ", ".join(options.presets)
-    with pytest.raises(UserError, match=f"preset must be one of {names}, got huge"):
+    with pytest.raises(UserError, match=f"preset must be one of {names} for \\w+, got huge"):
         options.preset("huge")
     with pytest.raises(UserError, match="dropout must lie in"):
         options.preset(name, dropout=1.0)

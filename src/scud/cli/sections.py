@@ -13,6 +13,7 @@ import tyro
 from scud.cli.options import described, described_fields, plain_switches
 from scud.config import KINDS, Config, changed, owners_of, unknown_option
 from scud.errors import fail
+from scud.networks.options import SizedOptions
 from scud.options import Options, kind_of, texts
 
 SECTIONS = (*KINDS, "training")
@@ -125,7 +126,7 @@ def _section_form(section: str, options: Options) -> type:
                 field(default=getattr(options, part.name)),
             )
         )
-    if hasattr(options, "presets"):
+    if isinstance(options, SizedOptions):
         names = "{" + ",".join(options.presets) + "}"
         text = "A size by name, in place of the options that make it up; those that are given beside it win."
         entries.append(

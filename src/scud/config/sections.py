@@ -19,6 +19,7 @@ from scud.diffusion import ClassicalOptions, MaskingOptions, SCUDOptions
 from scud.diffusion.objectives import Bound, ObjectiveOptions
 from scud.errors import UserError, check_in_interval, fail
 from scud.networks import DiTOptions, NetworkOptions
+from scud.networks.options import SizedOptions
 from scud.options import Options, by_kind, kind_of
 from scud.processes import ProcessOptions, UniformOptions
 from scud.schedules import MutualInformationOptions, ScheduleOptions
@@ -190,25 +191,10 @@ def _changed_section(
     start = base if kind == base.kind else options_class(name, kind, named)()  # type: ignore[attr-defined]
     preset = given.pop("preset", None)
     if preset is not None:
-        if not hasattr(start, "presets"):
+        if not isinstance(start, SizedOptions):
             raise unknown_option(name, type(start), "preset", preset)
-        start = replace(start, **dict(find_preset(type(start), str(preset))))
+        start = replace(start, **start.sizes(str(preset)))
     return with_values(name, start, given)
-
-
-def find_preset(options: type[Options], name: str) -> Mapping[str, Any]:
-    """The sizes of a network by name.
-
-    Raises:
-        UserError: no such preset of this kind.
-    """
-    presets: Mapping[str, Mapping[str, Any]] = options.presets  # type: ignore[attr-defined]
-    if name not in presets:
-        rule = f"be one of {', '.join(presets)} for {kind_of(options)}"
-        raise fail(
-            "network.preset", rule, name, "choose one of these, or leave it out and give a width"
-        )
-    return presets[name]
 
 
 def _changed_process(
@@ -283,7 +269,7 @@ def owners_of(section: str, name: str) -> list[str]:
         kind
         for kind, options in kinds.items()
         if name in {part.name for part in fields(options)}
-        or (name == "preset" and hasattr(options, "presets"))
+        or (name == "preset" and issubclass(options, SizedOptions))
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from torch import nn
 
 from scud.errors import fail
-from scud.options import Options
+from scud.options import Options, kind_of
 from scud.typing import DataView
 
 DROPOUT = 0.1
@@ -28,17 +28,22 @@ class SizedOptions(Options, ABC):
     presets: ClassVar[Mapping[str, Mapping[str, int]]]
 
     @classmethod
+    def sizes(cls, preset: str) -> Mapping[str, int]:
+        """The options that make up a size, by its name; raises `UserError` if there is no such size."""
+        if preset not in cls.presets:
+            remedy = "choose one of these, or leave it out and give a width"
+            rule = f"be one of {', '.join(cls.presets)} for {kind_of(cls)}"
+            raise fail("network.preset", rule, preset, remedy)
+        return cls.presets[preset]
+
+    @classmethod
     def preset(cls, name: str, **options: Any) -> Self:
         """The options of a size, changed by those that are given.
 
         Raises:
             UserError: there is no such size, or an option breaks its rule.
         """
-        if name not in cls.presets:
-            remedy = "choose one of these, or leave it out and give a width"
-            rule = f"be one of {', '.join(cls.presets)}"
-            raise fail("preset", rule, name, remedy)
-        return cls(**{**cls.presets[name], **options})
+        return cls(**{**cls.sizes(name), **options})
 
     @abstractmethod
     def build(self, data: DataView) -> nn.Module:
