@@ -7,7 +7,8 @@ labels). Neither can run code: a class of one's own is kept by name, and must be
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,7 +227,7 @@ def load(
     place = resolve_device(device)
     source = RunFolder(Path(folder)).model
     config, tensors = _read(Path(folder), source / "config.json", source / "model.safetensors")
-    try:
+    with _named(source):
         config = _current(config, source)
         parts = {part: _with_tensors(part, config[part], tensors) for part in _PARTS}
         model = build_model(
@@ -235,10 +236,6 @@ def load(
         net = build_network(parts["network"], network)
         kind = build_modality(parts["data"], modality)
         labels = tuple(str(name) for name in config.get("labels", ()))
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(source, f"an entry is missing or of the wrong kind: {error}") from error
     weights = {
         name.removeprefix("network."): value
         for name, value in tensors.items()
@@ -247,6 +244,26 @@ def load(
     load_weights(net, weights, str(source))
     net.eval().requires_grad_(False)
     return Run(model.to(place), net.to(place), kind, labels, Path(folder))
+
+
+def load_modality(folder: str | Path, modality: type[Modality] | None = None) -> Modality:
+    """What the data of a saved run stand for, without its model; arguments and errors as in `load`."""
+    source = RunFolder(Path(folder)).model
+    config, tensors = _read(Path(folder), source / "config.json", source / "model.safetensors")
+    with _named(source):
+        data = _current(config, source)["data"]
+        return build_modality(_with_tensors("data", data, tensors), modality)
+
+
+@contextmanager
+def _named(source: Path) -> Iterator[None]:
+    """Say which folder holds an entry that is missing or of the wrong kind."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(source, f"an entry is missing or of the wrong kind: {error}") from error
 
 
 def _current(config: dict[str, Any], source: Path) -> dict[str, Any]:

@@ -78,9 +78,13 @@ def test_by_the_command_line(
     bound = scud("evaluate", run, *named, f"--data={table}", "--repeats=2")
     assert bound.status == 0, bound.err
     assert "bits/cell" in bound.last_line
-    quality = scud("evaluate", run, *named, "--samples", run / "samples" / "samples.csv")
-    assert quality.status == 2
-    assert "--data.kind extending:TableOptions" in quality.err
+    asked = ("evaluate", run, *named, "--samples", run / "samples" / "samples.csv")
+    forgotten = scud(*asked)
+    assert forgotten.status == 2
+    assert "--data-kind extending:TableOptions to scud evaluate" in forgotten.err
+    quality = scud(*asked, "--data-kind=extending:TableOptions")
+    assert quality.status == 0, quality.err
+    assert "5 rows" in quality.last_line
     again = scud("train", run / "config.yaml", *kinds, "--out", tmp_path / "again")
     assert again.status == 0, again.err
     ours, theirs = (

@@ -189,8 +189,8 @@ def test_what_does_not_fit_is_refused(
     assert "text must be given for a run of text, got nothing" in nothing
     assert 'as in "in the [[20]] was the word"' in nothing
     sequences = refuse("infill", run, f"--input={text}", "--positions=1", "--text=a [[2]]")
-    assert "Unrecognized options: --input" in sequences
-    assert "--positions" in sequences
+    assert "--input must be left out for the data of this run, got --input=" in sequences
+    assert "it is an option of sequences" in sequences
     assert "have a gap to fill in" in refuse("infill", run, "--text=in the beginning")
     assert "got [[0]]" in refuse("infill", run, "--text=in the [[0]] beginning")
     assert "at most 24 characters long, its gaps included" in refuse(
@@ -227,7 +227,7 @@ def test_runs_of_other_data_fill_in_no_text(
     ):
         outcome = scud("infill", sequences, *options)
         assert outcome.status == 2
-        assert "Unrecognized options: --text" in outcome.err
+        assert "--text must be left out for the data of this run, got --text=A [[2]]" in outcome.err
         assert not (sequences / "samples").exists()
     outcome = scud("infill", images, "--text=A [[2]]")
     assert outcome.status == 2

@@ -33,6 +33,9 @@ class Evaluate(OfRun):
     """A file of the run's kind, to be bound instead of a split, without labels; of a file that has splits, that for test
     or else for training. The run's own data are not needed then."""
 
+    data_kind: str | None = None
+    """package.module:Class of the options of data, of a run on a kind of data of your own."""
+
     repeats: int = 16
     """Draws of time and noise per example."""
 
@@ -74,9 +77,12 @@ def main(arguments: Sequence[str]) -> None:
     if options.span is not None and not run.modality.rows:
         raise fail("span", "be given for sequences and text only", options.span, "leave it out")
     if options.data is not None:
-        bound(run, options, run.modality.examples(options.data), options.data.name)
+        examples = run.modality.examples(options.data)
+        for line in run.modality.reading(examples):
+            print(line)
+        bound(run, options, examples, options.data.name)
         return
-    data = data_of(run, options.run)
+    data = data_of(run, options)
     split = options.split or ("test" if "test" in data.splits else "valid")
     if options.samples is not None:
         compare(run, data, split, options)
@@ -84,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
     bound(run, options, data.split(split), split)
 
 
-def data_of(run: "Run", folder: Path) -> "Data":
+def data_of(run: "Run", options: Evaluate) -> "Data":
     """The data that a run was trained on.
 
     Raises:
@@ -94,11 +100,12 @@ def data_of(run: "Run", folder: Path) -> "Data":
     from scud.training.checkpoint import check_same_data
     from scud.training.files import RunFolder
 
-    config = RunFolder(folder).config
+    config = RunFolder(options.run).config
     if not config.is_file():
         remedy = "give a file to evaluate by --data FILE"
-        raise fail("run", "have a config.yaml, which says what its data were", folder, remedy)
-    data: Data = read_data_options(config).read()
+        raise fail("run", "have a config.yaml, which says what its data were", options.run, remedy)
+    named = [] if options.data_kind is None else [options.data_kind]
+    data: Data = read_data_options(config, named).read()
     ours, theirs = run.modality, data.modality
     if ours.describe() != theirs.describe() or ours.dims != theirs.dims:
         shapes = "" if ours.dims == theirs.dims else f" of shape {list(theirs.dims or ())}"
@@ -159,10 +166,9 @@ def compare(run: "Run", data: "Data", split: str, options: Evaluate) -> None:
     from scud.training.files import RunFolder
 
     assert options.samples is not None, "only asked for where there are samples"
-    rows = run.modality.quality(run.modality.read(options.samples), data, split, options.seed)
+    samples = run.modality.read(options.samples)
+    rows = run.modality.quality(samples, data, split, options.seed)
     target = RunFolder(options.run).quality
     show_rows(rows, split, target)
-    noun = run.modality.noun
-    print(
-        f"wrote {target}: {rows[0].samples} {noun} of {options.samples} beside {split} and training data"
-    )
+    what = f"{len(samples)} {run.modality.noun} of {options.samples}"
+    print(f"wrote {target}: {what} beside {split} and training data")

@@ -1,12 +1,15 @@
 """scud infill: new residues for parts of sequences, or new words for parts of a text, given the rest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scud.cli.options import OfRun, check_counts, load_run, parse, parse_together, progress_bar
 from scud.errors import fail
+
+if TYPE_CHECKING:
+    from scud.data import Modality
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,8 @@ def main(arguments: Sequence[str]) -> None:
             arguments[0],
             "write scud infill RUN, then options",
         )
-    infilling = load_run(first_look(arguments)).modality.infilling
+    infilling = modality_of(arguments).infilling
+    check_other_options(arguments, infilling.options)
     options, own = parse_together([Infill, infilling.options], "infill", arguments)
     check_counts(options, "num", "steps", "batch_tokens")
 
@@ -72,13 +76,29 @@ def main(arguments: Sequence[str]) -> None:
     print(f"wrote {target}: {infilling.write(gaps, drawn.states, target)} by {options.steps} steps")
 
 
-def first_look(arguments: Sequence[str]) -> OfRun:
-    """The run that a command is about, read before it is known which options the run's kind of data adds."""
-    given: dict[str, Any] = {}
+def modality_of(arguments: Sequence[str]) -> "Modality":
+    """What the run's data stand for, read before it is known which options they add."""
+    from scud import own, runs
+
+    named = None
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
-        if name in ("--network", "--process", "--modality"):
-            given[name.removeprefix("--")] = (
-                value if equals else "".join(arguments[place + 1 : place + 2])
-            )
-    return OfRun(run=Path(arguments[0]), device="cpu", **given)
+        if name == "--modality":
+            named = value if equals else "".join(arguments[place + 1 : place + 2])
+    kind = None if named is None else own.import_class("--modality", named)
+    return runs.load_modality(arguments[0], kind)
+
+
+def check_other_options(arguments: Sequence[str], options: type) -> None:
+    """Raise `UserError` for an option that other kinds of data have and these do not."""
+    from scud.data import MODALITIES
+
+    mine = {part.name for part in fields(options)}
+    given = {argument.partition("=")[0]: argument for argument in arguments}
+    for modality in MODALITIES.values():
+        others = () if modality.infill_options is None else fields(modality.infill_options)
+        for part in others:
+            name = f"--{part.name.replace('_', '-')}"
+            if part.name not in mine and name in given:
+                rule = "be left out for the data of this run"
+                raise fail(name, rule, given[name], f"it is an option of {modality.noun}")

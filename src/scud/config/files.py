@@ -67,12 +67,12 @@ def read_config(path: Path, named: Collection[str] = ()) -> Config:
         raise UserError(f"in {path}: {error}") from None
 
 
-def read_data_options(path: Path) -> Any:
+def read_data_options(path: Path, named: Collection[str] = ()) -> Any:
     """The options of data in a configuration; arguments and errors as in `read_config`."""
     values = _current(_read_values(path))
     section = dict(values.get("data") or {})
     try:
-        options = options_class("data", str(section.pop("kind", "digits")), ())
+        options = options_class("data", str(section.pop("kind", "digits")), named)
         return with_values("data", options(), section)
     except UserError as error:
         raise UserError(f"in {path}: {error}") from None

@@ -110,9 +110,10 @@ def options_class(section: str, kind: str, named: Collection[str] | None = None)
     if own.is_own(kind):
         if named is not None and kind not in named:
             rule = "be named by you, since a file may not name code"
-            raise fail(
-                f"{section}.kind", rule, f"{kind} in a file alone", f"add --{section}.kind {kind}"
-            )
+            remedy = f"add --{section}.kind {kind}"
+            if section == "data":
+                remedy += f", or --data-kind {kind} to scud evaluate"
+            raise fail(f"{section}.kind", rule, f"{kind} in a file alone", remedy)
         return own.options_of(section, kind)
     if kind not in KINDS[section]:
         remedy = "choose one of these, or name a class of your own as package.module:Class"

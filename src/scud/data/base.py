@@ -34,12 +34,14 @@ class Modality(ABC):
         kind: its name in options and in saved runs.
         noun: what several examples are called.
         by_positions: whether examples differ in length, so that batches are measured in positions.
+        infill_options: a dataclass of the options that `scud infill` has for it, or None.
         rows: whether an example is a row of positions, so that stretches of it can be given.
     """
 
     kind: ClassVar[str]
     noun: ClassVar[str]
     by_positions: ClassVar[bool] = False
+    infill_options: ClassVar[type | None] = None
     rows: ClassVar[bool] = False
 
     @property
@@ -138,6 +140,10 @@ class Modality(ABC):
             result: the bound.
             examples: what was bound; None where it was parts of examples, such as spans.
         """
+
+    def reading(self, examples: ExampleSet) -> Sequence[str]:  # noqa: ARG002
+        """What reading the file of these examples cut, replaced and left out, a line each."""
+        return ()
 
     def counts(self, examples: ExampleSet) -> Mapping[str, int]:  # noqa: ARG002
         """How much of what figures count is in examples, by name; nothing by default."""

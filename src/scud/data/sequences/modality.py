@@ -37,6 +37,7 @@ class Sequences(Modality):
     kind = "sequences"
     noun = "sequences"
     by_positions = True
+    infill_options = SequencesInfilling.options
     rows = True
     unit = "perplexity"
     position = "residue"
@@ -94,9 +95,13 @@ class Sequences(Modality):
         return [torch.from_numpy(record.codes) for record in read_fasta(path, self.alphabet)]
 
     def examples(self, path: Path) -> SequenceSet:
-        """Sequences longer than any in training are cut into equal parts."""
+        """Sequences longer than any in training are cut into equal parts, as in training."""
         stores = build_stores(path, self.alphabet, StoreOptions(max_length=self.longest))
         return stores.get("test", stores["train"])
+
+    def reading(self, examples: ExampleSet) -> Sequence[str]:
+        assert isinstance(examples, SequenceSet), "sequences are kept in a store"
+        return examples.report()
 
     def summary(self, states: Sequence[Tensor]) -> str:
         sizes = sorted(len(sequence) for sequence in states)

@@ -52,6 +52,7 @@ class Text(Modality):
 
     kind = "text"
     noun = "texts"
+    infill_options = TextInfilling.options
     rows = True
 
     def __init__(self, tokens: Tokenizer, length: int) -> None:
