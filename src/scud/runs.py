@@ -39,7 +39,7 @@ _PARTS = ("process", "schedule", "diffusion", "network", "data")
 _KEYS = {"format", "labels", *_PARTS}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A trained model.
 
@@ -56,6 +56,12 @@ class Run:
     modality: Modality
     label_names: tuple[str, ...] = ()
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        weights = sum(weight.numel() for weight in self.network.parameters())
+        what = f"{type(self.model).__name__} of {self.modality.describe()}"
+        network = f"{type(self.network).__name__} of {weights:,} parameters"
+        return f"Run of {what}, {network}" + ("" if self.folder is None else f", {self.folder}")
 
     @property
     def device(self) -> torch.device:

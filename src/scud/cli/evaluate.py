@@ -139,12 +139,13 @@ def bound(run: "Run", options: Evaluate, examples: "ExampleSet", title: str) -> 
         )
     whole = options.span is None
     counts = run.modality.counts(examples) if whole else {}
-    show(result, title if whole else f"{title}, spans of {options.span:.0%}", counts)
+    what = title if whole else f"{title}, spans of {options.span:.0%}"
+    show(result, what, counts)
     name = Path(title).name if options.data is not None else title
     target = RunFolder(options.run).path / f"evaluation-{name if whole else f'{name}-span'}.json"
     about = {"split": title, "seed": options.seed, "span": options.span}
     write(result, target, about | ({} if options.labels else {"labels": False}), counts)
-    print(f"wrote {target}: {result.headline} on {title}")
+    print(f"wrote {target}: {result.headline} on {what}")
 
 
 def span_known(share: float) -> "Callable[[Batch, torch.Generator], torch.Tensor]":

@@ -25,18 +25,25 @@ def show(result: "Evaluation", title: str, counts: Mapping[str, int]) -> None:
     unit = 1.0 if in_bits else math.log(2)
     for name, nats in (("diffusion term", result.diffusion), ("prior term", result.prior)):
         table.add_row(name, f"{result.term_bits_per_dim(nats) * unit:.4f}", f"{nats:.3f}")
-    figure = f"{result.bits_per_dim * unit:.4f} ± {result.bits_per_dim_error * unit:.4f}"
+    figure = with_error(result.bits_per_dim * unit, result.bits_per_dim_error * unit)
     table.add_row("bound", figure, f"{result.total:.3f}")
     gain, error = (nats / math.log(2) * unit for nats in (result.gain, result.gain_error))
     saved = f"{result.independent - result.total:.3f}"
-    table.add_row("gain over independent states", f"{gain:.4f} ± {error:.4f}", saved)
+    table.add_row("gain over independent states", with_error(gain, error), saved)
     for figures in result.figures if not in_bits else ():
         table.add_row(figures.name, figures.range, "")
     Console().print(table)
+    if result.examples == 1:
+        print("A single example has no error: how others would differ from it is not known.")
     if counts:
         print(
             f"counted: {', '.join(f'{count:,} {name}' for name, count in counts.items())} of {title}"
         )
+
+
+def with_error(value: float, error: float) -> str:
+    """A figure and its standard error, where there is one."""
+    return f"{value:.4f} ± {error:.4f}" if math.isfinite(error) else f"{value:.4f}"
 
 
 def write(

@@ -28,8 +28,9 @@ TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0":
 class OfRun:
     """Options of every command about a run."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
+    run: Annotated[
+        tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help="Folder of the run.")
+    ]
 
     seed: int = 0
     """Of all noise."""

@@ -22,7 +22,13 @@ class Train:
     The defaults shown, and the options listed, are those of the recipe and the kinds that are chosen.
     """
 
-    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")] = ""
+    recipe: Annotated[
+        tyro.conf.Positional[str],
+        tyro.conf.arg(
+            metavar="RECIPE",
+            help=f"{', '.join(RECIPES)}, or a saved config.yaml; left out where --data.kind is given.",
+        ),
+    ] = ""
 
     out: Path | None = None
     """Folder of the run; runs/RECIPE by default."""

@@ -89,3 +89,12 @@ def check_examples(splits: Mapping[str, Examples], num_states: int, dims: Shape)
             rule = f"hold examples of shape {dims}"
             raise fail(argument, rule, shape, "give every split the same shape")
         check_states(argument, examples.x, num_states)
+
+
+def check_shape(argument: str, examples: Examples, num_states: int, dims: Shape) -> None:
+    """Raise `UserError` unless examples have the shape `dims` and the states of a run."""
+    shape = tuple(examples.x.shape[1:])
+    if shape != dims:
+        rule = f"have the shape of the run's, {list(dims)}"
+        raise fail(argument, rule, list(shape), "give a file of examples of that shape")
+    check_states(argument, examples.x, num_states)

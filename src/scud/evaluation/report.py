@@ -29,16 +29,20 @@ class Figure:
         return self.name.replace("/", " per ").replace(" ", "_")
 
     @property
+    def has_interval(self) -> bool:
+        """Whether it has an interval: a single example has none."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
     def range(self) -> str:
         """The figure and its interval."""
         value, low, high = (f"{x:.{self.digits + 1}f}" for x in (self.value, self.low, self.high))
-        return f"{value} ({low} to {high})"
+        return f"{value} ({low} to {high})" if self.has_interval else value
 
     def __str__(self) -> str:
         value, low, high = (f"{x:.{self.digits}f}" for x in (self.value, self.low, self.high))
-        if "/" in self.name:
-            return f"{value} {self.name}, 95% interval {low} to {high}"
-        return f"{self.name} {value}, 95% interval {low} to {high}"
+        figure = f"{value} {self.name}" if "/" in self.name else f"{self.name} {value}"
+        return f"{figure}, 95% interval {low} to {high}" if self.has_interval else figure
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Normal(Figure):
 
     def __str__(self) -> str:
         value, error = (f"{x:.{self.digits}f}" for x in (self.value, self.error))
-        return f"{value} ± {error} {self.name}"
+        return f"{value} ± {error} {self.name}" if self.has_interval else f"{value} {self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)

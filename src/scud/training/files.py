@@ -116,7 +116,8 @@ class RunFolder:
             )
         if not resume and not overwrite:
             remedy = (
-                "add --resume to continue it, --overwrite to replace it, or choose another --out"
+                "add --resume (in Python resume=True) to continue it, --overwrite to replace it, "
+                "or choose another folder"
             )
             raise fail("out", "not hold a run already", self.path, remedy)
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from scud.data.arrays.read import read_examples
 from scud.data.base import Modality, Spec
-from scud.data.examples import Examples, check_examples
+from scud.data.examples import Examples, check_shape
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_at_least, check_in_interval, fail
 from scud.files import replacing
@@ -119,7 +119,7 @@ class Arrays(Modality):
 
     def examples(self, path: Path) -> Examples:
         examples = read_examples(path, "test", self.num_states)
-        check_examples({str(path): examples}, self.num_states, self.dims)
+        check_shape(f"the {self.noun} of {path}", examples, self.num_states, self.dims)
         return examples
 
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:

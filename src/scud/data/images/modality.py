@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from scud.data.base import Modality, Spec
-from scud.data.examples import Examples, check_examples
+from scud.data.examples import Examples, check_shape
 from scud.data.images.archives import read_samples
 from scud.data.images.read import quantise, read_levels
 from scud.data.specs import check_names, integer_of, shape_of
@@ -129,7 +129,7 @@ class Images(Modality):
     def examples(self, path: Path) -> Examples:
         levels = read_levels(path, "test", self.num_states)
         examples = Examples(torch.from_numpy(levels))
-        check_examples({str(path): examples}, self.num_states, self.dims)
+        check_shape(f"the {self.noun} of {path}", examples, self.num_states, self.dims)
         return examples
 
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:

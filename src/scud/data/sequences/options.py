@@ -42,10 +42,10 @@ class SequencesOptions(Options):
     """Shorter sequences are left out."""
 
     max_length: int = 1024
-    """What to do with longer sequences is up to `long`."""
+    """Longest sequence that is taken whole; what is done with longer ones says --data.long."""
 
     long: Literal["cut", "drop"] = "cut"
-    """Sequences longer than max_length are cut into the fewest equal parts, or left out."""
+    """Sequences longer than --data.max-length are cut into the fewest equal parts, or left out."""
 
     labels: Path | None = None
     """A table (TSV or CSV, plain or gzipped) of class labels by name of the record: a header, then

@@ -29,8 +29,9 @@ def write_texts(path: Path, texts: Sequence[str]) -> None:
     """Write texts one after another, `SEPARATOR` on a line of its own between two of them; print the first of them."""
     with replacing(path) as temporary:
         temporary.write_text(f"\n{SEPARATOR}\n".join(texts) + "\n", encoding="utf-8", newline="\n")
-    for text in texts[:SHOWN]:
-        print(f"{CONTROL.sub('�', text)}\n{SEPARATOR}")
+    if len(texts) > SHOWN:
+        print(f"the first {SHOWN} of {len(texts)}:")
+    print(f"\n{SEPARATOR}\n".join(CONTROL.sub("�", text) for text in texts[:SHOWN]))
 
 
 def write_states(path: Path, states: "NDArray[np.integer[Any]]", num_states: int) -> None:
