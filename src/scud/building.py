@@ -88,7 +88,8 @@ def build_network(spec: Spec, own_network: type | None = None) -> nn.Module:
     options = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
-    return _construct("network", NETWORKS[kind].network, **options)
+    network_class: type[nn.Module] = NETWORKS[kind].network
+    return _construct("network", network_class, **options)
 
 
 def build_modality(spec: Spec, own_modality: type[Modality] | None = None) -> Modality:

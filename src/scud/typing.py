@@ -189,10 +189,12 @@ class BatchSize:
     Attributes:
         examples: of data whose examples have one shape.
         positions: padding included; of data whose examples differ in length.
+
+    Either number means nothing to data of the other sort.
     """
 
-    examples: int
-    positions: int
+    examples: int = 1
+    positions: int = 1
 
 
 class Order(Protocol):

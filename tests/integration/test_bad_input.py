@@ -120,7 +120,9 @@ def test_a_folder_that_holds_a_run(
     refuse: Callable[..., str], tiny: list[str], run: Path, tmp_path: Path
 ) -> None:
     again = ["train", "images", *tiny, "--training.steps=2", "--out", run]
-    assert "--resume to continue it, --overwrite to replace it" in refuse(*again)
+    assert "--resume (in Python resume=True) to continue it, --overwrite to replace it" in refuse(
+        *again
+    )
     assert "--resume to continue it" in refuse("train", run / "config.yaml")
     assert "drop one" in refuse(*again, "--resume", "--overwrite")
     changed = refuse(*again, "--resume", "--training.learning-rate=0.5", "--seed=9")

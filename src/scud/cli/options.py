@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
@@ -28,9 +28,8 @@ TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0":
 class OfRun:
     """Options of every command about a run."""
 
-    run: Annotated[
-        tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help="Folder of the run.")
-    ]
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
 
     seed: int = 0
     """Of all noise."""
@@ -87,9 +86,7 @@ def described_fields(form: type) -> list[Any]:
 
 def described(hint: Any, text: str | None) -> Any:
     """A type with what an option of it means."""
-    if text is None or get_origin(hint) is Annotated:
-        return hint
-    return Annotated[hint, tyro.conf.arg(help=text)]
+    return hint if text is None else Annotated[hint, tyro.conf.arg(help=text)]
 
 
 def plain_switches(arguments: Sequence[str], switches: set[str]) -> list[str]:

@@ -48,9 +48,13 @@ def main(arguments: Sequence[str]) -> None:
     name = arguments[0] if arguments and not arguments[0].startswith("-") else None
     parsed = parse_config(Train, starting_point(name, arguments), arguments, "scud train")
     options: Train = parsed.options
-    if name is None and options.out is None and not has_kind(arguments):
-        remedy = f"write `scud train RECIPE` first and options after it; choose from {', '.join(RECIPES)}"
-        raise fail("the first argument", "name a recipe or a config.yaml", "none", remedy)
+    if name is None and (options.recipe or not has_kind(arguments)):
+        remedy = (
+            "write `scud train RECIPE` first and options after it; "
+            f"choose from {', '.join(RECIPES)}"
+        )
+        what = repr(options.recipe) if options.recipe else "none"
+        raise fail("the first argument", "name a recipe or a config.yaml", what, remedy)
     folder = options.out or default_folder(name or parsed.config.data.kind)
 
     from scud import experiment

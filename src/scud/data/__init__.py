@@ -1,5 +1,7 @@
 """Data: one folder for each kind. A new kind is a folder, and its options and modality here."""
 
+from typing import Any
+
 from scud.data.arrays.load import load_arrays
 from scud.data.arrays.modality import Arrays
 from scud.data.arrays.options import ArraysOptions
@@ -20,24 +22,16 @@ from scud.data.text.modality import Text
 from scud.data.text.options import TextOptions
 from scud.data.text.store import TextSet
 from scud.data.text.tokenizers import Tokenizer, find_tokenizer
+from scud.options import by_kind
 
 DataOptionsUnion = DigitsOptions | ImagesOptions | SequencesOptions | TextOptions | ArraysOptions
 """Options of data, told apart by their `kind`."""
 
-DATA: dict[str, type[DataOptions]] = {
-    "digits": DigitsOptions,
-    "images": ImagesOptions,
-    "sequences": SequencesOptions,
-    "text": TextOptions,
-    "arrays": ArraysOptions,
-}
+DATA: dict[str, Any] = by_kind(DataOptionsUnion)
 """Options of data by their `kind`."""
 
 MODALITIES: dict[str, type[Modality]] = {
-    "images": Images,
-    "sequences": Sequences,
-    "text": Text,
-    "arrays": Arrays,
+    options.modality.kind: options.modality for options in DATA.values()
 }
 """Modalities by their `kind`."""
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scud.errors import check_in_interval
 from scud.numerics.logits import Logits
-from scud.options import Options
+from scud.options import Options, by_kind
 from scud.typing import Noisy
 
 
@@ -152,10 +152,7 @@ class Reconstruction(Options):
 ObjectiveOptions = Bound | Reconstruction
 """The options of any objective: an objective is its own options."""
 
-OBJECTIVES: dict[str, type[Bound] | type[Reconstruction]] = {
-    "bound": Bound,
-    "reconstruction": Reconstruction,
-}
+OBJECTIVES: dict[str, Any] = by_kind(ObjectiveOptions)
 """Objectives by the `kind` of their options."""
 
 

@@ -1,5 +1,8 @@
 """What noise: processes, one file each with their options, over a shared algebra of kernels."""
 
+from typing import Any
+
+from scud.options import by_kind
 from scud.processes.base import MatrixProcess, Process
 from scud.processes.blosum import Blosum62, Blosum62Options
 from scud.processes.dense import Dense, DenseOptions
@@ -9,19 +12,15 @@ from scud.processes.kernels.operator import Operator
 from scud.processes.neighbour_graph import NeighbourGraph, NeighbourGraphOptions
 from scud.processes.uniform import Uniform, UniformOptions
 
-PROCESSES: dict[str, type[Process]] = {
-    "uniform": Uniform,
-    "gaussian": Gaussian,
-    "blosum62": Blosum62,
-    "dense": Dense,
-    "neighbour_graph": NeighbourGraph,
-}
-"""Processes by the `kind` of their spec."""
-
 ProcessOptions = (
     UniformOptions | GaussianOptions | Blosum62Options | DenseOptions | NeighbourGraphOptions
 )
 """The options of every process."""
+
+_OPTIONS: dict[str, Any] = by_kind(ProcessOptions)
+
+PROCESSES: dict[str, type[Process]] = {kind: options.process for kind, options in _OPTIONS.items()}
+"""Processes by the `kind` of their spec."""
 
 __all__ = [
     "PROCESSES",

@@ -11,14 +11,14 @@ sharpness 1 is the matrix as it is; towards 0 all letters become alike, above 1 
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from scud.errors import UserError, check_choice, check_distribution, check_positive, fail
 from scud.options import Options
-from scud.processes.base import MatrixProcess
+from scud.processes.base import MatrixProcess, Process
 from scud.typing import DataView
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -145,6 +145,8 @@ def check_matrix(matrix: str, sharpness: float) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Blosum62Options(Options):
     """Amino acids change as in evolution."""
+
+    process: ClassVar[type[Process]] = Blosum62
 
     kind: Literal["blosum62"] = "blosum62"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from scud.errors import fail
 from scud.files.arrays import npy_array
 from scud.options import Options
-from scud.processes.base import MatrixProcess
+from scud.processes.base import MatrixProcess, Process
 from scud.typing import DataView
 
 
@@ -28,6 +28,8 @@ class Dense(MatrixProcess):
 @dataclass(frozen=True, kw_only=True)
 class DenseOptions(Options):
     """Rates from a file."""
+
+    process: ClassVar[type[Process]] = Dense
 
     kind: Literal["dense"] = "dense"
 

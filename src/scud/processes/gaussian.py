@@ -5,13 +5,13 @@ included) - 1, so that r* = 1.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from scud.errors import check_positive, fail
 from scud.options import Options
-from scud.processes.base import MatrixProcess, check_num_states
+from scud.processes.base import MatrixProcess, Process, check_num_states
 from scud.typing import DataView
 
 BANDWIDTH = 0.05
@@ -73,6 +73,8 @@ def check_bandwidth(bandwidth: float) -> None:
 @dataclass(frozen=True, kw_only=True)
 class GaussianOptions(Options):
     """Near states are likelier than far ones."""
+
+    process: ClassVar[type[Process]] = Gaussian
 
     kind: Literal["gaussian"] = "gaussian"
 

@@ -15,7 +15,7 @@ are cheaper, and a graph that is connected needs no jumps there.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -252,6 +252,8 @@ def check_marginal_rate(marginal_rate: float) -> None:
 @dataclass(frozen=True, kw_only=True)
 class NeighbourGraphOptions(Options):
     """States become near ones, such as words of like meaning."""
+
+    process: ClassVar[type[Process]] = NeighbourGraph
 
     kind: Literal["neighbour_graph"] = "neighbour_graph"
 

@@ -1,7 +1,7 @@
 """Uniform noise: every other state is equally likely. Q_ij = 1 / (B - 1) off the diagonal, so r* = 1."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -52,6 +52,8 @@ class Uniform(Process):
 @dataclass(frozen=True, kw_only=True)
 class UniformOptions(Options):
     """Every other state is equally likely."""
+
+    process: ClassVar[type[Process]] = Uniform
 
     kind: Literal["uniform"] = "uniform"
 

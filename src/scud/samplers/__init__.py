@@ -1,5 +1,8 @@
 """From noise to data: samplers, one file each."""
 
+from typing import Any
+
+from scud.options import by_kind
 from scud.samplers.ancestral import Ancestral
 from scud.samplers.base import GridSampler, Sampler
 from scud.samplers.batched import Samples, draw
@@ -7,7 +10,7 @@ from scud.samplers.batched import Samples, draw
 SamplerOptions = Ancestral
 """The options of any sampler: a sampler is its own options."""
 
-SAMPLERS: dict[str, type[SamplerOptions]] = {"ancestral": Ancestral}
+SAMPLERS: dict[str, Any] = by_kind(SamplerOptions)
 """Samplers by the `kind` of their options."""
 
 __all__ = [

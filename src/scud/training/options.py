@@ -4,6 +4,7 @@ A batch is so many examples, or of examples of different length so many position
 keep a part clean, as infilling has it.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -20,7 +21,7 @@ class Batches(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(Options):
+class TrainingOptions(Options, ABC):
     """How the network is trained."""
 
     steps: int = 1500
@@ -97,14 +98,14 @@ class TrainingOptions(Options):
             )
 
     @property
+    @abstractmethod
     def size(self) -> BatchSize:
         """How much a step takes in."""
-        return BatchSize(getattr(self, "batch_size", 64), getattr(self, "batch_tokens", 4096))
 
     @property
     def kept_clean(self) -> float:
         """Share of examples in which a random part is kept clean."""
-        return float(getattr(self, "infill_share", 0.0))
+        return 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,37 +119,47 @@ class ByExamples(TrainingOptions):
         super().check()
         check_count("batch_size", self.batch_size, 1, "64 is the default")
 
+    @property
+    def size(self) -> BatchSize:
+        return BatchSize(examples=self.batch_size)
+
 
 @dataclass(frozen=True, kw_only=True)
-class ByRows(ByExamples):
-    """How the network is trained."""
+class WithGaps(TrainingOptions):
+    """How the network is trained, of examples that are rows of positions."""
 
     infill_share: float = 0.0
     """Share of examples in which a random part is kept clean, as what surrounds a gap is."""
 
     def check(self) -> None:
         super().check()
-        check_in_interval(
-            "infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well"
-        )
+        remedy = "0.5 trains for infilling as well"
+        check_in_interval("infill_share", self.infill_share, 0, 1, remedy)
+
+    @property
+    def kept_clean(self) -> float:
+        return self.infill_share
 
 
 @dataclass(frozen=True, kw_only=True)
-class ByPositions(TrainingOptions):
+class ByRows(WithGaps, ByExamples):
+    """How the network is trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByPositions(WithGaps):
     """How the network is trained."""
 
     batch_tokens: int = 4096
     """Positions per step, padding included; a batch holds examples of like length."""
 
-    infill_share: float = 0.0
-    """Share of examples in which a random part is kept clean, as what surrounds a gap is."""
-
     def check(self) -> None:
         super().check()
         check_count("batch_tokens", self.batch_tokens, 1, "4096 is the default")
-        check_in_interval(
-            "infill_share", self.infill_share, 0, 1, "0.5 trains for infilling as well"
-        )
+
+    @property
+    def size(self) -> BatchSize:
+        return BatchSize(positions=self.batch_tokens)
 
 
 def options_for(modality: Batches | type[Batches]) -> type[TrainingOptions]:
