@@ -62,17 +62,14 @@ def build_process(spec: Spec, own_process: type | None = None) -> Process:
 
 def build_schedule(spec: Spec, process: Process | None, p0: Tensor, gamma: float) -> Schedule:
     """A schedule from its spec; errors as in `build_model`."""
-    check_choice("schedule.kind", spec["kind"], (*SCHEDULES, "mutual_information"))
-    if spec["kind"] == "mutual_information":
-        if process is None:
-            raise fail(
-                "schedule.kind",
-                "be linear or cosine for masking",
-                "mutual_information",
-                "write the model again",
-            )
-        return MutualInformation(process, p0, gamma, spec.get("curve"), spec.get("error", 0.0))
-    return SCHEDULES[spec["kind"]]()
+    kind, options = _split("schedule", spec)
+    check_choice("schedule.kind", kind, (*SCHEDULES, "mutual_information"))
+    if kind in SCHEDULES:
+        return _construct("schedule", SCHEDULES[kind], **options)
+    if process is None:
+        rule = "be linear or cosine for masking"
+        raise fail("schedule.kind", rule, kind, "write the model again")
+    return _construct("schedule", MutualInformation, process, p0, **{**options, "gamma": gamma})
 
 
 def build_network(spec: Spec, own_network: type | None = None) -> nn.Module:

@@ -123,7 +123,7 @@ def test_a_folder_that_holds_a_run(
     assert "--resume (in Python resume=True) to continue it, --overwrite to replace it" in refuse(
         *again
     )
-    assert "--resume to continue it" in refuse("train", run / "config.yaml")
+    assert "to continue it, --overwrite" in refuse("train", run / "config.yaml")
     assert "drop one" in refuse(*again, "--resume", "--overwrite")
     changed = refuse(*again, "--resume", "--training.learning-rate=0.5", "--seed=9")
     assert "seed, training.learning_rate" in changed

@@ -319,3 +319,27 @@ def test_a_file_of_images_for_validation_is_read(
     assert json.loads((run / "evaluation-valid.json").read_text())["examples"] == 7
     missing = ["--data.valid=nowhere.npz", "--out", tmp_path / "x"]
     assert "name a file or folder that exists" in refused("train", "images", *options, *missing)
+
+
+@pytest.mark.parametrize(
+    ("option", "now"),
+    [
+        ("--training.flips=True", "data.flips"),
+        ("--training.reconstruction=0.1", "objective.kind reconstruction"),
+    ],
+)
+def test_options_of_0_1_0_are_told_by_their_new_names(
+    refused: Refuse, run: Path, option: str, now: str
+) -> None:
+    said = refused("train", "images", option, "--out", run)
+    assert now in said
+    assert not run.exists()
+
+
+def test_a_process_in_a_file_is_a_group_of_options(refused: Refuse, run: Path) -> None:
+    run.parent.mkdir(parents=True)
+    file = run.parent / "config.yaml"
+    for kind in ("scud", "masking"):
+        file.write_text(yaml.safe_dump({"process": 3, "diffusion": {"kind": kind}}))
+        assert "process must" in refused("train", file, "--out", run)
+        assert not run.exists()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from scud.cli.options import described, described_fields, plain_switches
-from scud.config import KINDS, Config, changed, owners_of, unknown_option
+from scud.config import KINDS, MOVED, Config, changed, owners_of, unknown_option
 from scud.errors import fail
 from scud.networks.options import SizedOptions
 from scud.options import Options, kind_of, texts
@@ -90,7 +90,8 @@ def _check_belongs(
     options = sections[section]
     if options is None:
         raise fail(name, "be left out for masking", value, "masking has its own noise")
-    if option not in {part.name for part in fields(options)} and owners_of(section, option):
+    known = name in MOVED or owners_of(section, option)
+    if option not in {part.name for part in fields(options)} and known:
         raise unknown_option(section, type(options), option, value)
 
 

@@ -11,6 +11,7 @@ from scud.config.files import (
 )
 from scud.config.sections import (
     KINDS,
+    MOVED,
     Config,
     changed,
     default_config,
@@ -23,6 +24,7 @@ from scud.config.sections import (
 __all__ = [
     "FORMAT",
     "KINDS",
+    "MOVED",
     "Config",
     "changed",
     "default_config",

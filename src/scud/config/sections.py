@@ -40,6 +40,13 @@ KINDS: dict[str, dict[str, Any]] = {
 """The options of every section by kind. `training` has no kind: its options are those that suit the data."""
 
 
+MOVED = {
+    "training.flips": "data.flips, of images",
+    "training.reconstruction": "objective.kind reconstruction with objective.share",
+}
+"""Options of version 0.1.0 and their new names."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config(Options):
     """All options of a run."""
@@ -203,6 +210,8 @@ def _changed_process(
 ) -> Options | None:
     """The options of the process; None for a model that has noise of its own."""
     if not takes_process:
+        if given and not isinstance(given, Mapping):
+            raise fail("process", "be left out for masking", given, "masking has its own noise")
         if given:
             name, value = next(iter(given.items()))
             raise fail(
@@ -243,6 +252,9 @@ def unknown_option(section: str, options: type[Options], name: str, value: objec
         ", ".join(part.name for part in fields(options) if part.name != "kind") or "no others"
     )
     owners = owners_of(section, name)
+    whole = f"{section}.{name}"
+    if whole in MOVED:
+        return fail(whole, "be given by its new name", value, f"use {MOVED[whole]}")
     if not owners:
         return UserError(f"{section}.{name} is no option; choose from {own_names}")
     if section == "training":
