@@ -95,7 +95,7 @@ def fit(
     begun = resume and (files.last.exists() or files.model.exists())
     start = checkpoint.read(files.last) if begun else None
     if start is not None:
-        checkpoint.check_continues(start, files.last, model, network, data.name)
+        checkpoint.check_continues(start, files.last, job, data.name)
     files.path.mkdir(parents=True, exist_ok=True)
     if overwrite:
         files.clear()
@@ -161,6 +161,7 @@ def job_of(
         seed=seed,
         augment=data.augment,
         unit=data.modality.unit,
+        label_names=tuple(data.label_names) if reads_labels(network) else (),
     )
     order(job)  # refuses a batch that cannot be divided, before anything is written
     return job

@@ -194,6 +194,18 @@ def test_labels(refused: Refuse, labelled: Path) -> None:
     assert "label must be one of cat, dog, got 'horse'" in said
 
 
+def test_changed_labels(refused: Refuse, labelled: Path, tiny: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "animals.npz"
+    x = np.load(file)["x_train"]
+    np.savez(file, x_train=x, y_train=np.array(["cat", "ant"] * 10))
+    rule = "labels must be those that the run was trained on, got ant, which it does not know"
+    assert rule in refused("evaluate", labelled, "--split=valid")
+    options = [*tiny, f"--data.train={file}", "--training.steps=1", "--network.labels=true"]
+    assert rule in refused("train", "images", *options, "--resume", "--out", labelled)
+    new = [*options, f"--init-from={labelled}", "--out", tmp_path / "other"]
+    assert rule in refused("train", "images", *new)
+
+
 def test_a_label_on_a_run_without_labels(refused: Refuse, plain: Path) -> None:
     said = refused("sample", plain, "--label=3", "--num=1", "--steps=1")
     assert "label must be left out for a model that reads no labels, got '3'" in said

@@ -22,6 +22,7 @@ from scud.networks import DiT
 from scud.processes import Uniform
 from scud.samplers import Ancestral
 from scud.schedules import Linear
+from scud.training import checkpoint
 from scud.training.metrics import Metrics
 from scud.typing import Batch, Conditioning, Given
 
@@ -417,15 +418,41 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> scud.Run:
     return fit(tmp_path_factory.mktemp("front") / "run")
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> scud.Run:
+def fit_told(folder: Path, data: Data = LABELLED, **options: Any) -> scud.Run:
     """A run whose network reads labels."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = DiT(B, width=16, layers=1, heads=2, dims=DIMS, num_labels=2)
-    folder = tmp_path_factory.mktemp("labels") / "run"
-    model = scud.SCUD(Uniform(B), Linear(), p0=LABELLED.p0())
-    return scud.fit(model, net, LABELLED, folder, device="cpu", progress=False, **SHORT)
+    model = scud.SCUD(Uniform(B), Linear(), p0=data.p0())
+    chosen = {**SHORT, "device": "cpu", "progress": False, **options}
+    return scud.fit(model, net, data, folder, **chosen)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> scud.Run:
+    return fit_told(tmp_path_factory.mktemp("labels") / "run")
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "found"),
+    [
+        (["odd", "even"], torch.arange(60) % 2, "another order, odd, even"),
+        (["even", "rare"], torch.arange(60) % 2, "rare, which it does not know and no odd"),
+        (["even", "odd"], torch.arange(60) % 3 % 2, "other numbers of examples of 2 of 2 labels"),
+    ],
+)
+def test_other_labels_do_not_continue_a_run(
+    tmp_path: Path, names: list[str], label: Tensor, found: str
+) -> None:
+    fit_told(tmp_path)
+    saved = checkpoint.read(tmp_path / "checkpoints" / "last.ckpt")
+    assert (saved.labels, saved.label_counts) == (["even", "odd"], [30, 30])
+    other = Data.of(
+        states(60, 0), states(20, 1), num_states=B, label=label, label_names=names, name="other"
+    )
+    message = f"labels must be those that the run was trained on, got {found}; restore the table"
+    with pytest.raises(UserError, match=message):
+        fit_told(tmp_path, other, resume=True)
 
 
 def test_evaluating_a_run_or_a_model_and_its_network(run: scud.Run) -> None:
