@@ -40,6 +40,12 @@ from scud.typing import Batch, ExampleSet, Given, Shape
 Trained = Run | tuple[Diffusion, nn.Module]
 """A run, or a model and its network."""
 
+BATCH_SIZE = 256
+"""Examples that are evaluated at once."""
+
+BATCH_TOKENS = 16_384
+"""Positions that are evaluated at once, of data whose examples differ in length."""
+
 
 def fit(
     model: Diffusion,
@@ -244,8 +250,8 @@ def evaluate(
     examples: ExampleSet | Tensor,
     *,
     repeats: int = 16,
-    batch_size: int = 256,
-    batch_tokens: int = 16_384,
+    batch_size: int = BATCH_SIZE,
+    batch_tokens: int = BATCH_TOKENS,
     known: Callable[[Batch, torch.Generator], Tensor] | None = None,
     labels: bool = True,
     seed: int = 0,
