@@ -104,7 +104,9 @@ def check_states(argument: str, states: Tensor, num_states: int) -> None:
 
 
 def as_signed(argument: str, numbers: Tensor) -> Tensor:
-    """A tensor, as int64 where PyTorch cannot compute with its unsigned integers of two bytes or more.
+    """A tensor, as int64 where its integers are unsigned and of two bytes or more.
+
+    PyTorch hardly computes with these.
 
     Raises:
         TypeError: it is no tensor.

@@ -105,7 +105,8 @@ def find_start(
     """The checkpoint to go on from; without one, the network gets the weights of the run to start from, if there is one.
 
     Raises:
-        UserError: the checkpoint is damaged or of something else; the other run is of other states or labels.
+        UserError: the checkpoint is damaged or of something else; the other run is of other
+            states or labels.
     """
     # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
     if resume and (files.last.exists() or files.model.exists()):

@@ -271,8 +271,9 @@ def evaluate(
         progress: called with the share done, in (0, 1].
 
     Raises:
-        UserError: no examples, states that the model does not have, or a number below 1.
-        TypeError: states that are no integers.
+        UserError: no examples, states or a shape that the model does not have, or a number that is
+            too small.
+        TypeError: states that are no integers, or arguments that are something else.
     """
     model, network = parts_of(trained)
     if not isinstance(network, nn.Module):
@@ -362,7 +363,9 @@ def sample(
         States [batch, *dims] int64, on the model's device.
 
     Raises:
-        UserError: known states or a grid that do not fit; a label for a network that reads none.
+        UserError: a shape, known states or a grid that do not fit; a label for a network that reads
+            none.
+        TypeError: arguments that are something else.
     """
     model, network = parts_of(trained)
     _check_kinds(given, sampler, generator)

@@ -43,7 +43,8 @@ class Evaluate(OfRun):
     """Sequences and text: bound a random span of this share of each example, given the rest, as infilling has it."""
 
     labels: bool | None = None
-    """Tell a model that reads labels those of the examples, as it does by default; false bounds the examples without."""
+    """Tell a model that reads labels those of the examples, as by default; false bounds the
+    examples without."""
 
     samples: Path | None = None
     """Generated examples to be compared with the split and with training data: a file that scud sample wrote. Of images the

@@ -34,8 +34,8 @@ class Checkpoint:
         seconds: spent training.
         p0: training marginal [B], by which other data are told apart; None in checkpoints of earlier versions.
         process: arguments of the noise, by which other noise is told apart; None in checkpoints of earlier versions.
-        labels: what each label is called, by which other tables of labels are told apart; empty where the network reads
-            none, None in checkpoints of earlier versions.
+        labels: what each label is called, by which other tables of labels are told apart; empty
+            where the network reads none, None in checkpoints of earlier versions.
         label_counts: how often each occurs in training; None in checkpoints of earlier versions.
     """
 
@@ -120,8 +120,9 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], origin: str)
 def check_continues(start: Checkpoint, path: Path, job: Job, data: str) -> None:
     """Raise `UserError` unless training can go on from a checkpoint.
 
-    Its weights must fit the network and its optimiser be whole, and the data (called `data` in messages), the labels and the
-    noise must be those that the run was trained on: their files may have changed.
+    Its weights must fit the network and its optimiser be whole, and the data (called `data` in
+    messages), the labels and the noise must be those that the run was trained on: their files may
+    have changed.
     """
     if set(start.optimizer) != {"state", "param_groups"}:
         remedy = "if best.ckpt beside it is sound, copy it over this file; or start again with --overwrite"

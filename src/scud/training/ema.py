@@ -34,7 +34,7 @@ class Ema(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module, updates: int) -> None:
-        """Move towards the weights of `network`, `updates` being the number of updates before this one.
+        """Move towards the weights of `network`, after `updates` earlier updates.
 
         Raises:
             UserError: the weights have other shapes than those that are averaged.
