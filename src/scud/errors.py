@@ -80,6 +80,7 @@ def check_states(argument: str, states: Tensor, num_states: int) -> None:
     """Raise unless `states` holds integers in [0, num_states)."""
     import torch  # here, because `scud --help` needs this module but cannot wait for PyTorch
 
+    states = as_signed(argument, states)
     if states.dtype.is_floating_point or states.dtype.is_complex or states.dtype == torch.bool:
         raise TypeError(
             f"{argument} must hold integer states, got dtype {states.dtype}; convert it with .long()"
@@ -100,6 +101,25 @@ def check_states(argument: str, states: Tensor, num_states: int) -> None:
             worst,
             "raise num_states or clean the data",
         )
+
+
+def as_signed(argument: str, numbers: Tensor) -> Tensor:
+    """A tensor, as int64 where its integers are unsigned and of two bytes or more.
+
+    PyTorch hardly computes with these.
+
+    Raises:
+        TypeError: it is no tensor.
+    """
+    import torch
+
+    if not isinstance(numbers, torch.Tensor):
+        kind = type(numbers).__name__
+        raise TypeError(
+            f"{argument} must be a tensor of integers, got {kind}; convert with torch.as_tensor"
+        )
+    wide = numbers.dtype in (torch.uint16, torch.uint32, torch.uint64)
+    return numbers.long() if wide else numbers
 
 
 def check_distribution(argument: str, probs: Tensor, num_states: int) -> None:

@@ -15,9 +15,11 @@ from scud.config import Config, differences, kinds_of, read_config, write_config
 from scud.data import Data
 from scud.diffusion import Diffusion
 from scud.errors import fail
+from scud.networks.labels import reads_labels
 from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
+from scud.training.job import Job
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def train(
         config.objective.build(),
         config.seed,
     )
-    start = find_start(config, files, prepared, resume=resume)
+    start = find_start(config, files, prepared, job, resume=resume)
     files.path.mkdir(parents=True, exist_ok=True)
     if overwrite:
         files.clear()
@@ -98,19 +100,18 @@ def train(
 
 
 def find_start(
-    config: Config, files: RunFolder, prepared: Prepared, *, resume: bool
+    config: Config, files: RunFolder, prepared: Prepared, job: Job, *, resume: bool
 ) -> checkpoint.Checkpoint | None:
     """The checkpoint to go on from; without one, the network gets the weights of the run to start from, if there is one.
 
     Raises:
-        UserError: the checkpoint is damaged or of something else; the other run is of other states.
+        UserError: the checkpoint is damaged or of something else; the other run is of other
+            states or labels.
     """
     # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
     if resume and (files.last.exists() or files.model.exists()):
         start = checkpoint.read(files.last)
-        checkpoint.check_continues(
-            start, files.last, prepared.model, prepared.network, prepared.data.name
-        )
+        checkpoint.check_continues(start, files.last, job, prepared.data.name)
         return start
     if config.init_from is not None:
         other, ours = runs.load(config.init_from), prepared.data.modality
@@ -119,6 +120,8 @@ def find_start(
             raise fail(
                 "init_from", f"be of {ours.describe()}", what, "start from a run of the same states"
             )
+        if other.label_names and reads_labels(prepared.network):
+            checkpoint.check_same_labels(job.label_names, other.label_names)
         checkpoint.load_weights(prepared.network, other.network.state_dict(), str(config.init_from))
     return None
 

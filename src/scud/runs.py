@@ -25,6 +25,7 @@ from scud.diffusion import Diffusion, Elbo
 from scud.errors import UserError, check_at_least, fail
 from scud.files import replacing
 from scud.networks import NETWORKS
+from scud.networks.labels import num_labels, reads_labels
 from scud.processes import PROCESSES
 from scud.samplers import Ancestral, Sampler, Samples, draw
 from scud.training.checkpoint import load_weights
@@ -145,13 +146,17 @@ def save(
         model: the diffusion.
         network: its denoiser, which has `spec()`: the arguments that build it again.
         modality: what the states stand for, or the data that say so.
-        label_names: of a network that reads labels.
+        label_names: of a network that reads labels; by default those of the data.
 
     Raises:
-        UserError: the network or the process has no `spec()`.
+        UserError: the network or the process has no `spec()`; names of labels that the network does
+            not read, or another number of them.
     """
     if isinstance(modality, Data):
+        if not label_names and reads_labels(network):
+            label_names = tuple(modality.label_names)
         modality = modality.modality
+    _check_label_names(network, label_names)
     process = getattr(model, "process", None)
     parts: dict[str, Spec] = {
         "process": {} if process is None else _spec_of("process", process, PROCESSES.values()),
@@ -182,6 +187,17 @@ def save(
             weights,
         )
         text.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_label_names(network: nn.Module, label_names: tuple[str, ...]) -> None:
+    """Raise `UserError` unless a network reads as many labels as are named."""
+    count = num_labels(network)
+    if len(label_names) != count:
+        rule = f"name the {count} labels that the network reads"
+        remedy = "give data.label_names"
+        if not count:
+            rule, remedy = "be left out for a network that reads no labels", "leave it out"
+        raise fail("label_names", rule, list(label_names), remedy)
 
 
 def check_savable(model: Diffusion, network: nn.Module) -> None:

@@ -315,9 +315,9 @@ def seen(config: Config, folder: Path) -> Seen:
     yield "process", None if process is None else process.generator()
     x0 = data.split("train").batch(torch.arange(2)).x0
     yield "noise", model.noise(x0, torch.tensor([0.5, 0.5], dtype=torch.float64), seeded(0, 1))
-    experiment.find_start(config, RunFolder(folder / "none"), prepared, resume=False)
-    yield "weights", network.state_dict()
     job = front.job_of(model, network, data, config.training, config.objective.build(), config.seed)
+    experiment.find_start(config, RunFolder(folder / "none"), prepared, job, resume=False)
+    yield "weights", network.state_dict()
     portions = list(Stream(job, 0))
     yield "batches", [(part.batch.x0, part.batch.known, part.batch.label) for part in portions]
     yield "validation", len(job.valid)

@@ -167,6 +167,9 @@ def test_the_value_of_a_switch_or_of_a_negative_number_is_told(refused: Refuse, 
     )
     switch = refused("train", "text", "--data.flips", "--out", run)
     assert "data.flips must be left out for data.kind text, got true" in switch
+    for value in (["--network.labels", "maybe"], ["--network.labels=maybe"]):
+        unclear = refused("train", "digits", *value, "--out", run)
+        assert "--network.labels must be true or false, got 'maybe'" in unclear
     negative = refused("train", "digits", "--process.sharpness", "-2", "--out", run)
     assert "process.sharpness must be left out for process.kind gaussian, got -2" in negative
 
@@ -192,6 +195,18 @@ def test_options_that_do_not_exist(refuse: Refuse, run: Path, tmp_path: Path) ->
 def test_labels(refused: Refuse, labelled: Path) -> None:
     said = refused("sample", labelled, "--label=horse", "--num=1", "--steps=1")
     assert "label must be one of cat, dog, got 'horse'" in said
+
+
+def test_changed_labels(refused: Refuse, labelled: Path, tiny: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "animals.npz"
+    x = np.load(file)["x_train"]
+    np.savez(file, x_train=x, y_train=np.array(["cat", "ant"] * 10))
+    rule = "labels must be those that the run was trained on, got ant, which it does not know"
+    assert rule in refused("evaluate", labelled, "--split=valid")
+    options = [*tiny, f"--data.train={file}", "--training.steps=1", "--network.labels=true"]
+    assert rule in refused("train", "images", *options, "--resume", "--out", labelled)
+    new = [*options, f"--init-from={labelled}", "--out", tmp_path / "other"]
+    assert rule in refused("train", "images", *new)
 
 
 def test_a_label_on_a_run_without_labels(refused: Refuse, plain: Path) -> None:
@@ -224,7 +239,9 @@ def test_labels_that_name_no_record(
     said = refused("train", "proteins", *data, "--data.label-field=bin")
     assert "data.label_field must stand in the header of a record, got bin" in said
     said = refused("train", "proteins", *data, f"--data.labels={table}", "--data.label-field=bin")
-    assert "data.labels and data.label_field must not be given together, got both" in said
+    assert said.startswith("scud train: data.labels and data.label_field must not be given")
+    said = refused("train", "proteins", *data, "--data.label-field=a=b")
+    assert said.startswith("scud train: data.label_field must be a word without = in it")
 
 
 @pytest.mark.parametrize(
@@ -286,6 +303,39 @@ def test_arrays(refused: Refuse, run: Path, tmp_path: Path) -> None:
         "train", "arrays", "--data.train=nowhere.npy", "--out", run
     )
     assert "add --data.train FILE" in refused("train", "arrays", "--out", run)
+
+
+def test_options_of_evaluate_without_effect(refused: Refuse, plain: Path, tmp_path: Path) -> None:
+    for option in ("--labels=false", "--labels"):
+        said = refused("evaluate", plain, option)
+        assert "labels must be left out for a run that reads no labels, got" in said
+    said = refused("evaluate", plain, "--batch-tokens=64")
+    assert "batch_tokens must be left out for images, which batch_size measures, got 64" in said
+    said = refused("evaluate", plain, f"--samples={tmp_path / 'x.npz'}", "--batch-size=2")
+    assert "batch_size must be left out with samples, which are compared, got 2" in said
+
+
+def test_labels_with_a_file_to_evaluate(refused: Refuse, labelled: Path, tmp_path: Path) -> None:
+    said = refused("evaluate", labelled, f"--data={tmp_path / 'animals.npz'}", "--labels=false")
+    assert "labels must be left out with data, which is read without labels, got False" in said
+
+
+def test_a_batch_size_of_sequences(
+    scud: Command, refused: Refuse, small: list[str], proteins: Path, run: Path
+) -> None:
+    data = [*small, f"--data.train={proteins}", "--training.steps=1", "--out", run]
+    assert scud("train", "proteins", *data).status == 0
+    said = refused("evaluate", run, "--batch-size=4")
+    assert "batch_size must be left out for sequences, which batch_tokens measures, got 4" in said
+
+
+def test_samples_into_a_file(refused: Refuse, plain: Path, tmp_path: Path) -> None:
+    file = tmp_path / "taken"
+    file.write_text("mine")
+    for out in (file, file / "below"):
+        said = refused("sample", plain, f"--out={out}", "--num=1", "--steps=1")
+        assert f"out must be a folder, got a file, {file}; choose another --out" in said
+    assert file.read_text() == "mine"
 
 
 def test_a_file_to_evaluate(refused: Refuse, plain: Path, tmp_path: Path) -> None:

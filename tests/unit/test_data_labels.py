@@ -257,6 +257,15 @@ def test_labels_that_name_nothing_are_refused(tmp_path: Path) -> None:
             SequencesOptions(label_field=field)
 
 
+def test_a_table_without_a_header_is_refused(tmp_path: Path) -> None:
+    train = write(tmp_path / "a.fasta", ">p1\nACD\n>p2\nACE\n>p3\nACF\n")
+    message = r"data\.labels must begin with a header, got 'p1', .*; give the table a header"
+    for text in ("p1,a\np2,b\np3,a\n", "p1,0,1\np2,1,0\np3,1,1\n"):
+        table = write(tmp_path / "l.csv", text)
+        with pytest.raises(UserError, match=message):
+            load_sequences(train, labels=table, files={"valid": train})
+
+
 # Images
 
 

@@ -22,6 +22,7 @@ from scud.networks import DiT
 from scud.processes import Uniform
 from scud.samplers import Ancestral
 from scud.schedules import Linear
+from scud.training import checkpoint
 from scud.training.metrics import Metrics
 from scud.typing import Batch, Conditioning, Given
 
@@ -417,15 +418,41 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> scud.Run:
     return fit(tmp_path_factory.mktemp("front") / "run")
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> scud.Run:
+def fit_told(folder: Path, data: Data = LABELLED, **options: Any) -> scud.Run:
     """A run whose network reads labels."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = DiT(B, width=16, layers=1, heads=2, dims=DIMS, num_labels=2)
-    folder = tmp_path_factory.mktemp("labels") / "run"
-    model = scud.SCUD(Uniform(B), Linear(), p0=LABELLED.p0())
-    return scud.fit(model, net, LABELLED, folder, device="cpu", progress=False, **SHORT)
+    model = scud.SCUD(Uniform(B), Linear(), p0=data.p0())
+    chosen = {**SHORT, "device": "cpu", "progress": False, **options}
+    return scud.fit(model, net, data, folder, **chosen)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> scud.Run:
+    return fit_told(tmp_path_factory.mktemp("labels") / "run")
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "found"),
+    [
+        (["odd", "even"], torch.arange(60) % 2, "another order, odd, even"),
+        (["even", "rare"], torch.arange(60) % 2, "rare, which it does not know and no odd"),
+        (["even", "odd"], torch.arange(60) % 3 % 2, "other numbers of examples of 2 of 2 labels"),
+    ],
+)
+def test_other_labels_do_not_continue_a_run(
+    tmp_path: Path, names: list[str], label: Tensor, found: str
+) -> None:
+    fit_told(tmp_path)
+    saved = checkpoint.read(tmp_path / "checkpoints" / "last.ckpt")
+    assert (saved.labels, saved.label_counts) == (["even", "odd"], [30, 30])
+    other = Data.of(
+        states(60, 0), states(20, 1), num_states=B, label=label, label_names=names, name="other"
+    )
+    message = f"labels must be those that the run was trained on, got {found}; restore the table"
+    with pytest.raises(UserError, match=message):
+        fit_told(tmp_path, other, resume=True)
 
 
 def test_evaluating_a_run_or_a_model_and_its_network(run: scud.Run) -> None:
@@ -493,11 +520,28 @@ def test_labels_may_be_withheld_from_an_evaluation(told: scud.Run) -> None:
             "examples must hold at least one example, got 0",
         ),
         (torch.zeros(3, *DIMS), {}, TypeError, "must hold integer states, got dtype torch.float32"),
-        (states(3, 0), {"repeats": 0}, UserError, "repeats and batch_size must be at least 1"),
+        (states(3, 0).numpy(), {}, TypeError, "got ndarray; convert with torch.as_tensor"),
+        (states(3, 0).tolist(), {}, TypeError, "got list; convert with torch.as_tensor"),
+        (DATA, {}, TypeError, "examples must be a split of data, .* got Data"),
+        (None, {}, TypeError, "examples must be a split of data, .* got NoneType"),
+        (torch.tensor(3), {}, UserError, r"examples must be states \[N, \*dims\], got \[\]"),
+        (
+            torch.zeros(3, 4).long(),
+            {},
+            UserError,
+            r"examples must have the shape \(number, 3, 2\) of a run on arrays, got \[3, 4\]",
+        ),
+        (states(3, 0), {"batch_size": 0}, UserError, "batch_size must be at least 1, got 0"),
+        (states(3, 0), {"batch_tokens": -1}, UserError, "batch_tokens must be at least 1, got -1"),
+        (states(3, 0), {"repeats": 1.5}, TypeError, "repeats must be a whole number, got 1.5"),
+        (states(3, 0), {"seed": -1}, UserError, "seed must be at least 0, got -1"),
+        (states(3, 0), {"seed": 2**63}, UserError, "seed must lie in"),
+        (states(3, 0), {"seed": "a"}, TypeError, "seed must be a number, got 'a'"),
+        (states(3, 0), {"repeats": 0}, UserError, "repeats must be at least 1, got 0"),
     ],
 )
 def test_examples_that_cannot_be_evaluated(
-    run: scud.Run, examples: Tensor, options: dict[str, Any], error: type[Exception], message: str
+    run: scud.Run, examples: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         scud.evaluate(run, examples, **options)
@@ -516,7 +560,9 @@ def test_samples_are_states_as_many_as_asked_for(run: scud.Run) -> None:
     assert scud.sample(pair, (4, *DIMS), sampler=sampler, generator=generator()).equal(drawn)
     assert torch.stack(run.draw(4, sampler=sampler, generator=generator()).states).equal(drawn)
     assert scud.sample(run, 2).shape == (2, *DIMS)
-    assert scud.sample(run, (1, 7)).shape == (1, 7), "a network of single positions takes any shape"
+    assert scud.sample(pair, (1, 7)).shape == (1, 7), (
+        "a network of single positions takes any shape"
+    )
 
 
 def test_given_positions_are_kept(run: scud.Run) -> None:
@@ -568,7 +614,71 @@ def test_what_cannot_be_sampled(run: scud.Run, told: scud.Run) -> None:
         scud.sample(run.network, 2)  # type: ignore[arg-type]
 
 
-def test_parts_are_told_from_one_another() -> None:
+@pytest.mark.parametrize(
+    ("shape", "options", "error", "message"),
+    [
+        ((2, 7), {}, UserError, r"shape must have the shape \(number, 3, 2\) .*, got \[2, 7\]"),
+        ((), {}, UserError, r"shape must be \(batch, \*dims\), got \[\]"),
+        ((2,), {}, UserError, r"shape must be \(batch, \*dims\), got \[2\]"),
+        ((0, *DIMS), {}, UserError, "shape must be at least 1, got 0"),
+        (0, {}, UserError, "shape must be at least 1, got 0"),
+        (-1, {}, UserError, "shape must be at least 1, got -1"),
+        ((2, 1.5), {}, TypeError, "shape must be a whole number, got 1.5"),
+        ("two", {}, TypeError, "shape must be a tuple of whole numbers, got str"),
+        (2, {"given": states(2, 0)}, TypeError, "given must be a Given, got Tensor; write it as"),
+        (2, {"given": Given(label=[0, 1])}, TypeError, "given.label must be a tensor, got list"),
+        (2, {"sampler": Ancestral}, TypeError, "sampler must be a sampler, got <class"),
+        (2, {"generator": 3}, TypeError, "generator must be a torch.Generator, got 3"),
+    ],
+)
+def test_arguments_of_sample_that_are_something_else(
+    run: scud.Run, shape: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        scud.sample(run, shape, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.uint64])
+def test_unsigned_integers_are_states(run: scud.Run, dtype: torch.dtype) -> None:
+    x = states(20, 2)
+    label = torch.arange(20) % 2
+    data = Data.of(x.to(dtype), x.to(dtype), label=label.to(dtype))
+    assert data.split("train").batch(torch.arange(20)).x0.equal(x)
+    assert scud.evaluate(run, x.to(dtype), repeats=1) == scud.evaluate(run, x, repeats=1)
+    with pytest.raises(UserError, match="must hold states in"):
+        scud.evaluate(run, torch.full((3, *DIMS), B, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"train": states(4, 0).numpy()}, TypeError, "train must be a tensor of integers, got nda"),
+        ({"valid": [[1, 2]]}, TypeError, "valid must be a tensor of integers, got list; convert"),
+        ({"label": [0, 1, 0, 1]}, TypeError, "labels of train must be a tensor of integers, got l"),
+        ({"num_states": "5"}, TypeError, "num_states must be a number, got '5'"),
+        ({"num_states": 5.5}, TypeError, "num_states must be a whole number, got 5.5"),
+        ({"label_names": ["a"]}, UserError, "label_names must be left out where there are no la"),
+        ({"label": 0, "label_names": ["a", "a"]}, UserError, "label_names must be different"),
+        ({"label": 0, "label_names": ["a", ""]}, UserError, "label_names must be different"),
+        ({"label": 0, "label_names": [1, 2]}, TypeError, "label_names must be texts"),
+        ({"label": 0, "label_names": "ab"}, TypeError, "label_names must be a list of texts"),
+    ],
+)
+def test_tensors_that_are_no_data(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    if options.get("label") == 0:
+        options = options | {"label": torch.arange(4) % 2}
+    given = {"train": states(4, 0), "valid": states(4, 1), **options}
+    with pytest.raises(error, match=message):
+        Data.of(**given)
+
+
+def test_parts_are_told_from_one_another(run: scud.Run) -> None:
+    with pytest.raises(UserError, match=r"must be a diffusion and its network, in this order"):
+        scud.sample((run.network, run.model), (2, *DIMS))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="network must be a network, got int"):
+        scud.sample((run.model, 3), (2, *DIMS))  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"give a run, or a pair \(model, network\), got list"):
         scud.evaluate([1, 2], states(2, 0))  # type: ignore[arg-type]
 

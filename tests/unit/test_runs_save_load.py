@@ -39,10 +39,10 @@ MODELS: dict[str, Diffusion] = {
 IMAGES = Images(5, (1, 4, 4))
 
 
-def network(width: int = 8) -> UNet:
+def network(width: int = 8, num_labels: int = 0) -> UNet:
     """A small U-Net whose output depends on its input."""
     torch.manual_seed(0)
-    net = UNet(5, (1, 4, 4), width=width, blocks=1, levels=1, dropout=0.5)
+    net = UNet(5, (1, 4, 4), width=width, blocks=1, levels=1, dropout=0.5, num_labels=num_labels)
     for value in net.parameters():
         nn.init.normal_(value, std=0.2)
     return net
@@ -99,6 +99,19 @@ def test_known_positions_are_kept(tmp_path: Path) -> None:
     keep = torch.arange(16).reshape(1, 4, 4).expand(2, 1, 4, 4) < 8
     drawn = scud.sample(run, 2, Given(known, keep), sampler=Ancestral(steps=3))
     assert drawn[keep].eq(3).all()
+
+
+def test_names_are_those_of_the_labels_that_a_network_reads(tmp_path: Path) -> None:
+    message = "label_names must be left out for a network that reads no labels, got .'a'."
+    with pytest.raises(UserError, match=message):
+        scud.save(tmp_path, MODELS["scud"], network(), IMAGES, ("a",))
+    told = network(num_labels=2)
+    for names in ((), ("a",), ("a", "b", "c")):
+        with pytest.raises(UserError, match="label_names must name the 2 labels that the network"):
+            scud.save(tmp_path, MODELS["scud"], told, IMAGES, names)
+    assert not list(tmp_path.iterdir())
+    scud.save(tmp_path, MODELS["scud"], told, IMAGES, ("a", "b"))
+    assert scud.load(tmp_path).label_names == ("a", "b")
 
 
 def test_a_network_without_a_spec_is_refused(tmp_path: Path) -> None:

@@ -45,6 +45,19 @@ def test_ema_of_half_precision_weights_is_kept_in_float32() -> None:
     assert all(value.dtype == torch.float32 for value in ema.network.parameters())
 
 
+@pytest.mark.parametrize("decay", [-0.1, 1, 1.5, math.nan])
+def test_ema_has_a_decay_below_1(decay: float) -> None:
+    with pytest.raises(UserError, match=r"decay must lie in \[0, 1\), got"):
+        Ema(nn.Linear(2, 2), decay)
+
+
+def test_ema_follows_one_network() -> None:
+    ema = Ema(nn.Linear(2, 2), 0.5)
+    for other in (nn.Linear(2, 3), nn.Linear(2, 2, bias=False), nn.Sequential()):
+        with pytest.raises(UserError, match="network must have the weights that are averaged"):
+            ema.update(other, 0)
+
+
 def test_learning_rate_rises_then_falls() -> None:
     from scud.training.module import learning_rate
 

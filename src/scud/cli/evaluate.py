@@ -42,18 +42,19 @@ class Evaluate(OfRun):
     span: float | None = None
     """Sequences and text: bound a random span of this share of each example, given the rest, as infilling has it."""
 
-    labels: bool = True
-    """Tell a model that reads labels those of the examples; false bounds the examples without."""
+    labels: bool | None = None
+    """Tell a model that reads labels those of the examples, as by default; false bounds the
+    examples without."""
 
     samples: Path | None = None
     """Generated examples to be compared with the split and with training data: a file that scud sample wrote. Of images the
     data must have class labels."""
 
-    batch_size: int = 256
-    """Examples at once, of data whose examples have one shape."""
+    batch_size: int | None = None
+    """Examples at once, of data whose examples have one shape; 256 by default."""
 
-    batch_tokens: int = 16384
-    """Sequences and text: positions at once, padding included."""
+    batch_tokens: int | None = None
+    """Sequences and text: positions at once, padding included; 16384 by default."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str]) -> None:
     run = load_run(options)
     if options.span is not None and not run.modality.rows:
         raise fail("span", "be given for sequences and text only", options.span, "leave it out")
+    check_effects(run, options)
     if options.data is not None:
         examples = run.modality.examples(options.data)
         for line in run.modality.reading(examples):
@@ -90,6 +92,30 @@ def main(arguments: Sequence[str]) -> None:
     bound(run, options, data.split(split), split)
 
 
+def check_effects(run: "Run", options: Evaluate) -> None:
+    """Raise `UserError` for an option that has no effect on this run."""
+    from scud.networks.labels import reads_labels
+
+    of, kind = options, run.modality
+    reasons: list[tuple[str, object, str]] = []
+    if not reads_labels(run.network):
+        reasons.append(("labels", of.labels, "for a run that reads no labels"))
+    if of.data is not None:
+        reasons.append(("labels", of.labels, "with data, which is read without labels"))
+    if kind.by_positions:
+        reason = f"for {kind.noun}, which batch_tokens measures"
+        reasons.append(("batch_size", of.batch_size, reason))
+    elif not kind.rows:
+        reason = f"for {kind.noun}, which batch_size measures"
+        reasons.append(("batch_tokens", of.batch_tokens, reason))
+    if of.samples is not None:
+        names = ("labels", "batch_size", "batch_tokens")
+        reasons += [(name, getattr(of, name), "with samples, which are compared") for name in names]
+    for name, value, reason in reasons:
+        if value is not None:
+            raise fail(name, f"be left out {reason}", value, "leave it out")
+
+
 def data_of(run: "Run", options: Evaluate) -> "Data":
     """The data that a run was trained on.
 
@@ -97,7 +123,7 @@ def data_of(run: "Run", options: Evaluate) -> "Data":
         UserError: the run has no config.yaml, or the data are not those it was trained on.
     """
     from scud.config import read_data_options
-    from scud.training.checkpoint import check_same_data
+    from scud.training.checkpoint import check_same_data, check_same_labels
     from scud.training.files import RunFolder
 
     config = RunFolder(options.run).config
@@ -113,6 +139,8 @@ def data_of(run: "Run", options: Evaluate) -> "Data":
         remedy = "restore the data file, and alphabet or vocabulary, that the run was trained on"
         raise fail("data", rule, f"{theirs.describe()}{shapes}", remedy)
     check_same_data(data.p0(), run.model.p0, data.name)
+    if run.label_names:
+        check_same_labels(data.label_names, run.label_names)
     return data
 
 
@@ -122,18 +150,19 @@ def bound(run: "Run", options: Evaluate, examples: "ExampleSet", title: str) -> 
     from scud.cli.figures import show, write
     from scud.training.files import RunFolder
 
-    size = options.batch_size
+    size = front.BATCH_SIZE if options.batch_size is None else options.batch_size
+    tokens = front.BATCH_TOKENS if options.batch_tokens is None else options.batch_tokens
     if run.modality.rows and run.modality.dims is not None:
-        size = min(size, max(options.batch_tokens // run.modality.dims[0], 1))
+        size = min(size, max(tokens // run.modality.dims[0], 1))
     with progress_bar(f"evaluating {title}") as progress:
         result = front.evaluate(
             run,
             examples,
             repeats=options.repeats,
             batch_size=size,
-            batch_tokens=options.batch_tokens,
+            batch_tokens=tokens,
             known=None if options.span is None else span_known(options.span),
-            labels=options.labels,
+            labels=options.labels is not False,
             seed=options.seed,
             progress=progress,
         )
@@ -144,7 +173,7 @@ def bound(run: "Run", options: Evaluate, examples: "ExampleSet", title: str) -> 
     name = Path(title).name if options.data is not None else title
     target = RunFolder(options.run).path / f"evaluation-{name if whole else f'{name}-span'}.json"
     about = {"split": title, "seed": options.seed, "span": options.span}
-    write(result, target, about | ({} if options.labels else {"labels": False}), counts)
+    write(result, target, about | ({"labels": False} if options.labels is False else {}), counts)
     print(f"wrote {target}: {result.headline} on {what}")
 
 

@@ -60,7 +60,10 @@ def parse_together(forms: Sequence[type], command: str, arguments: Sequence[str]
         forms[0].__name__, entries, namespace={"__doc__": forms[0].__doc__}, kw_only=True
     )
     switches = {
-        name for form in forms for name, hint in get_type_hints(form).items() if hint is bool
+        name
+        for form in forms
+        for name, hint in get_type_hints(form).items()
+        if hint in (bool, bool | None)
     }
     plain = plain_switches(arguments, switches)
     values: Any = tyro.cli(
@@ -101,7 +104,7 @@ def plain_switches(arguments: Sequence[str], switches: set[str]) -> list[str]:
             plain.append(argument)
             continue
         if not equals:
-            value = rest.pop(0) if rest and rest[0].lower() in TRUTH else "true"
+            value = rest.pop(0) if rest and not rest[0].startswith("-") else "true"
         if value.lower() not in TRUTH:
             raise fail(name, "be true or false", repr(value), "leave the value out for true")
         plain += [name, str(TRUTH[value.lower()])]
@@ -122,9 +125,10 @@ def load_run(options: OfRun) -> "Run":
 
 
 def check_counts(options: Any, *names: str) -> None:
-    """Raise `UserError` unless these options are at least 1."""
+    """Raise `UserError` unless these options, where they are given, are at least 1."""
     for name in names:
-        if getattr(options, name) < 1:
+        value = getattr(options, name)
+        if value is not None and value < 1:
             raise fail(
                 name, "be at least 1", getattr(options, name), "leave it out for the default"
             )

@@ -60,6 +60,8 @@ def main(arguments: Sequence[str]) -> None:
 
     sampler = find_sampler(options)
     run = load_run(options)
+    folder = options.out or RunFolder(options.run).samples
+    check_folder(folder)
     with progress_bar("sampling") as progress:
         samples = run.draw(
             options.num,
@@ -70,7 +72,6 @@ def main(arguments: Sequence[str]) -> None:
             generator=torch.Generator(run.device).manual_seed(options.seed),
             progress=progress,
         )
-    folder = options.out or RunFolder(options.run).samples
     folder.mkdir(parents=True, exist_ok=True)
     files = run.modality.write(samples, folder)
     names = (
@@ -81,6 +82,15 @@ def main(arguments: Sequence[str]) -> None:
     print(
         f"wrote {folder}: {names}, {run.modality.summary(samples.states)} by {sampler.num_steps} steps"
     )
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `UserError` for a folder that cannot be made, since it or one above it is a file."""
+    for path in (folder, *folder.parents):
+        if path.exists():
+            if not path.is_dir():
+                raise fail("out", "be a folder", f"a file, {path}", "choose another --out")
+            return
 
 
 def find_sampler(options: Sample) -> "Sampler":

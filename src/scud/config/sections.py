@@ -311,6 +311,7 @@ def _sentence(section: str, problem: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in (section, *problem["loc"]) if part != "")
     if problem["type"] == "value_error":
         message = str(problem["ctx"]["error"])
-        return f"{section}.{message}" if section else message
+        named = not section or message.startswith(f"{section}.")
+        return message if named else f"{section}.{message}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{name}: {message}, got {problem['input']!r}"

@@ -37,11 +37,13 @@ class LabelTable:
         names: of the labels, in order.
         of: the numbers of each record's labels.
         several: whether a record may have more than one.
+        header: the first cell of the header.
     """
 
     names: tuple[str, ...]
     of: Mapping[str, tuple[int, ...]]
     several: bool
+    header: str = ""
 
     @property
     def most(self) -> int:
@@ -49,7 +51,14 @@ class LabelTable:
         return max([1, *(len(labels) for labels in self.of.values())])
 
     def rows(self, records: Sequence[str]) -> NDArray[np.int64]:
-        """Labels [records, most] of records by name; -1 where there is none."""
+        """Labels [records, most] of records by name; -1 where there is none.
+
+        Raises:
+            UserError: a record is called as the first cell of the header, so there is no header.
+        """
+        if self.header and self.header in records:
+            found = f"{self.header!r}, a record of the data, in its first cell"
+            raise fail(_ARGUMENT, "begin with a header", found, "give the table a header")
         rows = np.full((len(records), self.most), -1, dtype=np.int64)
         for row, record in zip(rows, records, strict=True):
             labels = self.of.get(record, ())
@@ -145,11 +154,11 @@ def read_labels(path: Path) -> LabelTable:
             raise fail(_ARGUMENT, "name at least one label", f"empty cells in {path}", _REMEDY)
         place_of = {name: number for number, name in enumerate(names)}
         single = {name: (place_of[cells[0]],) if cells[0] else () for name, cells in of.items()}
-        return LabelTable(names, single, several=False)
+        return LabelTable(names, single, several=False, header=header[0].strip())
     if len(set(columns)) < len(columns) or "" in columns:
         raise fail(f"the header of {path}", "name each label once", columns, "rename the columns")
     several = {name: _marked(path, name, cells, len(columns)) for name, cells in of.items()}
-    return LabelTable(tuple(columns), several, several=True)
+    return LabelTable(tuple(columns), several, several=True, header=header[0].strip())
 
 
 def _marked(path: Path, name: str, cells: tuple[str, ...], count: int) -> tuple[int, ...]:

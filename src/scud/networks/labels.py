@@ -105,9 +105,14 @@ def reads_labels(network: Any) -> bool:
     A network says so by its attribute `num_labels`; what wraps it (`torch.compile`, distributed
     training) is looked through. Any callable will do: one that says nothing does not read labels.
     """
+    return num_labels(network) > 0
+
+
+def num_labels(network: Any) -> int:
+    """How many labels a denoiser reads, found as in `reads_labels`; 0 where it reads none."""
     while network is not None and not hasattr(network, "num_labels"):
         network = getattr(network, "module", getattr(network, "_orig_mod", None))
-    return network is not None and network.num_labels > 0
+    return 0 if network is None else int(network.num_labels)
 
 
 def count_labels(labels: bool, data: DataView) -> int:

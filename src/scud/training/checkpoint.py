@@ -3,7 +3,7 @@
 There is no random state among it: seeds derive from the step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from scud.diffusion import Diffusion
 from scud.errors import fail
 from scud.files import replacing
+from scud.training.job import Job
+
+_SAME_LABELS = "be those that the run was trained on"
+_RESTORE_LABELS = "restore the table of labels, or train a new run on the new labels"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,9 @@ class Checkpoint:
         seconds: spent training.
         p0: training marginal [B], by which other data are told apart; None in checkpoints of earlier versions.
         process: arguments of the noise, by which other noise is told apart; None in checkpoints of earlier versions.
+        labels: what each label is called, by which other tables of labels are told apart; empty
+            where the network reads none, None in checkpoints of earlier versions.
+        label_counts: how often each occurs in training; None in checkpoints of earlier versions.
     """
 
     step: int
@@ -40,6 +47,8 @@ class Checkpoint:
     seconds: float
     p0: torch.Tensor | None = None
     process: dict[str, Any] | None = None
+    labels: list[str] | None = None
+    label_counts: list[int] | None = None
 
 
 def process_arguments(model: Diffusion) -> dict[str, Any]:
@@ -108,23 +117,30 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], origin: str)
     network.load_state_dict(dict(weights))
 
 
-def check_continues(
-    start: Checkpoint, path: Path, model: Diffusion, network: nn.Module, data: str
-) -> None:
+def check_continues(start: Checkpoint, path: Path, job: Job, data: str) -> None:
     """Raise `UserError` unless training can go on from a checkpoint.
 
-    Its weights must fit the network and its optimiser be whole, and the data (called `data` in messages) and the noise must be
-    those that the run was trained on: their files may have changed.
+    Its weights must fit the network and its optimiser be whole, and the data (called `data` in
+    messages), the labels and the noise must be those that the run was trained on: their files may
+    have changed.
     """
     if set(start.optimizer) != {"state", "param_groups"}:
         remedy = "if best.ckpt beside it is sound, copy it over this file; or start again with --overwrite"
         raise fail("checkpoint", "hold the optimiser's state", path, remedy)
     for weights in (start.network, start.average):
-        load_weights(network, weights, str(path))
+        load_weights(job.network, weights, str(path))
     if start.p0 is not None:
-        check_same_data(model.p0, start.p0, data)
+        check_same_data(job.model.p0, start.p0, data)
     if start.process is not None:
-        check_same_noise(model, start.process)
+        check_same_noise(job.model, start.process)
+    if start.labels is not None:
+        check_same_labels(job.label_names, start.labels)
+    if start.label_counts is not None and job.label_counts != start.label_counts:
+        count = sum(
+            one != other for one, other in zip(job.label_counts, start.label_counts, strict=False)
+        )
+        found = f"other numbers of examples of {count} of {len(start.label_counts)} labels"
+        raise fail("labels", _SAME_LABELS, found, _RESTORE_LABELS)
 
 
 def check_same_data(ours: Tensor, p0: Tensor, data: str) -> None:
@@ -132,6 +148,18 @@ def check_same_data(ours: Tensor, p0: Tensor, data: str) -> None:
     if ours.shape != p0.shape or not torch.allclose(ours.cpu(), p0.cpu(), rtol=1e-12, atol=0):
         remedy = "restore the data file, and vocabulary, that the run was trained on, or train a new run on the new data"
         raise fail("data", "be those that the run was trained on", f"another {data}", remedy)
+
+
+def check_same_labels(ours: Sequence[str], names: Sequence[str]) -> None:
+    """Raise `UserError` unless labels are called as those of a run, in the same order."""
+    if list(ours) == list(names):
+        return
+    new = [name for name in ours if name not in names]
+    lost = [name for name in names if name not in ours]
+    parts = [f"{', '.join(new[:10])}, which it does not know"] if new else []
+    parts += [f"no {', '.join(lost[:10])}"] if lost else []
+    found = " and ".join(parts) or f"another order, {', '.join(ours[:10])}"
+    raise fail("labels", _SAME_LABELS, found, _RESTORE_LABELS)
 
 
 def check_same_noise(model: Diffusion, arguments: Mapping[str, Any]) -> None:

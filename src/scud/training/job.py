@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,13 @@ from scud.diffusion.objectives import Bound, Objective
 from scud.errors import fail
 from scud.networks.labels import reads_labels
 from scud.training.options import ByExamples, TrainingOptions
-from scud.typing import ExampleSet
+from scud.typing import BatchSize, ExampleSet
 
 LABEL_DROPOUT = 0.1
 """Share of examples whose label is withheld by default, where the network reads labels."""
+
+_COUNTED_AT_ONCE = BatchSize(examples=1024, positions=1 << 18)
+"""Of what is read to count labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,7 @@ class Job:
         seed: what all randomness derives from.
         augment: changes the states of a batch x0 [batch, *dims] at random, or None.
         unit: what losses are shown in.
+        label_names: what each label is called, where the network reads labels.
 
     Raises:
         UserError: labels are to be withheld from a network that reads none.
@@ -44,12 +49,27 @@ class Job:
     seed: int = 0
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
     unit: str = "bits/dim"
+    label_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.settings.label_dropout is not None and not reads_labels(self.network):
             remedy = "leave it out, or train a network with labels (--network.labels true)"
             rule = "be left out for a network that reads no labels"
             raise fail("training.label_dropout", rule, self.settings.label_dropout, remedy)
+
+    @cached_property
+    def label_counts(self) -> list[int]:
+        """How often every label occurs in training; empty where the network reads none."""
+        if not reads_labels(self.network):
+            return []
+        counts = torch.zeros(len(self.label_names), dtype=torch.int64)
+        for index in self.train.batches(_COUNTED_AT_ONCE):
+            label = self.train.batch(index).label
+            if label is not None:
+                there = label[label >= 0]
+                found = torch.bincount(there, minlength=len(counts))
+                counts = found + nn.functional.pad(counts, (0, len(found) - len(counts)))
+        return [int(count) for count in counts]
 
     @property
     def label_dropout(self) -> float:

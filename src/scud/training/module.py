@@ -116,7 +116,8 @@ class DiffusionTraining(pl.LightningModule):
         p0 = self.model.p0.cpu()
         process = process_arguments(self.model)
         state = self.network.state_dict(), average, optimizer.state_dict()
-        return Checkpoint(self.step, *state, best, seconds, p0, process)
+        labels = list(self.job.label_names), self.job.label_counts
+        return Checkpoint(self.step, *state, best, seconds, p0, process, *labels)
 
     def _check(self, term: str, value: float) -> None:
         if not math.isfinite(value):

@@ -1,6 +1,6 @@
 """Tensors of one's own as splits of examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from scud.data.arrays.modality import Arrays, check_num_states
 from scud.data.examples import Examples, check_examples, smallest_dtype
 from scud.data.labels import number_labels
-from scud.errors import check_states, fail
+from scud.errors import as_signed, check_count, check_states, fail
 
 
 def from_tensors(
@@ -25,6 +25,8 @@ def from_tensors(
         num_states: B, or None.
         label_names: what each label is called, or None.
     """
+    states = _signed("", states)
+    labels = _signed("labels of ", labels)
     train = states["train"]
     if train is None or train.ndim < 2:
         found = "nothing" if train is None else list(train.shape)
@@ -32,6 +34,7 @@ def from_tensors(
     check_states("train", train, 1 << 62)
     if num_states is None:
         num_states = max(int(train.max()) + 1, 2)
+    check_count("num_states", num_states, 2, "give the number of categories")
     check_num_states(num_states)
     modality = Arrays(num_states, tuple(train.shape[1:]))
     present = {split: x.cpu() for split, x in states.items() if x is not None}
@@ -39,10 +42,35 @@ def from_tensors(
     given = {split: label for split, label in labels.items() if label is not None}
     for split, label in given.items():
         _check_label(split, label, present.get(split))
+    if label_names is not None:
+        label_names = _checked_names(label_names, given)
     names, given = _named(given, label_names)
     dtype = smallest_dtype(num_states)
     splits = {split: Examples(x.to(dtype), given.get(split)) for split, x in present.items()}
     return splits, modality, names
+
+
+def _signed(prefix: str, tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor | None]:
+    """Tensors of each split, of a type that PyTorch computes with."""
+    return {
+        split: None if part is None else as_signed(f"{prefix}{split}", part)
+        for split, part in tensors.items()
+    }
+
+
+def _checked_names(names: Sequence[str], labels: Mapping[str, Tensor]) -> list[str]:
+    """Names of labels; raises where there are no labels, or for what cannot name them."""
+    remedy = 'give a list of one name for each label, such as ["cat", "dog"]'
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"label_names must be a list of texts, got {names!r}; {remedy}")
+    listed = list(names)
+    if not labels:
+        raise fail("label_names", "be left out where there are no labels", listed, "give label=…")
+    if not all(isinstance(name, str) for name in listed):
+        raise TypeError(f"label_names must be texts, got {listed!r}; {remedy}")
+    if "" in listed or len(set(listed)) < len(listed):
+        raise fail("label_names", "be different, and none empty", listed, remedy)
+    return listed
 
 
 def _named(
