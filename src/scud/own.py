@@ -16,7 +16,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter
 from torch import nn
 
 from scud.data import Data, Modality
@@ -249,6 +248,8 @@ def build_again(argument: str, thing: type, spec: Mapping[str, Any]) -> Any:
 
 def _checked_options(section: str, name: str, options: type[Options]) -> type[Options]:
     """The class of options under its name, which checks what it makes."""
+    from pydantic import TypeAdapter  # here, because the library works without it
+
     argument, sort = f"{section}.kind", SORTS[section]
     needed = [
         part.name

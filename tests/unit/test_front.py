@@ -345,7 +345,7 @@ def test_an_objective_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_an_objective_that_averages_is_refused(tmp_path: Path) -> None:
-    rule = r"objective must return nats per example, of shape \[10\], got \[\]; sum over"
+    rule = r"objective must return nats per example, of shape \[1\], got \[\]; sum over"
     with pytest.raises(UserError, match=rule):
         fit(tmp_path, objective=lambda _, draw: draw.diffusion.mean())
 
