@@ -153,10 +153,14 @@ def save(
         label_names: of a network that reads labels.
 
     Raises:
-        UserError: the network or the process has no `spec()`.
+        UserError: the network or the process has no `spec()`; not one name for each label.
     """
     if isinstance(modality, Data):
         modality = modality.modality
+    number = network.num_labels if reads_labels(network) else 0
+    if len(label_names) != number:
+        remedy = "give data.label_names"
+        raise fail("label_names", f"name {number} labels", len(label_names), remedy)
     process = getattr(model, "process", None)
     parts: dict[str, Spec] = {
         "process": {} if process is None else _spec_of("process", process, PROCESSES.values()),
