@@ -94,6 +94,7 @@ def build_modality(spec: Spec, own_modality: type[Modality] | None = None) -> Mo
     kind, options = _split("data", spec)
     if own.is_own(kind):
         modality: type[Modality] = _given_class("modality", kind, own_modality)
+        own.check_subclass("modality", modality, Modality)
         return modality.from_spec(options)
     _refuse_class("modality", kind, own_modality)
     check_choice("data.kind", kind, MODALITIES)

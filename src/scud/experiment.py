@@ -12,6 +12,7 @@ from torch import nn
 
 from scud import front, runs
 from scud.config import Config, differences, kinds_of, read_config, write_config
+from scud.config.files import check_is_config
 from scud.data import Data
 from scud.diffusion import Diffusion
 from scud.errors import fail
@@ -114,15 +115,16 @@ def find_start(
         checkpoint.check_continues(start, files.last, job, prepared.data.name)
         return start
     if config.init_from is not None:
-        other, ours = runs.load(config.init_from), prepared.data.modality
-        if other.modality.describe() != ours.describe():
-            what = f"{config.init_from} of {other.modality.describe()}"
+        ours = prepared.data.modality
+        other, labels, weights = runs.load_start(config.init_from, type(ours))
+        if other.describe() != ours.describe():
+            what = f"{config.init_from} of {other.describe()}"
             raise fail(
                 "init_from", f"be of {ours.describe()}", what, "start from a run of the same states"
             )
-        if other.label_names and reads_labels(prepared.network):
-            checkpoint.check_same_labels(job.label_names, other.label_names)
-        checkpoint.load_weights(prepared.network, other.network.state_dict(), str(config.init_from))
+        if labels and reads_labels(prepared.network):
+            checkpoint.check_same_labels(job.label_names, labels)
+        checkpoint.load_weights(prepared.network, weights, str(config.init_from))
     return None
 
 
@@ -142,9 +144,8 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
             remedy = "resume with the folder's own config.yaml, or use --init-from for a new run from its weights"
             raise fail("a resumed run", "keep its options", f"another {', '.join(changed)}", remedy)
     elif overwrite and files.config.is_file():
-        read_config(
-            files.config, kinds_of(config)
-        )  # a folder whose config.yaml is not a run's is somebody else's
+        # A folder whose config.yaml is not a run's is somebody else's.
+        check_is_config(files.config)
 
 
 def draw_curves(files: RunFolder, rows: list[metrics.Metrics], unit: str) -> None:

@@ -7,6 +7,8 @@ the sizes that it stands for. A saved model did not say what its data were: that
 from collections.abc import Mapping
 from typing import Any
 
+from scud.errors import fail
+
 Values = dict[str, Any]
 
 DATA = {
@@ -123,6 +125,7 @@ def upgraded_config(values: Mapping[str, Any]) -> Values:
     }
     data, training = sections["data"], sections["training"]
     process, diffusion, network = sections["process"], sections["diffusion"], sections["network"]
+    _check_kinds(sections)
     flips, share = training.pop("flips"), training.pop("reconstruction", 0.0)
     sections["data"] = _kept(data, DATA)
     if data["kind"] == "images":
@@ -145,6 +148,15 @@ def upgraded_config(values: Mapping[str, Any]) -> Values:
             str(preset), {"preset": preset}
         )
     return sections
+
+
+def _check_kinds(sections: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a section that does not say its kind."""
+    masking = sections["diffusion"]["kind"] == "masking"
+    for name in ("network",) if masking else ("network", "process"):
+        if "kind" not in sections[name]:
+            remedy = f"write it below {name}:"
+            raise fail(f"{name}.kind", "be given", "none", remedy)
 
 
 def _kept(section: Mapping[str, Any], kinds: Mapping[str, tuple[str, ...]]) -> Values:

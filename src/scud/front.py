@@ -5,6 +5,7 @@ What these functions take is a trained `Run`, or a model and a network of one's 
 
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from scud.files import replacing
 from scud.networks.labels import reads_labels
 from scud.runs import Run
 from scud.samplers import Ancestral, Sampler
-from scud.training import checkpoint
+from scud.training import checkpoint, trial
 from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.options import TrainingOptions, options_for
@@ -93,6 +94,7 @@ def fit(
             finite.
         KeyboardInterrupt: on Ctrl-C, once the step at hand is done and a checkpoint is written.
     """
+    trial.check_watchers(loggers, callbacks)
     settings = training_options(data, options)
     objective = Bound() if objective is None else objective
     job = job_of(model, network, data, settings, objective, seed)
@@ -152,12 +154,13 @@ def job_of(
     seed: int,
 ) -> Job:
     """What is to be trained; raises `UserError` where the parts do not fit together."""
+    trial.check_parts(model, network, objective, seed)
     if model.num_states != data.num_states:
         remedy = "build the model with num_states and p0() of the data"
         raise fail(
             "model", f"have the {data.num_states} states of the data", model.num_states, remedy
         )
-    runs.check_savable(model, network)
+    runs.check_savable(model, network, data.modality)
     if reads_labels(network) and network.num_labels != len(data.label_names):
         remedy = (
             "build it with num_labels=len(data.label_names), or 0 for a network that reads none"
@@ -177,6 +180,7 @@ def job_of(
         label_names=tuple(data.label_names) if reads_labels(network) else (),
     )
     order(job)  # refuses a batch that cannot be divided, before anything is written
+    trial.try_draw(job)
     return job
 
 
@@ -199,7 +203,7 @@ def train_job(
     labels = data.label_names if reads_labels(job.network) else ()
     if start is not None and start.step >= job.settings.steps:
         job.network.load_state_dict(start.average)
-        average = job.network
+        average = deepcopy(job.network)  # which stays trainable
     else:
         job.network.to(device)
         job.model.to(device)

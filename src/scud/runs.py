@@ -6,6 +6,7 @@ and what of them is needed to use the model, such as the letters and training le
 labels). Neither can run code: a class of one's own is kept by name, and must be given to whoever loads the model.
 """
 
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ from scud.typing import Batch
 
 FORMAT = 2
 """Of `config.json`; raised when an older version would misread a file."""
+
+DAMAGE = (TypeError, ValueError, RuntimeError, OverflowError, RecursionError)
+"""What reading a damaged file, or building what it holds, may raise."""
 
 _PARTS = ("process", "schedule", "diffusion", "network", "data")
 
@@ -200,31 +204,73 @@ def _check_label_names(network: nn.Module, label_names: tuple[str, ...]) -> None
         raise fail("label_names", rule, list(label_names), remedy)
 
 
-def check_savable(model: Diffusion, network: nn.Module) -> None:
-    """Raise `UserError` unless a model and its network can be saved: told before training, not after."""
+def check_savable(model: Diffusion, network: nn.Module, modality: Modality | None = None) -> None:
+    """Raise `UserError` unless a model, its network and what its data stand for can be saved: told before training, not after."""
     process = getattr(model, "process", None)
     if process is not None:
-        _spec_of("process", process, PROCESSES.values())
-    _spec_of("network", network, [options.network for options in NETWORKS.values()])
+        _check_spec("process", process, _spec_of("process", process, PROCESSES.values()))
+    networks = [options.network for options in NETWORKS.values()]
+    _check_spec("network", network, _spec_of("network", network, networks))
+    if modality is not None:
+        _check_written("modality", _called_spec("modality", modality))
+
+
+def _check_spec(part: str, thing: Any, spec: Spec) -> None:
+    """Raise `UserError` unless a spec can be written, and builds a class of a user's own again."""
+    _check_written(part, spec)
+    if not own.is_own(spec["kind"]):
+        return
+    arguments = {name: value for name, value in spec.items() if name != "kind"}
+    try:
+        inspect.signature(type(thing)).bind(**arguments)
+    except (TypeError, ValueError) as error:
+        rule = "have a spec() that gives the arguments of its constructor"
+        remedy = "return these, by their names"
+        what = f"{type(thing).__name__}: {error}"
+        raise fail(part, rule, what, remedy) from error
+
+
+def _check_written(part: str, spec: Spec) -> None:
+    """Raise `UserError` unless a spec can be written to the files of a run."""
+    plain = {name: value for name, value in spec.items() if not isinstance(value, Tensor)}
+    try:
+        json.dumps(plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        rule = "have a spec() of texts, numbers, lists of them, and tensors"
+        remedy = "convert what is none of these"
+        raise fail(part, rule, str(error), remedy) from error
+
+
+def _called_spec(part: str, thing: Any) -> Spec:
+    """What `spec()` gives."""
+    spec = getattr(thing, "spec", None)
+    if not callable(spec):
+        remedy = "add `def spec(self): return {...}` with the constructor's arguments"
+        rule = "have a spec(), which gives the arguments that build it again"
+        raise fail(part, rule, type(thing).__name__, remedy)
+    rule, name = "have a spec() that returns a dictionary", type(thing).__name__
+    remedy = "return the constructor's arguments by their names"
+    try:
+        given = spec()
+    except UserError:
+        raise
+    except Exception as error:  # a user's method may raise anything
+        what = f"{name}, whose spec() raised {type(error).__name__}: {error}"
+        raise fail(part, rule, what, remedy) from error
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise fail(part, rule, f"{name}, whose spec() returned {given!r}", remedy)
+    return dict(given)
 
 
 def _spec_of(part: str, thing: Any, known: Any) -> Spec:
     """What builds a part again; a class of a user's own is kept by name."""
-    spec = getattr(thing, "spec", None)
-    if spec is None:
-        remedy = "add `def spec(self): return {...}` with the constructor's arguments"
-        raise fail(
-            part,
-            "have a spec(), which gives the arguments that build it again",
-            type(thing).__name__,
-            remedy,
-        )
-    return dict(spec()) if type(thing) in known else {**spec(), "kind": own.name_of(type(thing))}
+    spec = _called_spec(part, thing)
+    return spec if type(thing) in known else {**spec, "kind": own.name_of(type(thing))}
 
 
 def _kind_of_modality(modality: Modality) -> str:
-    own_kind = type(modality) not in MODALITIES.values()
-    return own.name_of(type(modality)) if own_kind else modality.kind
+    kind = type(modality)
+    return own.name_of(kind) if _is_own_class(kind) else modality.kind
 
 
 def load(
@@ -257,13 +303,11 @@ def load(
         )
         net = build_network(parts["network"], network)
         kind = build_modality(parts["data"], modality)
-        labels = tuple(str(name) for name in config.get("labels", ()))
-    weights = {
-        name.removeprefix("network."): value
-        for name, value in tensors.items()
-        if name.startswith("network.")
-    }
-    load_weights(net, weights, str(source))
+        labels = _labels_of(config, source)
+        if len(labels) != num_labels(net):
+            what = f"{len(labels)} labels for a network that reads {num_labels(net)}"
+            raise _damaged(source, what)
+    load_weights(net, _weights(tensors), str(source))
     net.eval().requires_grad_(False)
     return Run(model.to(place), net.to(place), kind, labels, Path(folder))
 
@@ -277,6 +321,50 @@ def load_modality(folder: str | Path, modality: type[Modality] | None = None) ->
         return build_modality(_with_tensors("data", data, tensors), modality)
 
 
+def load_start(
+    folder: str | Path, modality: type[Modality]
+) -> tuple[Modality, tuple[str, ...], dict[str, Tensor]]:
+    """What the data of a saved run stand for, the names of its labels, and its network's weights, without its model.
+
+    Args:
+        folder: the run folder.
+        modality: the class that a modality of one's own is built by.
+
+    Raises:
+        UserError: as in `load`.
+    """
+    source = RunFolder(Path(folder)).model
+    config, tensors = _read(Path(folder), source / "config.json", source / "model.safetensors")
+    with _named(source):
+        config = _current(config, source)
+        data = _with_tensors("data", config["data"], tensors)
+        given = modality if own.is_own(data["kind"]) and _is_own_class(modality) else None
+        return build_modality(data, given), _labels_of(config, source), _weights(tensors)
+
+
+def _labels_of(config: Mapping[str, Any], source: Path) -> tuple[str, ...]:
+    """The names of the class labels."""
+    labels: Any = config.get("labels", [])
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        raise _damaged(source, "labels is no list of texts")
+    if len(set(labels)) != len(labels):
+        raise _damaged(source, "two labels have the same name")
+    return tuple(labels)
+
+
+def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's, by their names in it."""
+    return {
+        name.removeprefix("network."): value
+        for name, value in tensors.items()
+        if name.startswith("network.")
+    }
+
+
+def _is_own_class(modality: type[Modality]) -> bool:
+    return modality not in MODALITIES.values()
+
+
 @contextmanager
 def _named(source: Path) -> Iterator[None]:
     """Say which folder holds an entry that is missing or of the wrong kind."""
@@ -284,7 +372,7 @@ def _named(source: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (*DAMAGE, KeyError, AttributeError) as error:
         raise _damaged(source, f"an entry is missing or of the wrong kind: {error}") from error
 
 
@@ -357,7 +445,7 @@ def _read(folder: Path, text: Path, weights: Path) -> tuple[dict[str, Any], dict
             )
     try:
         return json.loads(text.read_text(encoding="utf-8")), load_file(weights)
-    except (ValueError, SafetensorError) as error:
+    except (*DAMAGE, SafetensorError) as error:
         raise _damaged(text.parent, str(error)) from error
 
 

@@ -210,3 +210,24 @@ def test_commands_shown_parse(
     assert table.name in line or "table.csv" not in line
     with pytest.raises(ReachedError):
         main(shlex.split(line)[1:])
+
+
+def test_a_run_with_own_classes_is_started_from_and_replaced(
+    scud: Command, extending: ModuleType, table: Path, tmp_path: Path
+) -> None:
+    kinds = [
+        "--data.kind=extending:TableOptions",
+        "--process.kind=extending:Ring",
+        "--network.kind=extending:Wide",
+    ]
+    options = [f"--data.train={table}", *QUICK]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert scud("train", *kinds, *options, "--out", first).status == 0
+    began = scud("train", *kinds, *options, "--init-from", first, "--out", second)
+    assert began.status == 0, began.err
+    plain = [kinds[0], kinds[2], "--process.kind=uniform"]
+    replaced = scud("train", *plain, *options, "--init-from", second, "--out", first, "--overwrite")
+    assert replaced.status == 0, replaced.err
+    assert isinstance(
+        library.load(first, **classes(extending) | {"process": None}).network, extending.Wide
+    )

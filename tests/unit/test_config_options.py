@@ -32,6 +32,7 @@ from scud.processes import (
     DenseOptions,
     GaussianOptions,
     NeighbourGraphOptions,
+    Uniform,
     UniformOptions,
 )
 from scud.recipes import RECIPES
@@ -522,11 +523,12 @@ def test_a_kind_is_the_name_of_options_or_of_a_class_that_the_user_names() -> No
     assert changed(DIGITS, {"process.kind": own, "process.speed": 2}, named=[own]) == config
 
 
-class OwnProcess:
+class OwnProcess(Uniform):
     """A class of a user's own, of which options are made."""
 
     def __init__(self, num_states: int, speed: float = 1.0) -> None:
-        self.num_states, self.speed = num_states, speed
+        super().__init__(num_states)
+        self.speed = speed
 
     def spec(self) -> dict[str, Any]:
         return {"num_states": self.num_states, "speed": self.speed}

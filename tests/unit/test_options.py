@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from torch import nn
 
 from scud.cli.evaluate import Evaluate
 from scud.cli.infill import Infill
@@ -208,6 +209,9 @@ class Extended(Base):
     count: int = 2
     """How many."""
 
+    def build(self) -> None:
+        """Nothing: only its options matter here."""
+
 
 def test_texts_are_those_below_the_fields_also_of_the_classes_before() -> None:
     assert texts(Base) == {"kind": "A name.", "place": "Where, in two lines."}
@@ -229,19 +233,20 @@ def test_options_are_checked_when_they_are_made_and_paths_kept_in_full() -> None
     assert Extended(place=Path("a/../b")).place == Path.cwd() / "b"
 
 
-class Own:
+class Own(nn.Module):
     """A class of a user's own."""
 
     def __init__(
         self, num_states: int, dims: tuple[int, ...], width: int = 8, name: str | None = None
     ) -> None:
+        super().__init__()
         self.arguments = (num_states, dims, width, name)
 
     def spec(self) -> dict[str, Any]:
         return {}
 
 
-class NoSpec:
+class NoSpec(nn.Module):
     """A class that cannot be saved."""
 
 
@@ -270,7 +275,7 @@ def test_parameters_of_an_own_class_are_options() -> None:
 
 
 def test_options_of_an_own_class_of_options_are_its_own() -> None:
-    options = options_of("data", f"{__name__}:Extended")
+    options = options_of("schedule", f"{__name__}:Extended")
     assert issubclass(options, Extended)
     assert kind_of(options) == f"{__name__}:Extended"
 

@@ -376,3 +376,30 @@ def test_classes_of_ones_own_are_kept_by_name_and_must_be_given(tmp_path: Path) 
         match=r"network must be left out, since this run's is the library's unet, got .*:Wide",
     ):
         scud.load(tmp_path, network=Wide)
+
+
+@pytest.mark.parametrize("labels", [["a"], "ab", {"a": 1}, ["a", "a"], [1, 2], None])
+def test_labels_that_do_not_fit_the_network_are_damage(tmp_path: Path, labels: object) -> None:
+    scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": labels}))
+    with pytest.raises(UserError, match="model must be complete, got damaged files"):
+        scud.load(tmp_path)
+
+
+@pytest.mark.parametrize("width", [10**30, -8, 1e400, [[8]]])
+def test_sizes_that_no_network_has_are_damage(tmp_path: Path, width: object) -> None:
+    scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text())
+    config["network"]["width"] = width
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError):
+        scud.load(tmp_path)
+
+
+def test_a_file_that_nests_too_deep_is_damage(tmp_path: Path) -> None:
+    scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
+    (tmp_path / "model" / "config.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="damaged files"):
+        scud.load(tmp_path)

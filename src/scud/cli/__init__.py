@@ -1,14 +1,14 @@
 """The command line: one file per command, loaded when it is called.
 
 A package adds a command of its own by an entry point in the group "scud.commands": its name, and the module whose
-`main(arguments)` runs it.
+`main(arguments)` runs it, or `module:function` for another function.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
+from typing import Any
 
 from scud.errors import UserError
 
@@ -44,15 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"scud {__version__}")
         return 0
-    module = find(command)
-    if module is None:
+    others = {} if command in COMMANDS else added()
+    if command not in COMMANDS and command not in others:
         print(
             f"scud: no command {command!r}; choose from {', '.join([*COMMANDS, *added()])}",
             file=sys.stderr,
         )
         return 2
     try:
-        module.main(rest)
+        run = load(others[command]) if command in others else built_in(command)
+        run(rest)
     except (UserError, OSError) as error:
         print(f"scud {command}: {error}", file=sys.stderr)
         return 2
@@ -67,16 +68,37 @@ def added() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in COMMANDS}
 
 
-def find(command: str) -> ModuleType | None:
-    """The module of a command, or None if there is none of that name."""
-    if command in COMMANDS:
-        return import_module(f"scud.cli.{command}")
-    others = added()
-    return import_module(others[command].module) if command in others else None
+def built_in(command: str) -> Callable[[Sequence[str]], Any]:
+    """What runs a command of scud's own."""
+    run: Callable[[Sequence[str]], Any] = import_module(f"scud.cli.{command}").main
+    return run
+
+
+def load(entry: EntryPoint) -> Callable[[Sequence[str]], Any]:
+    """What runs a command of another package.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    try:
+        run: Any = import_module(entry.module)
+        for name in (entry.attr or "main").split("."):
+            run = getattr(run, name)
+    except (Exception, SystemExit) as error:  # the module of another package may raise anything
+        raise broken(f"{type(error).__name__}: {error}") from error
+    if not callable(run):
+        raise broken(f"{entry.value} is no function")
+    function: Callable[[Sequence[str]], Any] = run
+    return function
+
+
+def broken(what: str) -> UserError:
+    """The error of a command that cannot be loaded."""
+    return UserError(f"the package that adds this command is broken ({what})")
 
 
 def usage() -> str:
     """What `scud --help` prints."""
     lines = [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
-    lines += [f"  {name:<10}of {entry.module}" for name, entry in added().items()]
+    lines += [f"  {name:<10}of {entry.value}" for name, entry in added().items()]
     return USAGE.format(commands="\n".join(lines))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scud.cli.options import OfRun, check_counts, load_run, parse, parse_range, progress_bar
-from scud.errors import check_choice, fail
+from scud.errors import UserError, check_choice, fail
 
 if TYPE_CHECKING:
     from scud.samplers import Sampler
@@ -114,6 +114,14 @@ def find_sampler(options: Sample) -> "Sampler":
     except TypeError as error:
         rule = f"suit the sampler {options.sampler}"
         raise fail(
-            " and ".join(f"--{name}" for name in given), rule, str(error), "leave out what it lacks"
+            " and ".join(f"--{name}" for name in given) or "--sampler",
+            rule,
+            str(error),
+            "leave out what it lacks",
         ) from error
+    except UserError:
+        raise
+    except Exception as error:  # a user's class may raise anything
+        rule, what = "name a class that can be made", f"{type(error).__name__}: {error}"
+        raise fail("--sampler", rule, f"{options.sampler} ({what})", "correct it") from error
     return sampler

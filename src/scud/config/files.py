@@ -1,6 +1,7 @@
 """Configurations as files: `config.yaml`, which holds every option of the chosen kinds and reproduces the run."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -61,19 +62,44 @@ def read_config(path: Path, named: Collection[str] = ()) -> Config:
             own that only the file names.
     """
     values = _read_values(path)
-    try:
+    with _in_file(path):
         return _from_values(values, named)
-    except UserError as error:
-        raise UserError(f"in {path}: {error}") from None
 
 
 def read_data_options(path: Path, named: Collection[str] = ()) -> Any:
     """The options of data in a configuration; arguments and errors as in `read_config`."""
-    values = _current(_read_values(path))
-    section = dict(values.get("data") or {})
+    values = _read_values(path)
+    with _in_file(path):
+        section = _current(values).get("data")
+        if section is None:
+            section = {}
+        if not isinstance(section, Mapping):
+            remedy = "write them below data:"
+            raise fail("data", "be a group of options", repr(section), remedy)
+        given = dict(section)
+        options = options_class("data", str(given.pop("kind", "digits")), named)
+        return with_values("data", options(), given)
+
+
+def check_is_config(path: Path) -> None:
+    """Raise `UserError` unless a file holds sections of a configuration, whatever is in them."""
+    values = _read_values(path)
+    known = [part.name for part in fields(Config)]
+    unknown = [str(name) for name in values if name not in (*known, "format")]
+    with _in_file(path):
+        if unknown:
+            what = ", ".join(unknown)
+            raise UserError(f"{what} is no option; choose from {', '.join(known)}")
+        if "data" not in values:
+            remedy = "choose another --out"
+            raise fail("config", "have the section data", "none", remedy)
+
+
+@contextmanager
+def _in_file(path: Path) -> Iterator[None]:
+    """Say in which file a mistake is."""
     try:
-        options = options_class("data", str(section.pop("kind", "digits")), named)
-        return with_values("data", options(), section)
+        yield
     except UserError as error:
         raise UserError(f"in {path}: {error}") from None
 
@@ -82,16 +108,13 @@ def _read_values(path: Path) -> dict[str, Any]:
     """What a file of a configuration holds, whatever it is."""
     if not path.is_file():
         raise fail("config", "name a file that exists", path, "give the config.yaml of a run")
+    remedy = "compare it with the config.yaml of a run"
     try:
         values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise fail(
-            "config", "be YAML", f"{path} ({error})", "compare it with the config.yaml of a run"
-        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise fail("config", "be YAML", f"{path} ({error})", remedy) from error
     if not isinstance(values, dict):
-        raise fail(
-            "config", "hold sections of options", path, "compare it with the config.yaml of a run"
-        )
+        raise fail("config", "hold sections of options", path, remedy)
     return values
 
 
