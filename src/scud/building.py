@@ -12,8 +12,8 @@ from scud.errors import check_choice, fail
 from scud.networks import NETWORKS
 from scud.processes import PROCESSES, Process
 from scud.schedules import Cosine, Linear, MutualInformation, Schedule
+from scud.specs import Spec
 
-Spec = dict[str, Any]
 Built = TypeVar("Built")
 
 SCHEDULES: dict[str, Callable[[], Schedule]] = {"linear": Linear, "cosine": Cosine}

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+LARGEST_SEED = 2**63 - 1
+
 
 class UserError(ValueError):
     """A mistake in what the user asked for: commands print its message, without a traceback, and exit with status 2."""
@@ -54,6 +56,13 @@ def check_count(argument: str, value: int, low: int, remedy: str) -> None:
     check_at_least(argument, value, low, remedy)
     if not isinstance(value, int):
         raise TypeError(f"{argument} must be a whole number, got {value!r}; {remedy}")
+
+
+def check_seed(seed: object) -> None:
+    """Raise unless `seed` is a whole number in [0, `LARGEST_SEED`]."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be a whole number, got {seed!r}; give one such as 0")
+    check_in_interval("seed", seed, 0, LARGEST_SEED, "any smaller number will do")
 
 
 def check_number(argument: str, value: object, remedy: str) -> None:

@@ -14,32 +14,31 @@ import torch
 from torch import Tensor, nn
 
 from scud import runs
-from scud.data import Data, Examples
+from scud.data import Data
 from scud.diffusion import Diffusion
 from scud.diffusion.objectives import Bound, Objective
-from scud.errors import (
-    UserError,
-    as_signed,
-    check_count,
-    check_in_interval,
-    check_states,
-    fail,
-)
+from scud.errors import check_count, check_seed, fail
 from scud.evaluation import Evaluation
 from scud.evaluation import evaluate as evaluate_model
 from scud.files import replacing
 from scud.networks.labels import reads_labels
 from scud.runs import Run
 from scud.samplers import Ancestral, Sampler
+from scud.specs import check_savable
+from scud.trained import (
+    Trained,
+    check_kinds,
+    check_labels,
+    checked_examples,
+    checked_shape,
+    parts_of,
+)
 from scud.training import checkpoint, trial
 from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.options import TrainingOptions, options_for
 from scud.training.stream import order
 from scud.typing import Batch, ExampleSet, Given, Shape
-
-Trained = Run | tuple[Diffusion, nn.Module]
-"""A run, or a model and its network."""
 
 BATCH_SIZE = 256
 """Examples that are evaluated at once."""
@@ -160,7 +159,7 @@ def job_of(
         raise fail(
             "model", f"have the {data.num_states} states of the data", model.num_states, remedy
         )
-    runs.check_savable(model, network, data.modality)
+    check_savable(model, network, data.modality)
     if reads_labels(network) and network.num_labels != len(data.label_names):
         remedy = (
             "build it with num_labels=len(data.label_names), or 0 for a network that reads none"
@@ -283,19 +282,14 @@ def evaluate(
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
         raise TypeError(f"network must be a torch.nn.Module, got {kind}; make it one")
-    for name, value in (
-        ("repeats", repeats),
-        ("batch_size", batch_size),
-        ("batch_tokens", batch_tokens),
-    ):
+    counts = {"repeats": repeats, "batch_size": batch_size, "batch_tokens": batch_tokens}
+    for name, value in counts.items():
         check_count(name, value, 1, "leave it out for the default")
-    check_count("seed", seed, 0, "leave it out for the default")
-    check_in_interval("seed", seed, 0, 2**63 - 1, "any smaller number will do")
-    examples = _examples_of(trained, model, examples)
+    check_seed(seed)
     result = evaluate_model(
         model,
         network,
-        examples,
+        checked_examples(trained, model, examples),
         repeats=repeats,
         batch_size=batch_size,
         batch_tokens=batch_tokens,
@@ -304,46 +298,10 @@ def evaluate(
         seed=seed,
         progress=progress,
     )
-    if isinstance(trained, Run):
-        return result.reported(trained.modality, None if known is not None else examples)
-    return result
-
-
-def _examples_of(trained: Trained, model: Diffusion, examples: ExampleSet | Tensor) -> ExampleSet:
-    """What `evaluate` was given as examples, checked against what is trained."""
-    if isinstance(examples, Tensor):
-        if examples.ndim < 2:
-            remedy = "give one row for each example"
-            raise fail("examples", "be states [N, *dims]", list(examples.shape), remedy)
-        if len(examples) > 0:
-            check_states("examples", examples, model.num_states)
-        examples = Examples(as_signed("examples", examples))
-    elif not all(hasattr(examples, name) for name in ("__len__", "batch", "batches")):
-        kind = type(examples).__name__
-        rule = 'a split of data, such as data.split("test"), or a tensor of states'
-        remedy = "convert with torch.as_tensor"
-        raise TypeError(f"examples must be {rule}, got {kind}; {remedy}")
-    if isinstance(examples, Examples):
-        _check_dims("examples", tuple(examples.x.shape), trained)
-    return examples
-
-
-def _check_dims(argument: str, shape: Shape, trained: Trained) -> None:
-    """Raise `UserError` unless a run models examples of a shape (number, *dims)."""
     if not isinstance(trained, Run):
-        return
-    dims, rows = trained.modality.dims, trained.modality.rows
-    given = shape[1:]
-    if rows:
-        most = None if dims is None else dims[0]
-        fits = len(given) == 1 and (most is None or given[0] <= most)
-        whole = "(number, length)" + ("" if most is None else f" with a length up to {most}")
-    else:
-        fits = dims is None or given == dims
-        whole = f"(number, {', '.join(str(size) for size in dims or ())})"
-    if not fits:
-        rule = f"have the shape {whole} of a run on {trained.modality.noun}"
-        raise fail(argument, rule, list(shape), "give that shape")
+        return result
+    split = None if known is not None or isinstance(examples, Tensor) else examples
+    return result.reported(trained.modality, split)
 
 
 def sample(
@@ -372,74 +330,11 @@ def sample(
         TypeError: arguments that are something else.
     """
     model, network = parts_of(trained)
-    _check_kinds(given, sampler, generator)
-    if isinstance(shape, int):
-        check_count("shape", shape, 1, "say how many examples to draw")
-        dims = trained.modality.dims if isinstance(trained, Run) else None
-        if dims is None:
-            remedy = "give (batch, *dims); run.sample(num) draws examples of different length"
-            raise fail("shape", "be (batch, *dims) where examples differ in shape", shape, remedy)
-        shape = (shape, *dims)
-    shape = _checked_shape(shape)
-    _check_dims("shape", shape, trained)
-    if given is not None and given.label is not None and not reads_labels(network):
-        what = f"labels of shape {list(given.label.shape)}"
-        remedy = "leave it out; a network reads labels where its attribute num_labels is above 0"
-        raise fail("given.label", "be left out for a network that reads no labels", what, remedy)
+    check_kinds(given, sampler, generator)
+    check_labels(given, network)
+    shape = checked_shape(trained, shape)
     chosen = Ancestral() if sampler is None else sampler
     with torch.no_grad():
         return chosen(
             model, network, shape, (given or Given()).to(model.p0.device), generator=generator
         )
-
-
-def _checked_shape(shape: Any) -> Shape:
-    """A shape as a tuple of numbers of at least 1."""
-    remedy = "give (batch, *dims), or the number of examples"
-    if not isinstance(shape, tuple | list):
-        kind = type(shape).__name__
-        raise TypeError(f"shape must be a tuple of whole numbers, got {kind}; {remedy}")
-    if len(shape) < 2:
-        raise fail("shape", "be (batch, *dims)", list(shape), remedy)
-    for size in shape:
-        check_count("shape", size, 1, remedy)
-    return tuple(shape)
-
-
-def _check_kinds(given: Any, sampler: Any, generator: Any) -> None:
-    """Raise `TypeError` for arguments of `sample` that are something else."""
-    if given is not None and not isinstance(given, Given):
-        kind = type(given).__name__
-        remedy = "write it as scud.typing.Given(x0, known), or Given(label=labels)"
-        raise TypeError(f"given must be a Given, got {kind}; {remedy}")
-    for name in () if given is None else ("x0", "known", "mask", "label"):
-        part = getattr(given, name)
-        if part is not None and not isinstance(part, Tensor):
-            kind = type(part).__name__
-            raise TypeError(
-                f"given.{name} must be a tensor, got {kind}; convert with torch.as_tensor"
-            )
-    if sampler is not None and (isinstance(sampler, type) or not callable(sampler)):
-        remedy = "give one such as Ancestral(steps=64)"
-        raise TypeError(f"sampler must be a sampler, got {sampler!r}; {remedy}")
-    if generator is not None and not isinstance(generator, torch.Generator):
-        remedy = "write torch.Generator().manual_seed(0)"
-        raise TypeError(f"generator must be a torch.Generator, got {generator!r}; {remedy}")
-
-
-def parts_of(trained: Trained) -> tuple[Diffusion, nn.Module]:
-    """The model and the network of a run, or of a pair of them."""
-    if isinstance(trained, Run):
-        return trained.model, trained.network
-    if isinstance(trained, tuple) and len(trained) == 2:
-        if not isinstance(trained[0], Diffusion):
-            found = f"({', '.join(type(part).__name__ for part in trained)})"
-            rule = "be a diffusion and its network, in this order"
-            raise fail("the pair (model, network)", rule, found, "give (model, network)")
-        if not callable(trained[1]) or isinstance(trained[1], Diffusion | type):
-            kind = getattr(trained[1], "__name__", type(trained[1]).__name__)
-            raise TypeError(f"network must be a network, got {kind}; give (model, network)")
-        return trained
-    raise UserError(
-        f"give a run, or a pair (model, network), got {type(trained).__name__}; scud.load(folder) gives a run"
-    )

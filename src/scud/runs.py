@@ -6,7 +6,6 @@ and what of them is needed to use the model, such as the letters and training le
 labels). Neither can run code: a class of one's own is kept by name, and must be given to whoever loads the model.
 """
 
-import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,16 +18,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from scud import format_1, own
-from scud.building import Spec, build_modality, build_model, build_network
+from scud import format_1, own, specs
+from scud.building import build_modality, build_model, build_network
 from scud.data import MODALITIES, Data, Modality, label_of
 from scud.diffusion import Diffusion, Elbo
 from scud.errors import UserError, check_at_least, fail
 from scud.files import replacing
-from scud.networks import NETWORKS
 from scud.networks.labels import num_labels, reads_labels
-from scud.processes import PROCESSES
 from scud.samplers import Ancestral, Sampler, Samples, draw
+from scud.specs import Spec
 from scud.training.checkpoint import load_weights
 from scud.training.files import RunFolder
 from scud.typing import Batch
@@ -163,11 +161,11 @@ def save(
     _check_label_names(network, label_names)
     process = getattr(model, "process", None)
     parts: dict[str, Spec] = {
-        "process": {} if process is None else _spec_of("process", process, PROCESSES.values()),
+        "process": {} if process is None else specs.of_process(process),
         "schedule": model.schedule.spec(),
         "diffusion": model.spec(),
-        "network": _spec_of("network", network, [options.network for options in NETWORKS.values()]),
-        "data": {"kind": _kind_of_modality(modality), **modality.spec()},
+        "network": specs.of_network(network),
+        "data": specs.of_modality(modality),
     }
     tensors = {"p0": model.p0} | {
         f"network.{name}": value for name, value in network.state_dict().items()
@@ -202,75 +200,6 @@ def _check_label_names(network: nn.Module, label_names: tuple[str, ...]) -> None
         if not count:
             rule, remedy = "be left out for a network that reads no labels", "leave it out"
         raise fail("label_names", rule, list(label_names), remedy)
-
-
-def check_savable(model: Diffusion, network: nn.Module, modality: Modality | None = None) -> None:
-    """Raise `UserError` unless a model, its network and what its data stand for can be saved: told before training, not after."""
-    process = getattr(model, "process", None)
-    if process is not None:
-        _check_spec("process", process, _spec_of("process", process, PROCESSES.values()))
-    networks = [options.network for options in NETWORKS.values()]
-    _check_spec("network", network, _spec_of("network", network, networks))
-    if modality is not None:
-        _check_written("modality", _called_spec("modality", modality))
-
-
-def _check_spec(part: str, thing: Any, spec: Spec) -> None:
-    """Raise `UserError` unless a spec can be written, and builds a class of a user's own again."""
-    _check_written(part, spec)
-    if not own.is_own(spec["kind"]):
-        return
-    arguments = {name: value for name, value in spec.items() if name != "kind"}
-    try:
-        inspect.signature(type(thing)).bind(**arguments)
-    except (TypeError, ValueError) as error:
-        rule = "have a spec() that gives the arguments of its constructor"
-        remedy = "return these, by their names"
-        what = f"{type(thing).__name__}: {error}"
-        raise fail(part, rule, what, remedy) from error
-
-
-def _check_written(part: str, spec: Spec) -> None:
-    """Raise `UserError` unless a spec can be written to the files of a run."""
-    plain = {name: value for name, value in spec.items() if not isinstance(value, Tensor)}
-    try:
-        json.dumps(plain)
-    except (TypeError, ValueError, RecursionError) as error:
-        rule = "have a spec() of texts, numbers, lists of them, and tensors"
-        remedy = "convert what is none of these"
-        raise fail(part, rule, str(error), remedy) from error
-
-
-def _called_spec(part: str, thing: Any) -> Spec:
-    """What `spec()` gives."""
-    spec = getattr(thing, "spec", None)
-    if not callable(spec):
-        remedy = "add `def spec(self): return {...}` with the constructor's arguments"
-        rule = "have a spec(), which gives the arguments that build it again"
-        raise fail(part, rule, type(thing).__name__, remedy)
-    rule, name = "have a spec() that returns a dictionary", type(thing).__name__
-    remedy = "return the constructor's arguments by their names"
-    try:
-        given = spec()
-    except UserError:
-        raise
-    except Exception as error:  # a user's method may raise anything
-        what = f"{name}, whose spec() raised {type(error).__name__}: {error}"
-        raise fail(part, rule, what, remedy) from error
-    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
-        raise fail(part, rule, f"{name}, whose spec() returned {given!r}", remedy)
-    return dict(given)
-
-
-def _spec_of(part: str, thing: Any, known: Any) -> Spec:
-    """What builds a part again; a class of a user's own is kept by name."""
-    spec = _called_spec(part, thing)
-    return spec if type(thing) in known else {**spec, "kind": own.name_of(type(thing))}
-
-
-def _kind_of_modality(modality: Modality) -> str:
-    kind = type(modality)
-    return own.name_of(kind) if _is_own_class(kind) else modality.kind
 
 
 def load(
@@ -338,7 +267,8 @@ def load_start(
     with _named(source):
         config = _current(config, source)
         data = _with_tensors("data", config["data"], tensors)
-        given = modality if own.is_own(data["kind"]) and _is_own_class(modality) else None
+        library = modality in MODALITIES.values()
+        given = modality if own.is_own(data["kind"]) and not library else None
         return build_modality(data, given), _labels_of(config, source), _weights(tensors)
 
 
@@ -359,10 +289,6 @@ def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, value in tensors.items()
         if name.startswith("network.")
     }
-
-
-def _is_own_class(modality: type[Modality]) -> bool:
-    return modality not in MODALITIES.values()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import re
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -68,21 +67,17 @@ def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     def reached(*_: object, **__: object) -> None:
         raise ReachedError
 
-    # Which options `scud infill` has depends on the run, which it loads first.
+    # Which options `scud infill` has depends on the run, which it reads first.
     letters, text = scud.data.find_alphabet("protein"), scud.data.find_tokenizer("bytes")
     kind = (
         scud.data.Text(text, 64)
         if "--text" in line
         else scud.data.Sequences(letters, torch.tensor([0, 1]))
     )
-    loaded = [SimpleNamespace(modality=kind)] if line.startswith("scud infill") else []
-
-    def load(*_: object, **__: object) -> object:
-        return loaded.pop() if loaded else reached()
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiment, "train", reached)
-    monkeypatch.setattr(runs, "load", load)
+    monkeypatch.setattr(runs, "load", reached)
+    monkeypatch.setattr(runs, "load_modality", lambda *_: kind)
     _, command, *rest = shlex.split(line)
     assert command in COMMANDS
     if rest[0].endswith("config.yaml"):

@@ -342,7 +342,7 @@ def test_a_file_to_evaluate(refused: Refuse, plain: Path, tmp_path: Path) -> Non
     path = tmp_path / "file.npz"
     np.savez(path, x_train=np.zeros((5, 6, 4), dtype=np.uint8))
     other = refused("evaluate", plain, f"--data={path}")
-    assert f"split '{path}' must hold examples of shape (1, 4, 4), got (1, 6, 4)" in other
+    assert "must have the shape of the run's, [1, 4, 4], got [1, 6, 4]" in other
     assert "name a file or folder that exists" in refused("evaluate", plain, "--data=nowhere.npz")
     assert "data must not be given with split or samples, got both" in refused(
         "evaluate", plain, f"--data={path}", "--split=valid"

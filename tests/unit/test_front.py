@@ -859,3 +859,32 @@ def spare(folder: Path) -> Path:
     path.mkdir()
     (path / "note.txt").write_text("mine")
     return path
+
+
+def test_states_of_a_run_on_text_are_evaluated() -> None:
+    """Of states alone it is not known what they were read from."""
+    text = scud.data.Text(scud.data.find_tokenizer("bytes"), 6)
+    p0 = torch.full((text.num_states,), 1 / text.num_states, dtype=torch.float64)
+    model = scud.Masking(text.num_states, p0=p0)
+    run = scud.Run(model, Plain(text.num_states), text, (), None)
+    result = scud.evaluate(run, torch.zeros(3, 6, dtype=torch.int64), repeats=1)
+    assert result.examples == 3
+    assert (
+        result.headline
+        == scud.evaluate(
+            (run.model, run.network), torch.zeros(3, 6, dtype=torch.int64), repeats=1
+        ).headline
+    )
+
+
+def test_a_finished_run_can_be_resumed_again_with_the_same_network(tmp_path: Path) -> None:
+    """Its weights stay trainable."""
+    model, net = MODELS["masking"](DATA.p0()), network()
+    runs = [
+        scud.fit(
+            model, net, DATA, tmp_path / "run", device="cpu", progress=False, resume=again, **SHORT
+        )
+        for again in (False, True, True)
+    ]
+    assert all(weight.requires_grad for weight in net.parameters())
+    assert same(runs[0], runs[2])

@@ -11,11 +11,12 @@ from torch import nn
 
 from scud import cli, own
 from scud.config import options_class
-from scud.data import Data
-from scud.diffusion import SCUD
+from scud.data import Arrays, Data
+from scud.diffusion import SCUD, Masking
 from scud.errors import UserError
 from scud.processes import Uniform
-from scud.runs import check_savable
+from scud.schedules import Cosine
+from scud.specs import check_savable
 
 CODE = '''
 """Classes of every wrong sort."""
@@ -237,6 +238,23 @@ class Kept(nn.Module):
 )
 def test_what_cannot_be_saved(given: Any, message: str) -> None:
     model = SCUD(Uniform(3), p0=torch.full((3,), 1 / 3, dtype=torch.float64))
-    check_savable(model, Kept({"given": torch.zeros(2)}))
+    pairs = Arrays(3, (2,))
+    check_savable(model, Kept({"given": torch.zeros(2)}), pairs)
     with pytest.raises(UserError, match=message):
-        check_savable(model, Kept(given))
+        check_savable(model, Kept(given), pairs)
+
+
+class Later(Cosine):
+    """A schedule of one's own."""
+
+
+class Another(Masking):
+    """A model of one's own."""
+
+
+def test_a_schedule_or_a_model_of_ones_own_cannot_be_saved() -> None:
+    p0, pairs = torch.full((3,), 1 / 3, dtype=torch.float64), Arrays(3, (2,))
+    with pytest.raises(UserError, match=r"schedule must be one of Linear, .* got Later"):
+        check_savable(SCUD(Uniform(3), Later(), p0=p0), Kept({}), pairs)
+    with pytest.raises(UserError, match=r"model must be one of SCUD, .* got Another"):
+        check_savable(Another(3, p0=p0), Kept({}), pairs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 import tyro
 
-from scud.errors import check_in_interval, fail
+from scud.errors import check_seed, fail
 from scud.options import texts
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 Form = TypeVar("Form")
 
 Split = Literal["train", "valid", "test"]
-
-LARGEST_SEED = 2**63 - 1
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 """What a switch may be set to."""
@@ -74,7 +72,7 @@ def parse_together(forms: Sequence[type], command: str, arguments: Sequence[str]
     ]
     for options in parsed:
         if isinstance(options, OfRun):
-            check_in_interval("seed", options.seed, 0, LARGEST_SEED, "any smaller number will do")
+            check_seed(options.seed)
     return parsed
 
 

@@ -17,15 +17,13 @@ from scud import own
 from scud.data import DATA
 from scud.diffusion import ClassicalOptions, MaskingOptions, SCUDOptions
 from scud.diffusion.objectives import Bound, ObjectiveOptions
-from scud.errors import UserError, check_in_interval, fail
+from scud.errors import UserError, check_seed, fail
 from scud.networks import DiTOptions, NetworkOptions
 from scud.networks.options import SizedOptions
 from scud.options import Options, by_kind, kind_of
 from scud.processes import ProcessOptions, UniformOptions
 from scud.schedules import MutualInformationOptions, ScheduleOptions
 from scud.training.options import ByExamples, TrainingOptions, options_for
-
-LARGEST_SEED = 2**63 - 1
 
 Section = TypeVar("Section", bound=Options)
 
@@ -79,7 +77,7 @@ class Config(Options):
     """How the network is trained."""
 
     def check(self) -> None:
-        check_in_interval("seed", self.seed, 0, LARGEST_SEED, "any smaller number will do")
+        check_seed(self.seed)
         if self.diffusion.takes_process != (self.process is not None):
             rule = (
                 "have options of a process"

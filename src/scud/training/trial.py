@@ -9,12 +9,10 @@ import torch
 from torch import nn
 
 from scud.diffusion import Diffusion
-from scud.errors import UserError, fail
+from scud.errors import UserError, check_seed, fail
 from scud.networks.labels import reads_labels
 from scud.training.job import Job
 from scud.typing import Batch
-
-LARGEST_SEED = 2**63 - 1
 
 MOST_STATES = 2048
 """Of a model that is tried: with more, one draw takes long."""
@@ -37,10 +35,7 @@ def check_parts(model: Any, network: Any, objective: Any, seed: Any) -> None:
     if isinstance(objective, type) or not callable(objective):
         remedy = "give a callable (model, draw) -> nats per example"
         raise fail("objective", "be a callable that is no class", repr(objective), remedy)
-    whole = isinstance(seed, int) and not isinstance(seed, bool)
-    if not whole or not 0 <= seed <= LARGEST_SEED:
-        rule = f"be a whole number in 0..{LARGEST_SEED}"
-        raise fail("seed", rule, repr(seed), "any smaller number will do")
+    check_seed(seed)
 
 
 def check_watchers(loggers: Any, callbacks: Any) -> None:
