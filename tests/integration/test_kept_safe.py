@@ -74,18 +74,26 @@ def test_resume_with_half_an_optimiser_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("section", "value"),
-    [("schedule", {"tensors": []}), ("diffusion", {"kind": "scud", "gamma": "x"})],
+    ("section", "value", "said"),
+    [
+        ("schedule", {"tensors": []}, "schedule must have a kind"),
+        ("diffusion", {"kind": "scud", "gamma": "x"}, "damaged files"),
+    ],
 )
 def test_a_damaged_model_is_named(
-    scud: Command, tiny: list[str], tmp_path: Path, section: str, value: dict[str, object]
+    scud: Command,
+    tiny: list[str],
+    tmp_path: Path,
+    section: str,
+    value: dict[str, object],
+    said: str,
 ) -> None:
     assert scud("train", "images", *tiny, "--out", tmp_path).status == 0
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {section: value | {"tensors": []}}))
     outcome = scud("sample", tmp_path, "--num", 1, "--steps", 2)
     assert outcome.status == 2
-    assert "damaged files" in outcome.err
+    assert said in outcome.err
 
 
 def test_one_test_image_has_no_standard_error(

@@ -103,7 +103,7 @@ def test_texts_are_written_apart_and_shown_without_control_characters(
     assert [file.name for file in tmp_path.iterdir()] == ["samples.txt"]
     assert (
         capsys.readouterr().out
-        == "one�\ntwo �[2J\n----------\ndrei é\tü\n----------\n\n----------\n"
+        == "the first 3 of 4:\none�\ntwo �[2J\n----------\ndrei é\tü\n----------\n\n"
     )
 
 

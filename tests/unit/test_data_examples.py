@@ -109,7 +109,7 @@ def test_the_number_of_states_is_that_of_training_data_unless_it_is_given() -> N
     assert Data.of(x, x, num_states=9).num_states == 9
     with pytest.raises(UserError, match=r"split 'valid' must hold states in 0\.\.3, got 4; raise"):
         Data.of(x, x + 1)
-    with pytest.raises(UserError, match=r"num_states must lie in \[2, "):
+    with pytest.raises(UserError, match="num_states must be at least 2"):
         Data.of(x * 0, x * 0, num_states=1)
 
 
