@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from scud.data import Data, Examples, Modality
 from scud.data.files import training_file
@@ -51,13 +51,6 @@ class Table(Modality):
 
     def describe(self) -> str:
         return f"rows of {', '.join(self.columns)}"
-
-    def shapes(
-        self, num: int, length: tuple[int, int] | None, generator: Generator | None
-    ) -> list[Shape]:
-        assert length is None
-        assert generator is None or isinstance(generator, Generator)
-        return [self.dims] * num
 
     def decode(self, states: Sequence[Tensor]) -> Sequence[list[str]]:
         return [[self.categories[state] for state in row.tolist()] for row in states]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from torch import Generator, Tensor
 
-from scud.errors import fail
+from scud.errors import check_at_least, fail
 from scud.typing import DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
@@ -86,11 +86,13 @@ class Modality(ABC):
     def describe(self) -> str:
         """What it is, in words; two data sets described alike have the same states."""
 
-    @abstractmethod
     def shapes(
-        self, num: int, length: tuple[int, int] | None, generator: Generator | None
+        self,
+        num: int,
+        length: tuple[int, int] | None,
+        generator: Generator | None,  # noqa: ARG002 - of examples that differ in shape
     ) -> list[Shape]:
-        """The shapes of examples to draw, as in training.
+        """The shapes of examples to draw, as in training: `dims`, of examples of one shape.
 
         Args:
             num: how many.
@@ -99,7 +101,19 @@ class Modality(ABC):
 
         Raises:
             UserError: num is below 1, or the lengths are not those of such examples.
+            NotImplementedError: examples differ in shape, and the class does not say how.
         """
+        check_at_least("num", num, 1, f"say how many {self.noun} to draw")
+        if length is not None:
+            found = "-".join(str(end) for end in length)
+            remedy = f"{self.noun} have the shape of those in training"
+            raise fail("length", "be given for sequences and text only", found, remedy)
+        if self.dims is None:
+            name = type(self).__name__
+            raise NotImplementedError(
+                f"{name} must have a method shapes: its examples differ in shape"
+            )
+        return [self.dims] * num
 
     @abstractmethod
     def decode(self, states: Sequence[Tensor]) -> Sequence[Any]:

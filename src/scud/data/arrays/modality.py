@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Tensor
 
 from scud.data.arrays.read import read_examples
 from scud.data.base import Modality, Spec
 from scud.data.examples import Examples, check_shape
 from scud.data.specs import check_names, integer_of, shape_of
-from scud.errors import check_at_least, check_in_interval, fail
+from scud.errors import check_in_interval, fail
 from scud.files import replacing
 from scud.files.arrays import npz_arrays
 from scud.typing import DataView, ExampleSet, Shape
@@ -75,19 +75,6 @@ class Arrays(Modality):
 
     def describe(self) -> str:
         return f"arrays of {self.num_states} states"
-
-    def shapes(
-        self,
-        num: int,
-        length: tuple[int, int] | None,
-        generator: Generator | None,
-    ) -> list[Shape]:
-        check_at_least("num", num, 1, "say how many arrays to draw")
-        if length is not None:
-            found = "-".join(str(end) for end in length)
-            remedy = "arrays have the shape of those in training"
-            raise fail("length", "be given for sequences and text only", found, remedy)
-        return [self.dims] * num
 
     def decode(self, states: Sequence[Tensor]) -> Sequence[NDArray[np.int64]]:
         """The states themselves, [*dims]."""

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Tensor
 
 from scud.data.base import Modality, Spec
 from scud.data.examples import Examples, check_shape
 from scud.data.images.archives import read_samples
 from scud.data.images.read import quantise, read_levels
 from scud.data.specs import check_names, integer_of, shape_of
-from scud.errors import check_at_least, check_in_interval, fail
-from scud.typing import DataView, ExampleSet, Shape
+from scud.errors import check_in_interval, fail
+from scud.typing import DataView, ExampleSet
 
 if TYPE_CHECKING:
     from scud.evaluation import Evaluation
@@ -84,19 +84,6 @@ class Images(Modality):
 
     def describe(self) -> str:
         return f"images of {self.num_states} levels"
-
-    def shapes(
-        self,
-        num: int,
-        length: tuple[int, int] | None,
-        generator: Generator | None,
-    ) -> list[Shape]:
-        check_at_least("num", num, 1, "say how many images to draw")
-        if length is not None:
-            found = "-".join(str(end) for end in length)
-            remedy = "images have the size of those in training"
-            raise fail("length", "be given for sequences and text only", found, remedy)
-        return [self.dims] * num
 
     def decode(self, states: Sequence[Tensor]) -> Sequence[NDArray[np.uint8]]:
         """Pixels [height, width, channels]."""
