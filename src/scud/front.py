@@ -21,7 +21,7 @@ from scud.errors import check_count, check_seed, fail
 from scud.evaluation import Evaluation
 from scud.evaluation import evaluate as evaluate_model
 from scud.files import replacing
-from scud.networks.labels import reads_labels
+from scud.networks.labels import num_labels, reads_labels
 from scud.runs import Run
 from scud.samplers import Ancestral, Sampler
 from scud.specs import check_savable
@@ -39,6 +39,9 @@ from scud.training.job import Job
 from scud.training.options import TrainingOptions, options_for
 from scud.training.stream import order
 from scud.typing import Batch, ExampleSet, Given, Shape
+
+REPEATS = 16
+"""Draws of time and noise per example, of an evaluation."""
 
 BATCH_SIZE = 256
 """Examples that are evaluated at once."""
@@ -160,12 +163,13 @@ def job_of(
             "model", f"have the {data.num_states} states of the data", model.num_states, remedy
         )
     check_savable(model, network, data.modality)
-    if reads_labels(network) and network.num_labels != len(data.label_names):
+    number = num_labels(network)
+    if number not in (0, len(data.label_names)):
         remedy = (
             "build it with num_labels=len(data.label_names), or 0 for a network that reads none"
         )
         rule = f"read the {len(data.label_names)} labels of the data"
-        raise fail("network", rule, f"num_labels {network.num_labels}", remedy)
+        raise fail("network", rule, f"num_labels {number}", remedy)
     job = Job(
         model=model,
         network=network,
@@ -176,7 +180,7 @@ def job_of(
         seed=seed,
         augment=data.augment,
         unit=data.modality.unit,
-        label_names=tuple(data.label_names) if reads_labels(network) else (),
+        label_names=tuple(data.label_names) if number else (),
     )
     order(job)  # refuses a batch that cannot be divided, before anything is written
     trial.try_draw(job)
@@ -252,7 +256,7 @@ def evaluate(
     trained: Trained,
     examples: ExampleSet | Tensor,
     *,
-    repeats: int = 16,
+    repeats: int = REPEATS,
     batch_size: int = BATCH_SIZE,
     batch_tokens: int = BATCH_TOKENS,
     known: Callable[[Batch, torch.Generator], Tensor] | None = None,

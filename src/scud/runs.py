@@ -151,14 +151,15 @@ def save(
         label_names: of a network that reads labels; by default those of the data.
 
     Raises:
-        UserError: the network or the process has no `spec()`; names of labels that the network does
-            not read, or another number of them.
+        UserError: the network or the process has no `spec()`; the model or the schedule is of a class of one's own; names of
+            labels that the network does not read, or another number of them.
     """
     if isinstance(modality, Data):
         if not label_names and reads_labels(network):
             label_names = tuple(modality.label_names)
         modality = modality.modality
     _check_label_names(network, label_names)
+    specs.check_savable(model, network, modality)
     process = getattr(model, "process", None)
     parts: dict[str, Spec] = {
         "process": {} if process is None else specs.of_process(process),
@@ -196,7 +197,7 @@ def _check_label_names(network: nn.Module, label_names: tuple[str, ...]) -> None
     count = num_labels(network)
     if len(label_names) != count:
         rule = f"name the {count} labels that the network reads"
-        remedy = "give data.label_names"
+        remedy = "add label_names=data.label_names"
         if not count:
             rule, remedy = "be left out for a network that reads no labels", "leave it out"
         raise fail("label_names", rule, list(label_names), remedy)

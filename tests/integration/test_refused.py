@@ -313,6 +313,12 @@ def test_options_of_evaluate_without_effect(refused: Refuse, plain: Path, tmp_pa
     assert "batch_tokens must be left out for images, which batch_size measures, got 64" in said
     said = refused("evaluate", plain, f"--samples={tmp_path / 'x.npz'}", "--batch-size=2")
     assert "batch_size must be left out with samples, which are compared, got 2" in said
+    said = refused("evaluate", plain, f"--samples={tmp_path / 'x.npz'}", "--repeats=2")
+    assert "repeats must be left out with samples, which are compared, got 2" in said
+    for data, rule in (([], "be that of the run, "), ([f"--data={tmp_path}"], "be left out with")):
+        said = refused("evaluate", plain, "--data-kind=some.where:Else", *data)
+        assert f"data_kind must {rule}" in said
+    assert "what stands alone goes before" in refused("train", "--overwrite", "digits")
 
 
 def test_labels_with_a_file_to_evaluate(refused: Refuse, labelled: Path, tmp_path: Path) -> None:

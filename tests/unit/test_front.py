@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -563,6 +564,12 @@ def test_samples_are_states_as_many_as_asked_for(run: scud.Run) -> None:
     assert scud.sample(pair, (1, 7)).shape == (1, 7), (
         "a network of single positions takes any shape"
     )
+
+
+def test_whole_numbers_of_numpy_say_how_many(run: scud.Run) -> None:
+    two = np.int64(2)
+    for shape in (two, (two, *DIMS)):
+        assert scud.sample(run, shape, sampler=Ancestral(steps=1)).shape == (2, *DIMS)
 
 
 def test_given_positions_are_kept(run: scud.Run) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import scud
 from scud import cli, own
 from scud.config import options_class
 from scud.data import Arrays, Data
@@ -252,9 +253,12 @@ class Another(Masking):
     """A model of one's own."""
 
 
-def test_a_schedule_or_a_model_of_ones_own_cannot_be_saved() -> None:
+def test_a_schedule_or_a_model_of_ones_own_cannot_be_saved(tmp_path: Path) -> None:
     p0, pairs = torch.full((3,), 1 / 3, dtype=torch.float64), Arrays(3, (2,))
     with pytest.raises(UserError, match=r"schedule must be one of Linear, .* got Later"):
         check_savable(SCUD(Uniform(3), Later(), p0=p0), Kept({}), pairs)
+    with pytest.raises(UserError, match="schedule must be one of"):
+        scud.save(tmp_path / "run", SCUD(Uniform(3), Later(), p0=p0), Kept({}), pairs)
+    assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match=r"model must be one of SCUD, .* got Another"):
         check_savable(Another(3, p0=p0), Kept({}), pairs)

@@ -36,8 +36,8 @@ class Evaluate(OfRun):
     data_kind: str | None = None
     """package.module:Class of the options of data, of a run on a kind of data of your own."""
 
-    repeats: int = 16
-    """Draws of time and noise per example."""
+    repeats: int | None = None
+    """Draws of time and noise per example; 16 by default."""
 
     span: float | None = None
     """Sequences and text: bound a random span of this share of each example, given the rest, as infilling has it."""
@@ -102,6 +102,7 @@ def check_effects(run: "Run", options: Evaluate) -> None:
         reasons.append(("labels", of.labels, "for a run that reads no labels"))
     if of.data is not None:
         reasons.append(("labels", of.labels, "with data, which is read without labels"))
+        reasons.append(("data_kind", of.data_kind, "with data, which the run's own kind reads"))
     if kind.by_positions:
         reason = f"for {kind.noun}, which batch_tokens measures"
         reasons.append(("batch_size", of.batch_size, reason))
@@ -109,7 +110,7 @@ def check_effects(run: "Run", options: Evaluate) -> None:
         reason = f"for {kind.noun}, which batch_size measures"
         reasons.append(("batch_tokens", of.batch_tokens, reason))
     if of.samples is not None:
-        names = ("labels", "batch_size", "batch_tokens")
+        names = ("repeats", "labels", "batch_size", "batch_tokens")
         reasons += [(name, getattr(of, name), "with samples, which are compared") for name in names]
     for name, value, reason in reasons:
         if value is not None:
@@ -131,7 +132,11 @@ def data_of(run: "Run", options: Evaluate) -> "Data":
         remedy = "give a file to evaluate by --data FILE"
         raise fail("run", "have a config.yaml, which says what its data were", options.run, remedy)
     named = [] if options.data_kind is None else [options.data_kind]
-    data: Data = read_data_options(config, named).read()
+    chosen = read_data_options(config, named)
+    if options.data_kind not in (None, chosen.kind):
+        rule = f"be that of the run, {chosen.kind}"
+        raise fail("data_kind", rule, options.data_kind, "leave it out, or give that")
+    data: Data = chosen.read()
     ours, theirs = run.modality, data.modality
     if ours.describe() != theirs.describe() or ours.dims != theirs.dims:
         shapes = "" if ours.dims == theirs.dims else f" of shape {list(theirs.dims or ())}"
@@ -158,7 +163,7 @@ def bound(run: "Run", options: Evaluate, examples: "ExampleSet", title: str) -> 
         result = front.evaluate(
             run,
             examples,
-            repeats=options.repeats,
+            repeats=front.REPEATS if options.repeats is None else options.repeats,
             batch_size=size,
             batch_tokens=tokens,
             known=None if options.span is None else span_known(options.span),
@@ -171,9 +176,11 @@ def bound(run: "Run", options: Evaluate, examples: "ExampleSet", title: str) -> 
     what = title if whole else f"{title}, spans of {options.span:.0%}"
     show(result, what, counts)
     name = Path(title).name if options.data is not None else title
-    target = RunFolder(options.run).path / f"evaluation-{name if whole else f'{name}-span'}.json"
+    unlabelled = options.labels is False
+    name += ("" if whole else "-span") + ("-unlabelled" if unlabelled else "")
+    target = RunFolder(options.run).path / f"evaluation-{name}.json"
     about = {"split": title, "seed": options.seed, "span": options.span}
-    write(result, target, about | ({"labels": False} if options.labels is False else {}), counts)
+    write(result, target, about | ({"labels": False} if unlabelled else {}), counts)
     print(f"wrote {target}: {result.headline} on {what}")
 
 

@@ -104,7 +104,8 @@ def plain_switches(arguments: Sequence[str], switches: set[str]) -> list[str]:
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("-") else "true"
         if value.lower() not in TRUTH:
-            raise fail(name, "be true or false", repr(value), "leave the value out for true")
+            remedy = f"write {name} true; what stands alone goes before the options"
+            raise fail(name, "be true or false", repr(value), remedy)
         plain += [name, str(TRUTH[value.lower()])]
     return plain
 

@@ -112,7 +112,7 @@ def num_labels(network: Any) -> int:
     """How many labels a denoiser reads, found as in `reads_labels`; 0 where it reads none."""
     while network is not None and not hasattr(network, "num_labels"):
         network = getattr(network, "module", getattr(network, "_orig_mod", None))
-    return 0 if network is None else int(network.num_labels)
+    return 0 if network is None else int(network.num_labels or 0)
 
 
 def count_labels(labels: bool, data: DataView) -> int:

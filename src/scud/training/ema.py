@@ -43,7 +43,8 @@ class Ema(nn.Module):
         if ours != theirs:
             pairs = zip_longest(ours, theirs)
             one, other = next(pair for pair in pairs if pair[0] != pair[1])
-            rule = f"have the weights that are averaged, such as {one}"
+            one, other = ("none" if shape is None else shape for shape in (one, other))
+            rule = f"have the weights that are averaged, here {one}"
             raise fail("network", rule, other, "make a new Ema for another network")
         decay = min(self.decay, (1 + updates) / (10 + updates))
         averages = list(self.network.parameters())

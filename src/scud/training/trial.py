@@ -29,6 +29,9 @@ def check_parts(model: Any, network: Any, objective: Any, seed: Any) -> None:
     if not isinstance(network, nn.Module):
         remedy = "derive it from torch.nn.Module to train it"
         raise fail("network", "be a torch.nn.Module", type(network).__name__, remedy)
+    if hasattr(network, "_orig_mod"):
+        remedy = "give the network itself, and compile=True"
+        raise fail("network", "not be compiled yet", type(network).__name__, remedy)
     if not any(weight.requires_grad for weight in network.parameters()):
         remedy = "call network.requires_grad_(), or give it parameters"
         raise fail("network", "have a parameter that requires a gradient", "none", remedy)
