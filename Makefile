@@ -22,12 +22,13 @@ demo-short: .venv/installed
 	$(BIN)/scud evaluate runs/demo-short --repeats 2
 	$(BIN)/scud sample runs/demo-short --num 16 --steps 16
 
+# Two processes of one thread each: more threads than cores would wait for one another.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # The statements of the theory with their long forms, which say the same with finer grids.
 theory: .venv/installed
-	$(BIN)/python -m pytest -n 2 -m "long or not long" tests/theory
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "long or not long" tests/theory
 
 lint: .venv/installed
 	$(BIN)/ruff check src tests benchmarks
