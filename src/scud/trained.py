@@ -1,8 +1,8 @@
 """What the front door is given, checked: what is trained, examples to evaluate, and what to draw."""
 
-from operator import index
-from typing import Any, SupportsIndex
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,20 +58,20 @@ def checked_examples(
 
 def checked_shape(trained: Trained, shape: Any) -> Shape:
     """What `sample` was asked for as (batch, *dims)."""
-    if isinstance(shape, SupportsIndex):
-        check_count("shape", index(shape), 1, "say how many examples to draw")
+    if isinstance(shape, int | np.integer):
+        check_count("shape", int(shape), 1, "say how many examples to draw")
         dims = trained.modality.dims if isinstance(trained, Run) else None
         if dims is None:
             remedy = "give (batch, *dims); run.sample(num) draws examples of different length"
             raise fail("shape", "be (batch, *dims) where examples differ in shape", shape, remedy)
-        shape = (index(shape), *dims)
+        shape = (int(shape), *dims)
     remedy = "give (batch, *dims), or the number of examples"
     if not isinstance(shape, tuple | list):
         kind = type(shape).__name__
         raise TypeError(f"shape must be a tuple of whole numbers, got {kind}; {remedy}")
     if len(shape) < 2:
         raise fail("shape", "be (batch, *dims)", list(shape), remedy)
-    sizes = [index(size) if isinstance(size, SupportsIndex) else size for size in shape]
+    sizes = [int(size) if isinstance(size, np.integer) else size for size in shape]
     for size in sizes:
         check_count("shape", size, 1, remedy)
     _check_dims("shape", tuple(sizes), trained)

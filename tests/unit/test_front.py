@@ -634,6 +634,7 @@ def test_what_cannot_be_sampled(run: scud.Run, told: scud.Run) -> None:
         ("two", {}, TypeError, "shape must be a tuple of whole numbers, got str"),
         (2, {"given": states(2, 0)}, TypeError, "given must be a Given, got Tensor; write it as"),
         (2, {"given": Given(label=[0, 1])}, TypeError, "given.label must be a tensor, got list"),
+        (np.array([2, 6]), {}, TypeError, "shape must be a tuple of whole numbers, got ndarray"),
         (2, {"sampler": Ancestral}, TypeError, "sampler must be a sampler, got <class"),
         (2, {"generator": 3}, TypeError, "generator must be a torch.Generator, got 3"),
     ],
