@@ -58,7 +58,8 @@ class LabelTable:
         """
         if self.header and self.header in records:
             found = f"{self.header!r}, a record of the data, in its first cell"
-            raise fail(_ARGUMENT, "begin with a header", found, "give the table a header")
+            remedy = "give the table a header whose first cell is no record's name"
+            raise fail(_ARGUMENT, "begin with a header", found, remedy)
         rows = np.full((len(records), self.most), -1, dtype=np.int64)
         for row, record in zip(rows, records, strict=True):
             labels = self.of.get(record, ())

@@ -43,7 +43,7 @@ class Ema(nn.Module):
         if ours != theirs:
             pairs = zip_longest(ours, theirs)
             one, other = next(pair for pair in pairs if pair[0] != pair[1])
-            one, other = ("none" if shape is None else shape for shape in (one, other))
+            one, other = ("none" if shape is None else list(shape) for shape in (one, other))
             rule = f"have the weights that are averaged, here {one}"
             raise fail("network", rule, other, "make a new Ema for another network")
         decay = min(self.decay, (1 + updates) / (10 + updates))
@@ -54,7 +54,7 @@ class Ema(nn.Module):
             copied.copy_(buffer)
 
 
-def _shapes(network: nn.Module) -> list[list[int]]:
+def _shapes(network: nn.Module) -> list[torch.Size]:
     """Shapes of a network's weights and buffers, in order."""
     parts = [*network.parameters(), *network.buffers()]
-    return [list(part.shape) for part in parts]
+    return [part.shape for part in parts]
