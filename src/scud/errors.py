@@ -8,6 +8,7 @@ entry points, never to inner loops.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,43 @@ if TYPE_CHECKING:
 
 LARGEST_SEED = 2**63 - 1
 
+LONGEST = 300
+"""Characters of a value that a message shows."""
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxtuple, _BRIEF.maxdict, _BRIEF.maxstring = (
+    3,
+    20,
+    20,
+    20,
+    80,
+)
+
 
 class UserError(ValueError):
     """A mistake in what the user asked for: commands print its message, without a traceback, and exit with status 2."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
+
 
 def fail(argument: str, rule: str, value: object, remedy: str) -> UserError:
     """The error `argument must rule, got value; remedy`, to be raised by the caller."""
-    return UserError(f"{argument} must {rule}, got {value}; {remedy}")
+    return UserError(f"{shown(argument)} must {rule}, got {shown(value)}; {remedy}")
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: what is long is cut in the middle, and a container is not gone through to its end."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**LONGEST:
+        return f"a number of more than {LONGEST} digits"
+    text = _BRIEF.repr(value) if isinstance(value, list | tuple | dict | set) else str(value)
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
+
+
+def printable(text: str) -> str:
+    """A text whose control characters are written as escapes, so that none of them reaches a terminal."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def check_in_interval(

@@ -20,7 +20,7 @@ from scud.diffusion.objectives import Bound, Objective
 from scud.errors import check_count, check_seed, fail
 from scud.evaluation import Evaluation
 from scud.evaluation import evaluate as evaluate_model
-from scud.files import replacing
+from scud.files import write_text
 from scud.networks.labels import num_labels, reads_labels
 from scud.runs import Run
 from scud.samplers import Ancestral, Sampler
@@ -116,8 +116,7 @@ def fit(
     files.path.mkdir(parents=True, exist_ok=True)
     if overwrite:
         files.clear()
-    with replacing(files.options) as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_text(files.options, json.dumps(about, indent=2) + "\n")
     return train_job(
         job,
         data,

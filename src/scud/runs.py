@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from scud import format_1, own, specs
@@ -23,7 +24,7 @@ from scud.building import build_modality, build_model, build_network
 from scud.data import MODALITIES, Data, Modality, label_of
 from scud.diffusion import Diffusion, Elbo
 from scud.errors import UserError, check_at_least, fail
-from scud.files import replacing
+from scud.files import make_folder, write_text, writing
 from scud.networks.labels import num_labels, reads_labels
 from scud.samplers import Ancestral, Sampler, Samples, draw
 from scud.specs import Spec
@@ -180,16 +181,11 @@ def save(
         }
     config["labels"] = list(label_names)
     target = RunFolder(Path(folder)).model
-    target.mkdir(parents=True, exist_ok=True)
-    with (
-        replacing(target / "model.safetensors") as weights,
-        replacing(target / "config.json") as text,
-    ):
-        save_file(
-            {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
-            weights,
-        )
-        text.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    make_folder(target)
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    with writing(target / "model.safetensors") as weights:
+        weights.write(serialized(plain))
+    write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def _check_label_names(network: nn.Module, label_names: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -145,8 +146,8 @@ def test_a_failed_write_leaves_the_old_file_whole_and_nothing_else(
     save_image(grid, path)
     before = path.read_bytes()
 
-    def half_written(_image: Image.Image, file: Path, **_: object) -> None:
-        file.write_bytes(b"half")
+    def half_written(_image: Image.Image, file: BinaryIO, **_: object) -> None:
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", half_written)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from scud.errors import UserError
-from scud.files import replacing
+from scud.files import writing
 from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.checkpoint import Checkpoint
@@ -80,8 +80,8 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path.write_text("old")
 
     def fail_half_way() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("half of the n")
+        with writing(path) as file:
+            file.write(b"half of the n")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

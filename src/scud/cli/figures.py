@@ -50,7 +50,7 @@ def write(
     result: "Evaluation", target: Path, about: Mapping[str, Any], counts: Mapping[str, int]
 ) -> None:
     """Write all figures as JSON, which has no NaN and no infinity: null in their place (one example has no error)."""
-    from scud.files import replacing
+    from scud.files import write_text
 
     plain = {part.name: getattr(result, part.name) for part in dataclasses.fields(result)}
     extra = plain.pop("figures")
@@ -68,10 +68,7 @@ def write(
     for figure in extra:
         if figure.key not in figures:
             figures[figure.key] = {"value": figure.value, "low": figure.low, "high": figure.high}
-    with replacing(target) as temporary:
-        temporary.write_text(
-            json.dumps({**about, **defined(figures)}, indent=2) + "\n", encoding="utf-8"
-        )
+    write_text(target, json.dumps({**about, **defined(figures)}, indent=2) + "\n")
 
 
 def defined(value: Any) -> Any:
@@ -88,13 +85,13 @@ def show_rows(rows: Sequence["Row"], split: str, target: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from scud.files import replacing
+    from scud.files import writing_text
 
     table = Table("measure", "samples", split, "training")
     for row in rows:
         table.add_row(row.measure, *("" if value is None else shown(value) for value in row[1:]))
     Console().print(table)
-    with replacing(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with writing_text(target) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["measure", "samples", split, "training"])
         writer.writerows(rows)

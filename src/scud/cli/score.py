@@ -164,9 +164,9 @@ def write_table(
     from rich.markup import escape
     from rich.table import Table
 
-    from scud.files import replacing
+    from scud.files import writing_text
 
-    with replacing(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with writing_text(target) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

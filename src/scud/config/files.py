@@ -18,7 +18,7 @@ from scud.config.sections import (
     with_values,
 )
 from scud.errors import UserError, fail
-from scud.files import replacing
+from scud.files import write_text
 from scud.options import Options
 
 FORMAT = 2
@@ -45,9 +45,8 @@ def _plain(value: Any) -> Any:
 
 def write_config(path: Path, config: Config) -> None:
     """Write a configuration as YAML."""
-    with replacing(path) as temporary:
-        values = {"format": FORMAT, **to_values(config)}
-        temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    values = {"format": FORMAT, **to_values(config)}
+    write_text(path, yaml.safe_dump(values, sort_keys=False))
 
 
 def read_config(path: Path, named: Collection[str] = ()) -> Config:

@@ -10,19 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scud.errors import fail
+from scud.files.opening import check_file
 
 _GZIP = b"\x1f\x8b"
 _MARK = b"\xef\xbb\xbf"
-
-
-def check_file(path: Path, what: str) -> None:
-    """Raise `UserError` unless `path` is a file; `what` says of which kind it should be, such as "a FASTA file"."""
-    if path.is_dir():
-        raise fail("path", "name a file", f"the folder {path}", f"give {what} that is in it")
-    if not path.is_file():
-        raise fail(
-            "path", "name a file that exists", path, "check the spelling, or give the full path"
-        )
 
 
 def read_chunks(path: Path, size: int, what: str) -> Iterator[bytes]:

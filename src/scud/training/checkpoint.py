@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scud.diffusion import Diffusion
 from scud.errors import fail
-from scud.files import replacing
+from scud.files import writing
 from scud.training.job import Job
 
 _SAME_LABELS = "be those that the run was trained on"
@@ -59,8 +59,8 @@ def process_arguments(model: Diffusion) -> dict[str, Any]:
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in place of the one at `path`."""
-    with replacing(path) as temporary:
-        torch.save(vars(checkpoint), temporary)
+    with writing(path) as file:
+        torch.save(vars(checkpoint), file)
 
 
 def read(path: Path) -> Checkpoint:

@@ -4,7 +4,7 @@ import csv
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from scud.files import replacing
+from scud.files import appending, writing_text
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ COLUMNS = [field.name for field in fields(Metrics)]
 def append(path: Path, row: Metrics) -> None:
     """Add a row; the file and its header are made when they are missing."""
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with appending(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(COLUMNS)
@@ -76,7 +76,7 @@ def read(path: Path) -> list[Metrics]:
 def keep_until(path: Path, step: int) -> None:
     """Drop the rows after `step`, which a resumed run will write again."""
     rows = [row for row in read(path) if row.step <= step] if path.exists() else []
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with writing_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(astuple(row) for row in rows)

@@ -14,7 +14,7 @@ from scud.data.base import Modality, Spec
 from scud.data.examples import Examples, check_shape
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_in_interval, fail
-from scud.files import replacing
+from scud.files import writing
 from scud.files.arrays import npz_arrays
 from scud.typing import DataView, ExampleSet, Shape
 
@@ -84,7 +84,7 @@ class Arrays(Modality):
         """States to samples.npz (array x), in the smallest integers that hold them."""
         target = folder / "samples.npz"
         x = torch.stack(list(samples.states)).cpu().numpy()
-        with replacing(target) as temporary, temporary.open("wb") as file:
+        with writing(target) as file:
             np.savez_compressed(file, x=x.astype(np.min_scalar_type(self.num_states - 1)))
         return [target]
 

@@ -95,11 +95,11 @@ class Images(Modality):
         The animation shows `samples.frames`, and is left out where there are none.
         """
         from scud import plots
-        from scud.files import replacing
+        from scud.files import writing
 
         files = [folder / "samples.npz", folder / "samples.png"]
         x = torch.stack(list(samples.states)).cpu().numpy().astype(np.uint8)
-        with replacing(files[0]) as temporary, temporary.open("wb") as file:
+        with writing(files[0]) as file:
             np.savez_compressed(file, x=plots.to_pixels(x, self.num_states))
         plots.save_image(plots.sample_grid(x[:SHOWN], self.num_states), files[1])
         if samples.frames:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from scud.data.sequences.alphabets import INVALID, Alphabet
 from scud.errors import fail
-from scud.files import replacing
+from scud.files import writing_text
 from scud.files.chunks import read_chunks
 
 CHUNK = 1 << 22
@@ -124,7 +124,7 @@ def write_fasta(path: str | Path, records: Iterable[tuple[str, str]]) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise fail("path", "lie in a folder that exists", path, f"create {path.parent} first")
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with writing_text(path) as file:
         for number, (header, sequence) in enumerate(records, start=1):
             if len(header.splitlines()) > 1 or header.endswith(("\n", "\r")):
                 raise fail(

@@ -32,8 +32,8 @@ from scud.data.sequences.order import ByTokens
 from scud.data.sequences.uniref import folder_files, given_splits
 from scud.data.splits import SPLITS
 from scud.errors import UserError, fail
+from scud.files import check_file
 from scud.files.cache import cached_folder, file_digest
-from scud.files.chunks import check_file
 from scud.typing import Batch, BatchSize
 
 __all__ = ["SequenceSet", "StoreOptions", "build_stores"]

@@ -12,7 +12,8 @@ from pathlib import Path
 from scud.data.tables import Table
 from scud.data.text.tokenizers import Piece
 from scud.errors import fail
-from scud.files.chunks import check_file, read_chunks
+from scud.files import check_file
+from scud.files.chunks import read_chunks
 
 PIECE = 1 << 20
 """Bytes or characters of text read at once."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scud.errors import fail
-from scud.files import replacing
+from scud.files import write_text, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +27,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def write_texts(path: Path, texts: Sequence[str]) -> None:
     """Write texts one after another, `SEPARATOR` on a line of its own between two of them; print the first of them."""
-    with replacing(path) as temporary:
-        temporary.write_text(f"\n{SEPARATOR}\n".join(texts) + "\n", encoding="utf-8", newline="\n")
+    write_text(path, f"\n{SEPARATOR}\n".join(texts) + "\n")
     if len(texts) > SHOWN:
         print(f"the first {SHOWN} of {len(texts)}:")
     print(f"\n{SEPARATOR}\n".join(CONTROL.sub("�", text) for text in texts[:SHOWN]))
@@ -38,7 +37,7 @@ def write_states(path: Path, states: "NDArray[np.integer[Any]]", num_states: int
     """Write states [N, L] as array x of an .npz file, in the smallest numbers that hold them."""
     import numpy as np
 
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with writing(path) as file:
         np.savez_compressed(file, x=states.astype(np.min_scalar_type(num_states - 1)))
 
 
