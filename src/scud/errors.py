@@ -37,6 +37,18 @@ class UserError(ValueError):
         super().__init__(printable(message))
 
 
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop by a signal, and has written a checkpoint.
+
+    Attributes:
+        signum: the number of the signal; commands exit with status 128 + signum.
+    """
+
+    def __init__(self, signum: int, hint: str = "") -> None:
+        super().__init__(hint)
+        self.signum = signum
+
+
 def fail(argument: str, rule: str, value: object, remedy: str) -> UserError:
     """The error `argument must rule, got value; remedy`, to be raised by the caller."""
     return UserError(f"{shown(argument)} must {rule}, got {shown(value)}; {remedy}")

@@ -3,6 +3,7 @@
 Nothing is written before everything that can be checked has been: data read, model and network built, checkpoint read.
 """
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from scud.config.files import check_is_config
 from scud.data import Data
 from scud.diffusion import Diffusion
 from scud.errors import fail
+from scud.files.locks import check_unlocked
 from scud.networks.labels import reads_labels
 from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
 from scud.training.job import Job
+from scud.training.options import may_grow
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,11 @@ def train(
 
     Raises:
         UserError: naming what is wrong; unless training itself fails, a run in the folder is as it was.
-        KeyboardInterrupt: on SIGINT, after which the run can be resumed.
+        Interrupted: on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, after which the run can be resumed.
     """
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
     check_folder(files, config, resume=resume, overwrite=overwrite)
+    check_unlocked(files.path)
     with status(progress):
         prepared = prepare(config)
     data = prepared.data
@@ -85,47 +89,49 @@ def train(
         config.objective.build(),
         config.seed,
     )
-    start = find_start(config, files, prepared, job, resume=resume)
-    files.path.mkdir(parents=True, exist_ok=True)
-    if overwrite:
-        files.clear()
-    if not resume:
-        write_config(files.config, config)
-    if progress and data.report:
-        print("\n".join(data.report))
-    if start is None or start.step < config.training.steps:
+    if config.init_from is not None and not (resume and files.begun):
+        start_from(config.init_from, prepared, job)
+    with files.held():
+        check_folder(files, config, resume=resume, overwrite=overwrite)  # which may have changed
+        start = front.checkpoint_of(files, job, data) if resume and files.begun else None
+        if overwrite:
+            files.clear(files.config)
+        if not resume or differences(config, saved_config(files, config)):
+            write_config(files.config, config)
+        if progress:
+            say(data, start)
         front.train_job(job, data, files, device=place, start=start, progress=progress)
-    rows = metrics.read(files.metrics)
-    draw_curves(files, rows, job.unit)
+        rows = metrics.read(files.metrics)
+        draw_curves(files, rows, job.unit)
     return rows[-1], job.unit
 
 
-def find_start(
-    config: Config, files: RunFolder, prepared: Prepared, job: Job, *, resume: bool
-) -> checkpoint.Checkpoint | None:
-    """The checkpoint to go on from; without one, the network gets the weights of the run to start from, if there is one.
+def say(data: Data, start: checkpoint.Checkpoint | None) -> None:
+    """Say what was read, and what could not be compared."""
+    lines = list(data.report)
+    if start is not None and start.digests is None:
+        lines.append(
+            "this run's checkpoint is of an earlier version, which kept no digest of its data: "
+            "only how often each state occurs was compared"
+        )
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def start_from(folder: Path, prepared: Prepared, job: Job) -> None:
+    """Give the network the weights of another run.
 
     Raises:
-        UserError: the checkpoint is damaged or of something else; the other run is of other
-            states or labels.
+        UserError: the other run is of other states or labels.
     """
-    # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
-    if resume and (files.last.exists() or files.model.exists()):
-        start = checkpoint.read(files.last)
-        checkpoint.check_continues(start, files.last, job, prepared.data.name)
-        return start
-    if config.init_from is not None:
-        ours = prepared.data.modality
-        other, labels, weights = runs.load_start(config.init_from, type(ours))
-        if other.describe() != ours.describe():
-            what = f"{config.init_from} of {other.describe()}"
-            raise fail(
-                "init_from", f"be of {ours.describe()}", what, "start from a run of the same states"
-            )
-        if labels and reads_labels(prepared.network):
-            checkpoint.check_same_labels(job.label_names, labels)
-        checkpoint.load_weights(prepared.network, weights, str(config.init_from))
-    return None
+    ours = prepared.data.modality
+    other, labels, weights = runs.load_start(folder, type(ours))
+    if other.describe() != ours.describe():
+        what, remedy = f"{folder} of {other.describe()}", "start from a run of the same states"
+        raise fail("init_from", f"be of {ours.describe()}", what, remedy)
+    if labels and reads_labels(prepared.network):
+        checkpoint.check_same_labels(job.label_names, labels)
+    checkpoint.load_weights(prepared.network, weights, str(folder))
 
 
 def status(shown: bool) -> AbstractContextManager[object]:
@@ -139,13 +145,33 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
     """Raise `UserError` unless a run may be written to the folder."""
     files.check_free(files.config, resume=resume, overwrite=overwrite)
     if resume:
-        changed = differences(config, read_config(files.config, kinds_of(config)))
-        if changed:
-            remedy = "resume with the folder's own config.yaml, or use --init-from for a new run from its weights"
-            raise fail("a resumed run", "keep its options", f"another {', '.join(changed)}", remedy)
+        check_same_options(config, saved_config(files, config))
     elif overwrite and files.config.is_file():
         # A folder whose config.yaml is not a run's is somebody else's.
         check_is_config(files.config)
+
+
+def check_same_options(config: Config, saved: Config) -> None:
+    """Raise `UserError` unless a run may go on with a configuration: its own, or more steps of it."""
+    changed = differences(config, saved)
+    if changed == ["training.steps"]:
+        steps, before = config.training.steps, saved.training.steps
+        if may_grow(steps, config.training.decay, before):
+            return
+        rule = f"be {before} as before, or more where training.decay is constant"
+        remedy = (
+            "with another decay, the learning rates so far depend on the steps: "
+            "start a new run from its weights by --init-from"
+        )
+        raise fail("training.steps of a resumed run", rule, steps, remedy)
+    if changed:
+        remedy = "resume with the folder's own config.yaml, or use --init-from for a new run from its weights"
+        raise fail("a resumed run", "keep its options", f"another {', '.join(changed)}", remedy)
+
+
+def saved_config(files: RunFolder, config: Config) -> Config:
+    """The configuration in a run folder, whose classes of a user's own may be those of another."""
+    return read_config(files.config, kinds_of(config))
 
 
 def draw_curves(files: RunFolder, rows: list[metrics.Metrics], unit: str) -> None:

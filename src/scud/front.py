@@ -4,7 +4,7 @@ What these functions take is a trained `Run`, or a model and a network of one's 
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from scud.diffusion.objectives import Bound, Objective
 from scud.errors import check_count, check_seed, fail
 from scud.evaluation import Evaluation
 from scud.evaluation import evaluate as evaluate_model
-from scud.files import write_text
+from scud.files import parse_json, read_text, write_text
 from scud.networks.labels import num_labels, reads_labels
 from scud.runs import Run
 from scud.samplers import Ancestral, Sampler
@@ -33,10 +33,10 @@ from scud.trained import (
     checked_shape,
     parts_of,
 )
-from scud.training import checkpoint, trial
+from scud.training import checkpoint, metrics, trial
 from scud.training.files import RunFolder
 from scud.training.job import Job
-from scud.training.options import TrainingOptions, options_for
+from scud.training.options import TrainingOptions, may_grow, options_for
 from scud.training.stream import order
 from scud.typing import Batch, ExampleSet, Given, Shape
 
@@ -94,7 +94,8 @@ def fit(
     Raises:
         UserError: an option that does not exist or breaks its rule; a folder that holds something else; a loss that is not
             finite.
-        KeyboardInterrupt: on Ctrl-C, once the step at hand is done and a checkpoint is written.
+        Interrupted: a KeyboardInterrupt, on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, once the step at hand is done and a checkpoint
+            is written.
     """
     trial.check_watchers(loggers, callbacks)
     settings = training_options(data, options)
@@ -108,25 +109,33 @@ def fit(
         "training": asdict(settings),
     }
     check_folder(files, about, resume=resume, overwrite=overwrite)
-    # A run cut short before its first checkpoint starts again; one that has lost its checkpoint must not.
-    begun = resume and (files.last.exists() or files.model.exists())
-    start = checkpoint.read(files.last) if begun else None
-    if start is not None:
-        checkpoint.check_continues(start, files.last, job, data.name)
-    files.path.mkdir(parents=True, exist_ok=True)
-    if overwrite:
-        files.clear()
-    write_text(files.options, json.dumps(about, indent=2) + "\n")
-    return train_job(
-        job,
-        data,
-        files,
-        device=place,
-        start=start,
-        loggers=loggers,
-        callbacks=callbacks,
-        progress=progress,
-    )
+    with files.held():
+        check_folder(files, about, resume=resume, overwrite=overwrite)  # which may have changed
+        start = checkpoint_of(files, job, data) if resume and files.begun else None
+        if overwrite:
+            files.clear(files.options)
+        write_text(files.options, json.dumps(about, indent=2) + "\n")
+        return train_job(
+            job,
+            data,
+            files,
+            device=place,
+            start=start,
+            loggers=loggers,
+            callbacks=callbacks,
+            progress=progress,
+        )
+
+
+def checkpoint_of(files: RunFolder, job: Job, data: Data) -> checkpoint.Checkpoint:
+    """The checkpoint that a run goes on from.
+
+    Raises:
+        UserError: it is damaged or of something else; or the run has a model and has lost its checkpoint.
+    """
+    start = checkpoint.read(files.last)
+    checkpoint.check_continues(start, files.last, job, data.name)
+    return start
 
 
 def training_options(data: Data, options: dict[str, Any]) -> TrainingOptions:
@@ -180,6 +189,7 @@ def job_of(
         augment=data.augment,
         unit=data.modality.unit,
         label_names=tuple(data.label_names) if number else (),
+        digests=data.digests(),
     )
     order(job)  # refuses a batch that cannot be divided, before anything is written
     trial.try_draw(job)
@@ -203,7 +213,17 @@ def train_job(
     )
 
     labels = data.label_names if reads_labels(job.network) else ()
+
+    def save(averaged: nn.Module, step: int) -> None:
+        about = data.modality, labels
+        runs.save(files.path, job.model, averaged, *about, step=step, digests=job.digests)
+
+    if start is not None and runs.saved_step(files.path) != start.step:
+        # Killed before the model of this step was written, or the model was lost or damaged since.
+        job.network.load_state_dict(start.average)
+        save(job.network, start.step)
     if start is not None and start.step >= job.settings.steps:
+        metrics.keep_until(files.metrics, start.step, start.metrics)
         job.network.load_state_dict(start.average)
         average = deepcopy(job.network)  # which stays trainable
     else:
@@ -212,7 +232,7 @@ def train_job(
         average = run(
             job,
             files,
-            lambda averaged: runs.save(files.path, job.model, averaged, data.modality, labels),
+            save,
             device=device,
             start=start,
             loggers=loggers,
@@ -227,16 +247,19 @@ def check_folder(files: RunFolder, about: dict[str, Any], *, resume: bool, overw
     """Raise `UserError` unless `fit` may write a run with these options to the folder."""
     files.check_free(files.options, resume=resume, overwrite=overwrite)
     if resume:
-        try:
-            saved = dict(json.loads(files.options.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise fail(
-                "folder", "hold a run of scud.fit", f"{files.options} ({error})", "overwrite it"
-            ) from error
+        text = read_text(files.options, "the options of scud.fit", argument="folder")
+        saved = parse_json(text, str(files.options), "overwrite the run")
+        _let_grow(about["training"], saved.get("training"))
         changed = [name for name in about if _plain(about[name]) != saved.get(name)]
         if changed:
             remedy = "give the options that the run was begun with, or another folder"
             raise fail("a resumed run", "keep its options", f"another {', '.join(changed)}", remedy)
+
+
+def _let_grow(ours: Mapping[str, Any], theirs: Any) -> None:
+    """Let the steps of saved options of training be as many as are asked for now, if they may grow to these."""
+    if isinstance(theirs, dict) and may_grow(ours["steps"], ours["decay"], theirs.get("steps")):
+        theirs["steps"] = ours["steps"]
 
 
 def _described(objective: Objective) -> Any:

@@ -141,6 +141,9 @@ def save(
     network: nn.Module,
     modality: Modality | Data,
     label_names: tuple[str, ...] = (),
+    *,
+    step: int | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> None:
     """Write `folder`/model/, from which `load` builds all again.
 
@@ -184,7 +187,7 @@ def save(
     make_folder(target)
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with writing(target / "model.safetensors") as weights:
-        weights.write(serialized(plain))
+        weights.write(serialized(plain, {} if step is None else {"step": str(step)}))
     write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
 
 
@@ -267,6 +270,17 @@ def load_start(
         library = modality in MODALITIES.values()
         given = modality if own.is_own(data["kind"]) and not library else None
         return build_modality(data, given), _labels_of(config, source), _weights(tensors)
+
+
+def saved_step(folder: Path) -> int | None:
+    """The step that a sound model in a run folder belongs to."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(RunFolder(folder).model / "model.safetensors", "pt") as file:
+            return int((file.metadata() or {})["step"])
+    except (OSError, SafetensorError, KeyError):
+        return None
 
 
 def _labels_of(config: Mapping[str, Any], source: Path) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(images: Path) -> list[str]:
     """Options that make training a matter of a second: five states, twelve steps of nine images (2.7 epochs)."""
     options = {

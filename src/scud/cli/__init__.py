@@ -4,6 +4,7 @@ A package adds a command of its own by an entry point in the group "scud.command
 `main(arguments)` runs it, or `module:function` for another function.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interrupt:
         print(f"scud {command}: interrupted{interrupt}", file=sys.stderr)
-        return 130
+        return 128 + getattr(interrupt, "signum", signal.SIGINT)
     return 0
 
 

@@ -1,5 +1,6 @@
 """scud train: a recipe, a saved config.yaml or a kind of data, with other options, to a run folder."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ import tyro
 
 from scud.cli.sections import parse_config
 from scud.config import Config, default_config, options_class, read_config
-from scud.errors import fail
+from scud.errors import Interrupted, fail
+from scud.files import absolute, is_file
+from scud.files.opening import expanded
 from scud.recipes import RECIPES
 
 
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
         )
         what = repr(options.recipe) if options.recipe else "none"
         raise fail("the first argument", "name a recipe or a config.yaml", what, remedy)
-    folder = options.out or default_folder(name or parsed.config.data.kind)
+    folder = expanded(options.out or default_folder(name or parsed.config.data.kind), "out")
 
     from scud import experiment
     from scud.training import metrics
@@ -68,9 +71,10 @@ def main(arguments: Sequence[str]) -> None:
             overwrite=options.overwrite,
             device=options.device,
         )
-    except KeyboardInterrupt:
-        hint = f"; continue with: scud train {folder}/config.yaml --out {folder} --resume"
-        raise KeyboardInterrupt(hint if (folder / "config.yaml").exists() else "") from None
+    except Interrupted as interrupt:
+        place = shlex.quote(str(folder))
+        hint = f"; continue with: scud train {place}/config.yaml --out {place} --resume"
+        raise Interrupted(interrupt.signum, hint) from None
     assert final.valid_bits_per_dim is not None, "training ends with a validation"
     loss = metrics.describe(final.valid_bits_per_dim, unit)
     print(f"wrote {folder}: {final.step} steps, validation {loss}; model/, curves.png")
@@ -111,7 +115,7 @@ def find_config(name: str, named: Sequence[str]) -> Config:
     """
     if name in RECIPES:
         return RECIPES[name]()
-    if not Path(name).is_file():
+    if not is_file(Path(name), "the first argument"):
         remedy = "choose one of these, or correct the path"
         raise fail("recipe", f"be one of {', '.join(RECIPES)} or a config.yaml", repr(name), remedy)
     return read_config(Path(name), named)
@@ -120,4 +124,4 @@ def find_config(name: str, named: Sequence[str]) -> Config:
 def default_folder(name: str) -> Path:
     """runs/NAME, NAME being the recipe, the file without its ending, or the folder of a run's config.yaml."""
     path = Path(name)
-    return Path("runs") / (path.resolve().parent.name if path.name == "config.yaml" else path.stem)
+    return Path("runs") / (absolute(path).parent.name if path.name == "config.yaml" else path.stem)

@@ -101,6 +101,14 @@ class Data:
             raise fail("split", rule, repr(name), remedy)
         return self.splits[name]
 
+    def digests(self) -> dict[str, str]:
+        """A hash of the content of the training and of the validation split, by which changed files are told.
+
+        Splits of a user's own that have no method `digest` are left out.
+        """
+        named = {name: getattr(self.splits[name], "digest", None) for name in ("train", "valid")}
+        return {name: digest() for name, digest in named.items() if digest is not None}
+
     def p0(self) -> Tensor:
         """The training marginal [B] float64.
 

@@ -48,6 +48,13 @@ def locked(folder: Path, argument: str = "out", *, wait: bool = False) -> Iterat
             os.close(descriptor)
 
 
+def check_unlocked(folder: Path, argument: str = "out") -> None:
+    """Raise `UserError` if another process holds the lock of a folder; nothing is written where there is none."""
+    if fcntl is not None and (folder / NAME).exists():
+        with locked(folder, argument):
+            pass
+
+
 def _acquired(file: Path, argument: str, wait: bool) -> int | None:
     """An open file whose lock is held; None where there are no locks."""
     if fcntl is None:

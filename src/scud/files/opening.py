@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from scud.errors import fail
+from scud.errors import UserError, fail
 
 _TEXT = 64 << 20
 
@@ -17,44 +17,53 @@ def check_file(path: Path, what: str, argument: str = "path") -> None:
         what: of which kind the file should be, such as "a FASTA file".
         argument: what the path is called in messages.
     """
-    mode = _mode(path, argument)
-    if mode is None:
+    kind = kind_of(path, argument)
+    if kind is None:
         remedy = "check the spelling, or give the full path"
         raise fail(argument, "name a file that exists", path, remedy)
-    if stat.S_ISDIR(mode):
+    if kind == "folder":
         raise fail(argument, "name a file", f"the folder {path}", f"give {what} that is in it")
-    if not stat.S_ISREG(mode):
+    if kind != "file":
         remedy = f"save what it holds, and give {what}"
         raise fail(argument, "name a plain file", f"a pipe or device, {path}", remedy)
 
 
 def is_file(path: Path, argument: str = "path") -> bool:
     """Whether a path is a plain file; raises `UserError` for a path that cannot be followed."""
-    mode = _mode(path, argument)
-    return mode is not None and stat.S_ISREG(mode)
+    return kind_of(path, argument) == "file"
 
 
 def is_folder(path: Path, argument: str = "path") -> bool:
     """Whether a path is a folder; raises `UserError` for a path that cannot be followed."""
-    mode = _mode(path, argument)
-    return mode is not None and stat.S_ISDIR(mode)
+    return kind_of(path, argument) == "folder"
 
 
-def _mode(path: Path, argument: str) -> int | None:
-    """What a path is, or None where nothing is there."""
+def kind_of(path: Path, argument: str = "path") -> str | None:
+    """What a path leads to: "file", "folder" or "device" (a pipe, a socket); None where nothing is there.
+
+    Raises:
+        UserError: it cannot be followed: links in a circle, no permission, a name that no file can have.
+    """
     try:
-        return path.stat().st_mode
+        mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # links in a circle, no permission, a name too long, a NUL
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        remedy = "check the path, its links and its permissions"
-        raise fail(
-            argument, "be a path that can be followed", f"{path} ({reason})", remedy
-        ) from error
+        rule, remedy = "be a path that can be followed", "check its links and its permissions"
+        raise fail(argument, rule, f"{path} ({reason})", remedy) from error
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "device"
+
+
+def expanded(path: Path, argument: str = "path") -> Path:
+    """A path whose ~ is the home folder; raises `UserError` if there is no such folder."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        remedy = "write the path from the root"
+        raise fail(argument, "name a home folder that is known", path, remedy) from error
 
 
 def absolute(path: Path, argument: str = "path") -> Path:
@@ -64,9 +73,11 @@ def absolute(path: Path, argument: str = "path") -> Path:
         UserError: there is no such home folder, or a link leads to itself.
     """
     try:
-        return path.expanduser().resolve()
+        return expanded(path, argument).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        remedy = "write the path from the root, without ~ and such links"
+        if isinstance(error, UserError):
+            raise
+        remedy = "write the path from the root, without such links"
         raise fail(
             argument, "be a path that can be followed", f"{path} ({error})", remedy
         ) from error

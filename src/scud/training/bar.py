@@ -1,6 +1,7 @@
 """A progress bar of training, with the loss in the unit of the data; plain lines where `rich` is not installed."""
 
 import math
+import sys
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Self
@@ -55,10 +56,11 @@ class Bar:
         if self.progress is not None:
             self.progress.update(self.task, completed=row.step, text=text)
         elif self.shown and row.step % max(self.steps // LINES, 1) == 0:
-            print(f"training {row.step}/{self.steps} {text}", flush=True)
+            print(f"training {row.step}/{self.steps} {text}", file=sys.stderr, flush=True)
 
 
 def _rich_progress() -> Any:
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -75,4 +77,5 @@ def _rich_progress() -> Any:
         TextColumn("{task.fields[text]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
     )

@@ -1,24 +1,26 @@
 """What happens between steps: validation, files, stopping when asked to, and whoever wants to know of a step."""
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import nn
 
 from scud.evaluation import evaluate
+from scud.files.writing import sync_file
 from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
 from scud.training.job import Job
-from scud.training.module import DiffusionTraining
+from scud.training.module import DiffusionTraining, NotFiniteError
+from scud.training.stopping import Stop
 from scud.training.stream import Portion
+
+SaveModel = Callable[[nn.Module, int], None]
+"""Writes the averaged network of a step."""
 
 AfterStep = Callable[[metrics.Metrics], None]
 """Called with the row of metrics after a step."""
@@ -30,23 +32,21 @@ class Journal(pl.Callback):
     Args:
         folder: where to write.
         job: what is trained.
-        save_model: writes the averaged network.
+        save_model: writes the averaged network of a step.
         after_step: called with the row of metrics after each step.
-
-    Attributes:
-        interrupted: whether SIGINT arrived. The first one lets the step finish; a second one ends the process.
+        stop: notes the signals that ask to stop.
     """
 
     def __init__(
         self,
         folder: RunFolder,
         job: Job,
-        save_model: Callable[[nn.Module], None],
+        save_model: SaveModel,
         after_step: Sequence[AfterStep],
+        stop: Stop,
     ) -> None:
-        self.folder, self.job = folder, job
+        self.folder, self.job, self.stop = folder, job, stop
         self.save_model, self.after_step = save_model, after_step
-        self.interrupted = False
         self.best, self.seconds = math.inf, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,8 +54,7 @@ class Journal(pl.Callback):
         if pl_module.start is not None:
             self.best, self.seconds = pl_module.start.best, pl_module.start.seconds
         self.began = time.monotonic() - self.seconds
-        if threading.current_thread() is threading.main_thread():
-            self.handler = signal.signal(signal.SIGINT, self._on_interrupt)
+        self.stop.watch()  # after Lightning, which has just set handlers of its own
 
     def on_train_batch_end(
         self,
@@ -72,19 +71,14 @@ class Journal(pl.Callback):
         due = step % settings.validate_every == 0 or step == settings.steps
         if trainer.is_global_zero:
             valid = self._validate(pl_module) if due else None
-            self._record(trainer, pl_module, valid)
-            if due or self.interrupted:
-                self._persist(pl_module, valid)
+            row = self._record(trainer, pl_module, valid)
+            if due or self.stop.signum is not None:
+                self._persist(pl_module, row, valid)
         trainer.strategy.barrier()
-        trainer.should_stop = trainer.should_stop or self.interrupted
+        trainer.should_stop = trainer.should_stop or self.stop.signum is not None
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if hasattr(self, "handler") and not self.interrupted:
-            signal.signal(signal.SIGINT, self.handler)
-
-    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
-        self.interrupted = True
-        signal.signal(signal.SIGINT, self.handler)
+        self.stop.forget()
 
     def _validate(self, module: DiffusionTraining) -> float:
         """The bound on the validation split, nats per position, always with the same noise."""
@@ -98,9 +92,15 @@ class Journal(pl.Callback):
             batch_tokens=max(settings.size.positions // settings.accumulate, 1),
             seed=derive(self.job.seed, Use.VALIDATION),
         )
+        if not math.isfinite(result.nats_per_position):
+            value = result.nats_per_position
+            raise NotFiniteError(module.step, "the bound on the validation split", value)
         return result.nats_per_position
 
-    def _record(self, trainer: pl.Trainer, module: DiffusionTraining, valid: float | None) -> None:
+    def _record(
+        self, trainer: pl.Trainer, module: DiffusionTraining, valid: float | None
+    ) -> metrics.Metrics:
+        """Add the row of a step to the file, and hand it to whoever wants to know."""
         self.seconds = time.monotonic() - self.began
         row = metrics.Metrics(
             step=module.step,
@@ -120,13 +120,24 @@ class Journal(pl.Callback):
             logger.log_metrics(values, step=row.step)
         for callback in self.after_step:
             callback(row)
+        return row
 
-    def _persist(self, module: DiffusionTraining, valid: float | None) -> None:
+    def _persist(
+        self, module: DiffusionTraining, row: metrics.Metrics, valid: float | None
+    ) -> None:
+        """Write the checkpoints and the model.
+
+        Whatever the moment of a kill, a run goes on from last.ckpt: metrics and best.ckpt are on the disk before it, so that they
+        are never older than it says; a model that is older is written again from it.
+        """
         improved = valid is not None and valid < self.best
         if valid is not None and improved:
             self.best = valid
-        state = module.checkpoint(self.best, self.seconds)
-        checkpoint.write(self.folder.last, state)
+        state = module.checkpoint(self.best, row, self.seconds)
+        if not checkpoint.is_finite([state.network, state.average, state.optimizer]):
+            raise NotFiniteError(module.step, "a weight or a moment of the optimiser", math.nan)
+        sync_file(self.folder.metrics)
         if improved:
             checkpoint.write(self.folder.best, state)
-        self.save_model(module.ema.network)
+        checkpoint.write(self.folder.last, state)
+        self.save_model(module.ema.network, module.step)

@@ -3,20 +3,24 @@
 There is no random state among it: seeds derive from the step.
 """
 
+import io
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scud.diffusion import Diffusion
-from scud.errors import fail
-from scud.files import writing
+from scud.errors import UserError, fail
+from scud.files import is_file, writing
 from scud.training.job import Job
+from scud.training.metrics import MEASURED, Metrics
 
+_RESTORE_DATA = "restore the data file, and vocabulary, that the run was trained on, or train a new run on the new data"
 _SAME_LABELS = "be those that the run was trained on"
 _RESTORE_LABELS = "restore the table of labels, or train a new run on the new labels"
 
@@ -37,6 +41,9 @@ class Checkpoint:
         labels: what each label is called, by which other tables of labels are told apart; empty
             where the network reads none, None in checkpoints of earlier versions.
         label_counts: how often each occurs in training; None in checkpoints of earlier versions.
+        digests: of the content of the training and validation data, by which changed files are told; None in
+            checkpoints of earlier versions, empty for data that have none.
+        row: what `Metrics.measured` says of the step; None in checkpoints of earlier versions.
     """
 
     step: int
@@ -49,6 +56,16 @@ class Checkpoint:
     process: dict[str, Any] | None = None
     labels: list[str] | None = None
     label_counts: list[int] | None = None
+    digests: dict[str, str] | None = None
+    row: dict[str, float | None] | None = None
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """The row of metrics of the step, if it is known."""
+        if self.row is None:
+            return None
+        values: dict[str, Any] = self.row
+        return Metrics(step=self.step, seconds=round(self.seconds, 3), **values)
 
 
 def process_arguments(model: Diffusion) -> dict[str, Any]:
@@ -59,38 +76,105 @@ def process_arguments(model: Diffusion) -> dict[str, Any]:
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in place of the one at `path`."""
+    content = io.BytesIO()  # PyTorch hides what the disk refuses behind errors of its own
+    torch.save(vars(checkpoint), content)
     with writing(path) as file:
-        torch.save(vars(checkpoint), file)
+        file.write(content.getbuffer())
 
 
 def read(path: Path) -> Checkpoint:
     """Read a checkpoint; nothing in the file can run code.
 
     Raises:
-        UserError: the file is missing, cut short or not a checkpoint.
+        UserError: the file is missing, cut short, damaged or not a checkpoint.
     """
-    if not path.is_file():
-        raise fail(
-            "checkpoint",
-            "exist",
-            path,
-            "start the run again with --overwrite, or choose another --out",
-        )
+    if not is_file(path, "checkpoint"):
+        remedy = "start the run again with --overwrite, or choose another --out"
+        raise fail("checkpoint", "exist", path, remedy)
     try:
-        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        KeyError,
-        UnpicklingError,
-    ) as error:
-        remedy = "if best.ckpt beside it is sound, copy it over this file; or start again with --overwrite"
-        raise fail(
-            "checkpoint", "be a complete checkpoint", f"a damaged file, {path}", remedy
-        ) from error
+        _check_archive(path)
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        found = Checkpoint(**values)
+    except UserError:
+        raise
+    except Exception as error:  # PyTorch's reader raises whatever the damage leads it to
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    wrong = _wrong_entry(found)
+    if wrong is not None:
+        raise _damaged(path, f"{wrong} is not as it should be")
+    return found
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    remedy = (
+        "if best.ckpt beside it is sound, copy it over this file; or start again with --overwrite"
+    )
+    return fail(
+        "checkpoint", "be a complete checkpoint", f"a damaged file, {path} ({what})", remedy
+    )
+
+
+def _check_archive(path: Path) -> None:
+    """Raise `UserError` unless the sums of the archive are right, which PyTorch does not compare, and nothing in it is packed."""
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise _damaged(path, "its parts are packed, as scud does not write them")
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise _damaged(path, f"the checksum of {wrong} differs")
+
+
+def _wrong_entry(found: Checkpoint) -> str | None:
+    """The name of an entry of the wrong kind, if there is one."""
+    numbers = {"best": found.best, "seconds": found.seconds}
+    weights = {"network": found.network, "average": found.average}
+    right = {
+        "step": type(found.step) is int and found.step >= 0,
+        **{name: isinstance(value, float | int) for name, value in numbers.items()},
+        **{name: _is_tensors(value) for name, value in weights.items()},
+        "optimizer": isinstance(found.optimizer, dict),
+        "p0": found.p0 is None or _is_distribution(found.p0),
+        "process": isinstance(found.process, dict | None),
+        "labels": found.labels is None or _is_list(found.labels, str),
+        "label_counts": found.label_counts is None or _is_list(found.label_counts, int),
+        "digests": found.digests is None or _is_texts(found.digests),
+        "row": found.row is None or _is_row(found.row),
+    }
+    return next((name for name, fits in right.items() if not fits), None)
+
+
+def _is_tensors(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(part, Tensor) for part in value.values())
+
+
+def _is_distribution(value: object) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 1 and value.is_floating_point()
+
+
+def _is_list(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(type(part) is kind for part in value)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(part, str) for part in value.values())
+
+
+def _is_row(value: object) -> bool:
+    numbers = isinstance(value, dict) and all(
+        isinstance(part, float | None) for part in value.values()
+    )
+    return isinstance(value, dict) and list(value) == MEASURED and numbers
+
+
+def is_finite(state: object) -> bool:
+    """Whether every number in tensors, dictionaries and lists of them is finite, so that it may be kept."""
+    if isinstance(state, Tensor):
+        return not state.is_floating_point() or bool(torch.isfinite(state).all())
+    if isinstance(state, Mapping):
+        return all(is_finite(part) for part in state.values())
+    if isinstance(state, list | tuple):
+        return all(is_finite(part) for part in state)
+    return not isinstance(state, float) or math.isfinite(state)
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
@@ -120,17 +204,19 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], origin: str)
 def check_continues(start: Checkpoint, path: Path, job: Job, data: str) -> None:
     """Raise `UserError` unless training can go on from a checkpoint.
 
-    Its weights must fit the network and its optimiser be whole, and the data (called `data` in
+    Its weights must fit the network and be finite, its optimiser be whole, and the data (called `data` in
     messages), the labels and the noise must be those that the run was trained on: their files may
     have changed.
     """
-    if set(start.optimizer) != {"state", "param_groups"}:
-        remedy = "if best.ckpt beside it is sound, copy it over this file; or start again with --overwrite"
-        raise fail("checkpoint", "hold the optimiser's state", path, remedy)
     for weights in (start.network, start.average):
         load_weights(job.network, weights, str(path))
+    _check_optimizer(start.optimizer, path, job.network)
+    if not is_finite([start.network, start.average, start.optimizer]):
+        raise _damaged(path, "it holds NaN or infinity")
     if start.p0 is not None:
         check_same_data(job.model.p0, start.p0, data)
+    if start.digests is not None:
+        check_same_content(job.digests, start.digests)
     if start.process is not None:
         check_same_noise(job.model, start.process)
     if start.labels is not None:
@@ -143,11 +229,40 @@ def check_continues(start: Checkpoint, path: Path, job: Job, data: str) -> None:
         raise fail("labels", _SAME_LABELS, found, _RESTORE_LABELS)
 
 
+def _check_optimizer(state: Mapping[str, Any], path: Path, network: nn.Module) -> None:
+    """Raise `UserError` unless this is the state of an optimiser of the network's parameters."""
+    weights = dict(enumerate(network.parameters()))
+    moments = state.get("state")
+    whole = set(state) == {"state", "param_groups"} and isinstance(moments, dict)
+    parts = moments.items() if isinstance(moments, dict) else ()
+    if not whole or not all(_are_moments(part, weights.get(i)) for i, part in parts):
+        remedy = "if best.ckpt beside it is sound, copy it over this file; or start again with --overwrite"
+        raise fail("checkpoint", "hold the optimiser's state", path, remedy)
+
+
+def _are_moments(value: object, weight: Tensor | None) -> bool:
+    """Whether a value is what AdamW keeps of a parameter."""
+    if weight is None or not isinstance(value, dict):
+        return False
+    shapes = {"step": (), "exp_avg": weight.shape, "exp_avg_sq": weight.shape}
+    return set(value) == set(shapes) and all(
+        isinstance(value[name], Tensor) and value[name].shape == shape
+        for name, shape in shapes.items()
+    )
+
+
+def check_same_content(ours: Mapping[str, str], theirs: Mapping[str, str]) -> None:
+    """Raise `UserError` unless splits of data have the content (by its digest) of those that a run was trained on."""
+    changed = [name for name in theirs if name in ours and ours[name] != theirs[name]]
+    if changed:
+        found = f"other examples of {' and '.join(changed)}"
+        raise fail("data", "be those that the run was trained on", found, _RESTORE_DATA)
+
+
 def check_same_data(ours: Tensor, p0: Tensor, data: str) -> None:
     """Raise `UserError` unless training data have the marginal p0 [B] of those that a run was trained on."""
     if ours.shape != p0.shape or not torch.allclose(ours.cpu(), p0.cpu(), rtol=1e-12, atol=0):
-        remedy = "restore the data file, and vocabulary, that the run was trained on, or train a new run on the new data"
-        raise fail("data", "be those that the run was trained on", f"another {data}", remedy)
+        raise fail("data", "be those that the run was trained on", f"another {data}", _RESTORE_DATA)
 
 
 def check_same_labels(ours: Sequence[str], names: Sequence[str]) -> None:

@@ -1,9 +1,16 @@
 """What a run folder holds."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from scud.errors import fail
+from scud.files import is_file, make_folder, remove_temporaries
+from scud.files.locks import NAME, locked
+from scud.files.opening import kind_of
+from scud.files.writing import is_temporary
 
 
 @dataclass(frozen=True)
@@ -93,21 +100,21 @@ class RunFolder:
     def check_free(self, mark: Path, *, resume: bool, overwrite: bool) -> None:
         """Raise `UserError` unless a run may be written here; `mark` is the file that shows that a run is.
 
-        A folder that holds other files than a run's is somebody else's.
+        A folder that holds other files than a run's is somebody else's. What a process that was killed before it wrote the
+        mark has left there, a lock and temporary files, counts as nothing.
         """
         if resume and overwrite:
             raise fail(
                 "--resume and --overwrite", "not be given together", "both", "drop one of them"
             )
-        if self.path.exists() and not self.path.is_dir():
-            raise fail("out", "be a folder", self.path, "choose another --out")
-        if not self.path.exists() or not any(self.path.iterdir()):
+        check_place(self.path)
+        if not self._holds_something():
             if resume:
                 raise fail(
                     "out", "hold a run to resume", self.path, "drop --resume, or correct --out"
                 )
             return
-        if not mark.is_file():
+        if not is_file(mark, "out"):
             raise fail(
                 "out",
                 "be empty or hold a run",
@@ -121,10 +128,58 @@ class RunFolder:
             )
             raise fail("out", "not hold a run already", self.path, remedy)
 
-    def clear(self) -> None:
-        """Remove what an earlier run wrote, and nothing else."""
+    @property
+    def begun(self) -> bool:
+        """Whether the run got as far as a checkpoint: one cut short before starts again, one that has lost its own must not."""
+        return self.last.exists() or self.model.exists()
+
+    def _holds_something(self) -> bool:
+        """Whether there is a folder with files in it that are not the remains of a process that was killed."""
+        if not self.path.exists():
+            return False
+        return any(not (is_temporary(path) or path.name == NAME) for path in self.path.iterdir())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder and be the only one who writes to it; what a killed process left half written is removed.
+
+        Raises:
+            UserError: another process writes to it, or it cannot be made or written to.
+        """
+        make_folder(self.path)
+        with locked(self.path):
+            for folder in (self.path, self.checkpoints, self.model, self.samples):
+                remove_temporaries(folder)
+            yield
+
+    def clear(self, mark: Path) -> None:
+        """Remove what an earlier run wrote, and nothing else; not its mark, which the new run's will take the place of.
+
+        So a folder whose clearing is cut short is a run still, which may be overwritten. Checkpoints go first: what is left is
+        not taken for a run that can go on.
+        """
         for file in self.written():
-            file.unlink(missing_ok=True)
+            if file != mark:
+                file.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.model, self.samples):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def check_place(path: Path, argument: str = "out") -> None:
+    """Raise `UserError` unless a folder is there that can be written to, or can be made."""
+    for above in (path, *path.parents):
+        mode = kind_of(above, argument)
+        if mode is None and not above.is_symlink():
+            continue
+        if mode != "folder":
+            what = (
+                f"{above}, which is none"
+                if above == path
+                else f"{path} below {above}, which is none"
+            )
+            raise fail(argument, "be a folder", what, f"choose another --{argument}")
+        if not os.access(above, os.W_OK | os.X_OK):
+            remedy = f"change its permissions, or choose another --{argument}"
+            raise fail(argument, "be a folder that can be written to", above, remedy)
+        return

@@ -1,30 +1,37 @@
 """Training a network for a diffusion model, from nothing or from a checkpoint, into a run folder."""
 
 import logging
+import signal
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
+    LightningEnvironment,
+)
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch._dynamo.exc import ShortenTraceback
 
-from scud.errors import UserError, fail
+from scud.errors import Interrupted, UserError, fail
+from scud.files import make_folder
 from scud.training import metrics
 from scud.training.bar import Bar
-from scud.training.callbacks import AfterStep, Journal
-from scud.training.checkpoint import Checkpoint
+from scud.training.callbacks import AfterStep, Journal, SaveModel
+from scud.training.checkpoint import Checkpoint, read
 from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.module import DiffusionTraining, NotFiniteError
+from scud.training.stopping import Stop
 
 
 def run(
     job: Job,
     folder: RunFolder,
-    save_model: Callable[[nn.Module], None],
+    save_model: SaveModel,
     *,
     device: torch.device,
     start: Checkpoint | None = None,
@@ -37,7 +44,7 @@ def run(
     Args:
         job: what is trained, on what, and how.
         folder: an existing folder; files of later steps than the start are replaced.
-        save_model: writes the averaged network it is given.
+        save_model: writes the averaged network it is given, of a step.
         device: where to compute.
         start: a checkpoint of the same run, which continues bit for bit on a CPU.
         loggers: Lightning's loggers; each gets the row of metrics of every step.
@@ -48,15 +55,17 @@ def run(
         The network with averaged weights. The global random state is left as it was.
 
     Raises:
-        UserError: a loss or gradient is not finite; the message names the step, the term and the last good checkpoint.
-        KeyboardInterrupt: on SIGINT, once the step at hand is done and a checkpoint is written.
+        UserError: a loss, gradient or validation is not finite; the message names the step, the term and the last good
+            checkpoint. Or a file cannot be written.
+        Interrupted: on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, once the step at hand is done and a checkpoint is written.
     """
-    folder.checkpoints.mkdir(exist_ok=True)
+    make_folder(folder.checkpoints)
     first = 0 if start is None else start.step
-    metrics.keep_until(folder.metrics, first)
+    metrics.keep_until(folder.metrics, first, None if start is None else start.metrics)
+    stop = Stop()
     bar = Bar(first, job.settings.steps, job.unit, shown=progress)
     after_step = [callback for callback in callbacks if not isinstance(callback, pl.Callback)]
-    journal = Journal(folder, job, save_model, [*after_step, bar])
+    journal = Journal(folder, job, save_model, [*after_step, bar], stop)
     gpus = [device.index or 0] if device.type == "cuda" else []
     with _quiet_lightning(), torch.random.fork_rng(devices=gpus), bar:
         module = DiffusionTraining(job, start)
@@ -75,7 +84,10 @@ def run(
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            default_root_dir=folder.path,
+            # One device, whatever a scheduler says of tasks. Found by itself, SLURM would make Lightning save and requeue
+            # by itself too, and go on from its own files hpc_ckpt_*.ckpt in this folder, which is therefore another.
+            plugins=[LightningEnvironment()],
+            default_root_dir=folder.checkpoints,
         )
         try:
             trainer.fit(module)
@@ -87,8 +99,12 @@ def run(
             raise fail(
                 "training.compile", "be used where torch.compile works", first_line, remedy
             ) from error
-    if journal.interrupted:
-        raise KeyboardInterrupt
+        except (
+            SIGTERMException
+        ) as error:  # of Lightning, for a signal that came before the first step
+            raise Interrupted(signal.SIGTERM) from error
+    if stop.signum is not None:
+        raise Interrupted(stop.signum)
     return module.ema.network
 
 
@@ -96,8 +112,9 @@ def _last_good(folder: RunFolder) -> str:
     """What to do after a loss that is not finite."""
     if not folder.last.exists():
         return "there is no checkpoint yet; lower training.learning_rate and start again with --overwrite"
+    step = read(folder.last).step
     return (
-        f"the last good checkpoint is {folder.last}; lower training.learning_rate and start a new run "
+        f"the last good checkpoint is {folder.last}, of step {step}; lower training.learning_rate and start a new run "
         f"from its weights with --init-from {folder.path}"
     )
 

@@ -1,6 +1,6 @@
 """What training is asked to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -35,6 +35,7 @@ class Job:
         augment: changes the states of a batch x0 [batch, *dims] at random, or None.
         unit: what losses are shown in.
         label_names: what each label is called, where the network reads labels.
+        digests: of the content of "train" and "valid" data, by which changed files are told.
 
     Raises:
         UserError: labels are to be withheld from a network that reads none.
@@ -50,6 +51,7 @@ class Job:
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
     unit: str = "bits/dim"
     label_names: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.settings.label_dropout is not None and not reads_labels(self.network):

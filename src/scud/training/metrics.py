@@ -1,10 +1,11 @@
 """metrics.csv: one row per optimiser step."""
 
 import csv
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
-from scud.files import appending, writing_text
+from scud.files import appending, check_file, writing_text
+from scud.files.opening import unreadable
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Metrics:
     gradient_norm: float
     seconds: float
 
+    def measured(self) -> dict[str, float | None]:
+        """What was measured, without the step and the time."""
+        values: dict[str, float | None] = asdict(self)
+        return {name: values[name] for name in MEASURED}
+
 
 def in_unit(bits: float, unit: str) -> float:
     """Bits per position in a unit: as they are, such as "bits/dim", or two to that power, "perplexity"."""
@@ -41,6 +47,8 @@ def describe(bits: float, unit: str) -> str:
 
 COLUMNS = [field.name for field in fields(Metrics)]
 
+MEASURED = [name for name in COLUMNS if name not in ("step", "seconds")]
+
 
 def append(path: Path, row: Metrics) -> None:
     """Add a row; the file and its header are made when they are missing."""
@@ -53,15 +61,27 @@ def append(path: Path, row: Metrics) -> None:
 
 
 def read(path: Path) -> list[Metrics]:
-    """All complete rows."""
-    with path.open(newline="") as file:
-        rows = [
-            row
-            for row in csv.reader(file)
-            if len(row) == len(COLUMNS) and row[0].isdigit() and row[-1]
-        ]
-    return [
-        Metrics(
+    """All complete rows; what is cut short or damaged is left out.
+
+    Raises:
+        UserError: the file is a folder or a device, or cannot be read.
+    """
+    check_file(path, "a table of metrics", "metrics.csv")
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            rows = [_parsed(line) for line in file]
+    except OSError as error:
+        raise unreadable(path, error, "metrics.csv") from error
+    return [row for row in rows if row is not None]
+
+
+def _parsed(line: str) -> Metrics | None:
+    """The row on a line of the file, or None for what is none."""
+    if not line.endswith("\n"):
+        return None
+    try:
+        step, train, valid, rate, norm, seconds = line.split(",")
+        return Metrics(
             int(step),
             float(train),
             float(valid) if valid else None,
@@ -69,13 +89,21 @@ def read(path: Path) -> list[Metrics]:
             float(norm),
             float(seconds),
         )
-        for step, train, valid, rate, norm, seconds in rows
-    ]
+    except ValueError:  # the header, or a line that is cut short or damaged
+        return None
 
 
-def keep_until(path: Path, step: int) -> None:
-    """Drop the rows after `step`, which a resumed run will write again."""
+def keep_until(path: Path, step: int, last: Metrics | None = None) -> None:
+    """Drop the rows after `step`, which a resumed run will write again.
+
+    Args:
+        path: the file.
+        step: of the checkpoint that is resumed.
+        last: the row of that step, which is added where the file has lost it.
+    """
     rows = [row for row in read(path) if row.step <= step] if path.exists() else []
+    if last is not None and (not rows or rows[-1].step != step):
+        rows.append(last)
     with writing_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

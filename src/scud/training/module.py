@@ -14,6 +14,7 @@ from scud.seeds import Use, derive, seeded
 from scud.training.checkpoint import Checkpoint, process_arguments
 from scud.training.ema import Ema
 from scud.training.job import Job
+from scud.training.metrics import Metrics
 from scud.training.options import TrainingOptions
 from scud.training.stream import Portion, Stream
 
@@ -64,7 +65,9 @@ class DiffusionTraining(pl.LightningModule):
             fused=True,
         )
         if self.start is not None:
-            optimizer.load_state_dict(self.start.optimizer)
+            groups = optimizer.state_dict()["param_groups"]
+            moments = self.start.optimizer["state"]
+            optimizer.load_state_dict({"state": moments, "param_groups": groups})
         return optimizer
 
     def transfer_batch_to_device(
@@ -108,24 +111,36 @@ class DiffusionTraining(pl.LightningModule):
         self.ema.update(self.network, self.step)
         self.step += 1
 
-    def checkpoint(self, best: float, seconds: float) -> Checkpoint:
-        """The state of training now."""
+    def checkpoint(self, best: float, row: Metrics, seconds: float) -> Checkpoint:
+        """The state of training after the step that a row of metrics is about."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         average = self.ema.network.state_dict()
-        p0 = self.model.p0.cpu()
-        process = process_arguments(self.model)
-        state = self.network.state_dict(), average, optimizer.state_dict()
-        labels = list(self.job.label_names), self.job.label_counts
-        return Checkpoint(self.step, *state, best, seconds, p0, process, *labels)
+        return Checkpoint(
+            step=self.step,
+            network=self.network.state_dict(),
+            average=average,
+            optimizer=optimizer.state_dict(),
+            best=best,
+            seconds=seconds,
+            p0=self.model.p0.cpu(),
+            process=process_arguments(self.model),
+            labels=list(self.job.label_names),
+            label_counts=self.job.label_counts,
+            digests=dict(self.job.digests),
+            row=row.measured(),
+        )
 
     def _check(self, term: str, value: float) -> None:
         if not math.isfinite(value):
-            raise NotFiniteError(f"training stopped at step {self.step + 1}: {term} is {value}")
+            raise NotFiniteError(self.step + 1, term, value)
 
 
 class NotFiniteError(UserError):
-    """A loss or gradient that is not finite."""
+    """A loss, gradient, weight or validation that is not finite."""
+
+    def __init__(self, step: int, term: str, value: float) -> None:
+        super().__init__(f"training stopped at step {step}: {term} is {value}")
 
 
 def learning_rate(settings: TrainingOptions, step: int) -> float:

@@ -162,6 +162,11 @@ class ByPositions(WithGaps):
         return BatchSize(positions=self.batch_tokens)
 
 
+def may_grow(steps: int, decay: str, before: object) -> bool:
+    """Whether a run of `before` steps may go on to so many: its learning rates so far must not depend on them."""
+    return decay == "constant" and type(before) is int and steps > before
+
+
 def options_for(modality: Batches | type[Batches]) -> type[TrainingOptions]:
     """The options that suit a kind of data."""
     if modality.by_positions:

@@ -1,0 +1,387 @@
+"""Whatever happens to a run folder, the run that it holds is as it was before or after a change, and can go on."""
+
+import dataclasses
+import math
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from scud.cli import main
+from scud.errors import UserError
+from scud.files import locks
+from scud.training import callbacks, checkpoint, metrics
+from scud.training.files import RunFolder
+from tests.integration.conftest import Command
+from tests.integration.test_resume import rows, same_model
+
+Change = Callable[[Path], object]
+
+STEPS = ["--training.steps=4", "--training.validate-every=2"]
+
+
+@pytest.fixture(scope="module")
+def four_steps(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 4 steps, validated after every second."""
+    run = tmp_path_factory.mktemp("four") / "run"
+    assert main(["train", "images", *tiny, *STEPS, "--out", str(run)]) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def another_seed(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run by another seed."""
+    run = tmp_path_factory.mktemp("another") / "run"
+    assert main(["train", "images", *tiny, *STEPS, "--seed=1", "--out", str(run)]) == 0
+    return run
+
+
+@pytest.fixture
+def finished(four_steps: Path, tmp_path: Path) -> Path:
+    """A copy of the run."""
+    return Path(shutil.copytree(four_steps, tmp_path / "finished"))
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def resume(scud: Command, run: Path) -> Any:
+    return scud("train", run / "config.yaml", "--out", run, "--resume")
+
+
+MODEL_CHANGES: dict[str, Change] = {
+    "lost weights": lambda run: (run / "model" / "model.safetensors").unlink(),
+    "cut weights": lambda run: os.truncate(run / "model" / "model.safetensors", 100),
+    "empty weights": lambda run: os.truncate(run / "model" / "model.safetensors", 0),
+    "lost folder": lambda run: [path.unlink() for path in (run / "model").iterdir()],
+}
+
+
+@pytest.mark.parametrize("change", MODEL_CHANGES.values(), ids=MODEL_CHANGES)
+def test_resuming_a_finished_run_writes_a_model_that_was_lost(
+    scud: Command, finished: Path, change: Change
+) -> None:
+    model = finished / "model" / "model.safetensors"
+    before, loss = model.read_bytes(), rows(finished)
+    change(finished)
+    outcome = resume(scud, finished)
+    assert outcome.status == 0
+    assert "wrote" in outcome.out
+    assert model.read_bytes() == before
+    assert rows(finished) == loss
+    assert scud("evaluate", finished, "--repeats", 1).status == 0
+
+
+@pytest.mark.parametrize("step", [2, 4])
+@pytest.mark.parametrize("file", ["best.ckpt", "last.ckpt", "model.safetensors", "config.json"])
+def test_a_run_killed_before_it_writes_a_file_ends_as_if_it_had_not_been(
+    scud: Command,
+    tiny: list[str],
+    tmp_path: Path,
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    step: int,
+) -> None:
+    broken, place = tmp_path / "broken", Path.replace
+    seen = []
+
+    def killed(temporary: Path, target: Path) -> Path:
+        if Path(target).name == file:
+            seen.append(target)
+            if len(seen) == step // 2:
+                raise KeyError("killed")
+        return place(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyError, match="killed"):
+        scud("train", "images", *tiny, *STEPS, "--out", broken)
+    monkeypatch.undo()
+    assert resume(scud, broken).status == 0
+    assert rows(broken) == rows(finished)
+    assert same_model(broken, finished)
+    assert names(broken) == names(finished)
+    for which in ("best", "last"):
+        ours, theirs = (
+            checkpoint.read(run / "checkpoints" / f"{which}.ckpt") for run in (broken, finished)
+        )
+        assert ours.step == theirs.step
+        assert all(ours.average[name].equal(theirs.average[name]) for name in ours.average)
+
+
+def test_what_a_killed_process_leaves_in_a_new_folder_is_no_run(
+    scud: Command, tiny: list[str], tmp_path: Path, finished: Path
+) -> None:
+    run = tmp_path / "left"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints").rmdir()
+    (run / ".config.yaml.123.tmp").write_text("seed: 0")
+    (run / ".lock").write_text("process 123 on somewhere\n")
+    assert scud("train", "images", *tiny, *STEPS, "--out", run).status == 0
+    assert names(run) == names(finished)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 5])
+def test_an_overwriting_that_is_cut_short_can_be_done_again(
+    scud: Command,
+    tiny: list[str],
+    finished: Path,
+    another_seed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    remove = Path.unlink
+    removed = []
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.exists() and path.name != locks.NAME:
+            removed.append(path)
+            if len(removed) > number:
+                raise KeyError("killed")
+        remove(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    again = ["train", "images", *tiny, *STEPS, "--seed=1", "--out", finished, "--overwrite"]
+    with pytest.raises(KeyError, match="killed"):
+        scud(*again)
+    monkeypatch.undo()
+    assert scud(*again).status == 0
+    assert rows(finished) == rows(another_seed)
+    assert same_model(finished, another_seed)
+
+
+def test_stale_temporary_files_go_at_the_next_start(scud: Command, finished: Path) -> None:
+    before = names(finished)
+    for folder in (finished, finished / "checkpoints", finished / "model"):
+        (folder / ".last.ckpt.7.tmp").write_bytes(b"half")
+    assert resume(scud, finished).status == 0
+    assert names(finished) == before
+
+
+@pytest.mark.parametrize("how", ["--resume", "--overwrite"])
+def test_a_second_writer_is_refused_by_name(
+    scud: Command, tiny: list[str], finished: Path, how: str
+) -> None:
+    before = (finished / "metrics.csv").read_bytes()
+    with locks.locked(finished):
+        outcome = scud("train", "images", *tiny, *STEPS, "--out", finished, how)
+        assert scud("evaluate", finished, "--repeats", 1).status == 0, "readers do not wait"
+    assert outcome.status == 2
+    assert f"which process {os.getpid()} on " in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert (finished / "metrics.csv").read_bytes() == before
+
+
+def test_a_validation_that_is_not_finite_is_never_kept(
+    scud: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, calls = callbacks.evaluate, []
+
+    def nan_at_last(*arguments: Any, **options: Any) -> Any:
+        calls.append(0)
+        result = evaluate(*arguments, **options)
+        return result if len(calls) < 2 else dataclasses.replace(result, diffusion=math.nan)
+
+    monkeypatch.setattr(callbacks, "evaluate", nan_at_last)
+    run = tmp_path / "run"
+    outcome = scud("train", "images", *tiny, *STEPS, "--out", run)
+    assert outcome.status == 2
+    assert "training stopped at step 4: the bound on the validation split is nan" in outcome.err
+    assert f"{run}/checkpoints/last.ckpt, of step 2" in outcome.err
+    assert [row.step for row in metrics.read(run / "metrics.csv")] == [1, 2, 3]
+    assert "nan" not in (run / "metrics.csv").read_text()
+    assert {checkpoint.read(file).step for file in (run / "checkpoints").iterdir()} == {2}
+
+
+def test_a_learning_rate_that_breaks_the_weights_ends_with_status_2(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    wild = ["--training.learning-rate=1e38", "--training.warmup=0", "--training.validate-every=1"]
+    outcome = scud("train", "images", *tiny, *wild, "--training.steps=1", "--out", run)
+    assert outcome.status == 2
+    assert "there is no checkpoint yet" in outcome.err
+    assert "model" not in {path.parent.name for path in run.rglob("*")}
+    assert scud("sample", run).status == 2
+
+
+SLURM = {
+    "SLURM_JOB_ID": "4242",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_NTASKS": "4",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODELIST": "node1",
+}
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_signals_stop_after_the_step_at_hand_whatever_the_scheduler(
+    scud: Command,
+    tiny: list[str],
+    tmp_path: Path,
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    for variable, value in SLURM.items():
+        monkeypatch.setenv(variable, value)
+    run, record = tmp_path / "run", callbacks.Journal._record
+
+    def then_stop(*arguments: Any) -> Any:
+        row = record(*arguments)
+        if row.step == 3:
+            signal.raise_signal(number)
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Journal, "_record", then_stop)
+        stopped = scud("train", "images", *tiny, *STEPS, "--out", run)
+    assert stopped.status == 128 + number
+    assert f"continue with: scud train {run}/config.yaml --out {run} --resume" in stopped.err
+    assert checkpoint.read(run / "checkpoints" / "last.ckpt").step == 3
+    assert signal.getsignal(number) == before
+    torch.save({"state_dict": {}}, run / "hpc_ckpt_1.ckpt")  # as version 0.1.0 left one
+    assert resume(scud, run).status == 0
+    assert rows(run) == rows(finished)
+    assert same_model(run, finished)
+    assert names(run) == {*names(finished), "hpc_ckpt_1.ckpt"}
+
+
+def test_a_signal_that_is_ignored_stays_ignored(
+    scud: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    record = callbacks.Journal._record
+
+    def then_hang_up(*arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGHUP)
+        return record(*arguments)
+
+    monkeypatch.setattr(callbacks.Journal, "_record", then_hang_up)
+    try:
+        assert scud("train", "images", *tiny, *STEPS, "--out", tmp_path / "run").status == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_may_get_more_steps_where_its_learning_rates_allow(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    flat = [*tiny, "--training.decay=constant", "--training.validate-every=2"]
+    long, grown = tmp_path / "long", tmp_path / "grown"
+    assert scud("train", "images", *flat, "--training.steps=6", "--out", long).status == 0
+    assert scud("train", "images", *flat, "--training.steps=4", "--out", grown).status == 0
+    more = ["train", grown / "config.yaml", "--out", grown, "--resume", "--training.steps=6"]
+    assert scud(*more).status == 0
+    assert rows(grown) == rows(long)
+    assert same_model(grown, long)
+    assert (grown / "config.yaml").read_bytes() == (long / "config.yaml").read_bytes()
+    fewer = scud(*more[:-1], "--training.steps=5")
+    assert fewer.status == 2
+    assert "training.steps of a resumed run must be 6 as before" in fewer.err
+
+
+def test_a_cosine_of_other_steps_is_another_run(scud: Command, finished: Path) -> None:
+    outcome = scud(
+        "train", finished / "config.yaml", "--out", finished, "--resume", "--training.steps=6"
+    )
+    assert outcome.status == 2
+    assert "or more where training.decay is constant, got 6" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"\xff\xfe\x00", b"step,train\n7,x,,0.1,0.2,0.3\n", None],
+    ids=["empty", "binary", "wrong", "lost"],
+)
+def test_a_finished_run_whose_metrics_were_lost_still_says_its_last_validation(
+    scud: Command, finished: Path, damage: bytes | None
+) -> None:
+    last = rows(finished)[-1]
+    if damage is None:
+        (finished / "metrics.csv").unlink()
+    else:
+        (finished / "metrics.csv").write_bytes(damage)
+    outcome = resume(scud, finished)
+    assert outcome.status == 0
+    assert f"validation {last.valid_bits_per_dim:.3f}" in outcome.out
+    assert rows(finished) == [last]
+
+
+ENTRIES: dict[str, object] = {
+    "step": "4",
+    "network": [1],
+    "average": {"a": 1},
+    "optimizer": {"state": {0: {"step": 1}}, "param_groups": []},
+    "best": None,
+    "seconds": "x",
+    "p0": torch.ones(2, 2),
+    "process": [],
+    "labels": "ab",
+    "label_counts": [0.5],
+    "digests": {"train": 3},
+    "row": {"step": 1},
+    "further": 1,
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_checkpoint_with_an_entry_of_the_wrong_kind_is_refused(
+    scud: Command, finished: Path, entry: str
+) -> None:
+    last = RunFolder(finished).last
+    torch.save(torch.load(last, weights_only=True) | {entry: ENTRIES[entry]}, last)
+    outcome = resume(scud, finished)
+    assert outcome.status == 2
+    assert "checkpoint must" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_named(finished: Path) -> None:
+    last = RunFolder(finished).last
+    state, content = checkpoint.read(last), last.read_bytes()
+    weights = next(iter(state.network.values())).numpy().tobytes()
+    damaged = bytearray(content)
+    damaged[content.index(weights)] ^= 4
+    last.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"the checksum of .* differs"):
+        checkpoint.read(last)
+
+
+def test_a_checkpoint_that_is_not_finite_is_not_gone_on_from(scud: Command, finished: Path) -> None:
+    last = RunFolder(finished).last
+    state = torch.load(last, weights_only=True)
+    next(iter(state["average"].values())).fill_(math.nan)
+    torch.save(state, last)
+    outcome = resume(scud, finished)
+    assert outcome.status == 2
+    assert "NaN or infinity" in outcome.err
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_the_data_are_read(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to("loop")
+    for place in ("file/run", "loop", "loop/run"):
+        outcome = scud(
+            "train", "images", *tiny, "--data.train=/nowhere.npz", "--out", tmp_path / place
+        )
+        assert outcome.status == 2
+        assert "out must be a" in outcome.err
+
+
+def test_the_model_has_the_rights_of_other_files(finished: Path) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in finished.rglob("*.*")}
+    assert modes["model.safetensors"] == modes["config.yaml"]
+    assert load_file(finished / "model" / "model.safetensors")
