@@ -102,6 +102,9 @@ def train(
             say(data, start)
         front.train_job(job, data, files, device=place, start=start, progress=progress)
         rows = metrics.read(files.metrics)
+        if not rows:
+            rule, remedy = "hold the steps of the run", "the model is whole: use scud evaluate"
+            raise fail(str(files.metrics), rule, "none, and the checkpoint keeps none", remedy)
         draw_curves(files, rows, job.unit)
     return rows[-1], job.unit
 

@@ -316,6 +316,8 @@ def test_a_finished_run_whose_metrics_were_lost_still_says_its_last_validation(
     assert outcome.status == 0
     assert f"validation {last.valid_bits_per_dim:.3f}" in outcome.out
     assert rows(finished) == [last]
+    assert last.valid_bits_per_dim_error is not None
+    assert "(95% interval " in outcome.out
 
 
 ENTRIES: dict[str, object] = {

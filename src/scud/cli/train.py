@@ -75,9 +75,8 @@ def main(arguments: Sequence[str]) -> None:
         place = shlex.quote(str(folder))
         hint = f"; continue with: scud train {place}/config.yaml --out {place} --resume"
         raise Interrupted(interrupt.signum, hint) from None
-    assert final.valid_bits_per_dim is not None, "training ends with a validation"
-    loss = metrics.describe(final.valid_bits_per_dim, unit)
-    print(f"wrote {folder}: {final.step} steps, validation {loss}; model/, curves.png")
+    loss = metrics.describe_validation(final, unit)
+    print(f"wrote {folder}: {final.step} steps, {loss}; model/, curves.png")
 
 
 def has_kind(arguments: Sequence[str]) -> bool:

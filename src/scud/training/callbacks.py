@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
-from scud.evaluation import evaluate
+from scud.evaluation import Evaluation, evaluate
 from scud.files.writing import sync_file
 from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
@@ -80,8 +80,8 @@ class Journal(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.stop.forget()
 
-    def _validate(self, module: DiffusionTraining) -> float:
-        """The bound on the validation split, nats per position, always with the same noise."""
+    def _validate(self, module: DiffusionTraining) -> Evaluation:
+        """The bound on the validation split, always with the same noise."""
         settings = self.job.settings
         result = evaluate(
             self.job.model,
@@ -95,20 +95,21 @@ class Journal(pl.Callback):
         if not math.isfinite(result.nats_per_position):
             value = result.nats_per_position
             raise NotFiniteError(module.step, "the bound on the validation split", value)
-        return result.nats_per_position
+        return result
 
     def _record(
-        self, trainer: pl.Trainer, module: DiffusionTraining, valid: float | None
+        self, trainer: pl.Trainer, module: DiffusionTraining, valid: Evaluation | None
     ) -> metrics.Metrics:
         """Add the row of a step to the file, and hand it to whoever wants to know."""
         self.seconds = time.monotonic() - self.began
         row = metrics.Metrics(
             step=module.step,
             train_bits_per_dim=module.loss / math.log(2),
-            valid_bits_per_dim=None if valid is None else valid / math.log(2),
+            valid_bits_per_dim=None if valid is None else valid.bits_per_dim,
             learning_rate=module.learning_rate,
             gradient_norm=module.gradient_norm,
             seconds=round(self.seconds, 3),
+            valid_bits_per_dim_error=None if valid is None else known(valid.bits_per_dim_error),
         )
         metrics.append(self.folder.metrics, row)
         values = {
@@ -123,16 +124,16 @@ class Journal(pl.Callback):
         return row
 
     def _persist(
-        self, module: DiffusionTraining, row: metrics.Metrics, valid: float | None
+        self, module: DiffusionTraining, row: metrics.Metrics, valid: Evaluation | None
     ) -> None:
         """Write the checkpoints and the model.
 
         Whatever the moment of a kill, a run goes on from last.ckpt: metrics and best.ckpt are on the disk before it, so that they
         are never older than it says; a model that is older is written again from it.
         """
-        improved = valid is not None and valid < self.best
+        improved = valid is not None and valid.nats_per_position < self.best
         if valid is not None and improved:
-            self.best = valid
+            self.best = valid.nats_per_position
         state = module.checkpoint(self.best, row, self.seconds)
         if not checkpoint.is_finite([state.network, state.average, state.optimizer]):
             raise NotFiniteError(module.step, "a weight or a moment of the optimiser", math.nan)
@@ -141,3 +142,8 @@ class Journal(pl.Callback):
             checkpoint.write(self.folder.best, state)
         checkpoint.write(self.folder.last, state)
         self.save_model(module.ema.network, module.step)
+
+
+def known(error: float) -> float | None:
+    """A standard error, or None where a single example has none."""
+    return error if math.isfinite(error) else None

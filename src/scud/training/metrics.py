@@ -1,6 +1,7 @@
 """metrics.csv: one row per optimiser step."""
 
 import csv
+import math
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
@@ -19,6 +20,8 @@ class Metrics:
         learning_rate: what the step used.
         gradient_norm: before clipping.
         seconds: since training began, without pauses between interruption and resumption.
+        valid_bits_per_dim_error: standard error of the validation, over examples and noise; None between validations, of a
+            single example, and in files of version 0.1.0.
     """
 
     step: int
@@ -27,6 +30,7 @@ class Metrics:
     learning_rate: float
     gradient_norm: float
     seconds: float
+    valid_bits_per_dim_error: float | None = None
 
     def measured(self) -> dict[str, float | None]:
         """What was measured, without the step and the time."""
@@ -36,13 +40,27 @@ class Metrics:
 
 def in_unit(bits: float, unit: str) -> float:
     """Bits per position in a unit: as they are, such as "bits/dim", or two to that power, "perplexity"."""
-    return 2.0**bits if unit == "perplexity" else bits
+    if unit != "perplexity":
+        return bits
+    return 2.0**bits if bits < 1024 else math.inf
 
 
 def describe(bits: float, unit: str) -> str:
     """Bits per position as text: "1.692 bits/dim", "1.692 bits/char" or "perplexity 6.13"."""
     value = f"{in_unit(bits, unit):.3f}"
     return f"perplexity {value}" if unit == "perplexity" else f"{value} {unit}"
+
+
+def describe_validation(row: Metrics, unit: str) -> str:
+    """The validation of a row and how far it can be trusted: its 95% interval, which for few examples is wide."""
+    if row.valid_bits_per_dim is None:
+        return "validation unknown"
+    text = f"validation {describe(row.valid_bits_per_dim, unit)}"
+    if row.valid_bits_per_dim_error is None:
+        return text
+    reach = 1.96 * row.valid_bits_per_dim_error
+    ends = (in_unit(row.valid_bits_per_dim + side * reach, unit) for side in (-1, 1))
+    return text + " (95% interval {:.3f} to {:.3f})".format(*ends)
 
 
 COLUMNS = [field.name for field in fields(Metrics)]
@@ -80,7 +98,8 @@ def _parsed(line: str) -> Metrics | None:
     if not line.endswith("\n"):
         return None
     try:
-        step, train, valid, rate, norm, seconds = line.split(",")
+        step, train, valid, rate, norm, seconds, *others = line.rstrip("\r\n").split(",")
+        error = others[0] if others else ""  # which version 0.1.0 did not write
         return Metrics(
             int(step),
             float(train),
@@ -88,6 +107,7 @@ def _parsed(line: str) -> Metrics | None:
             float(rate),
             float(norm),
             float(seconds),
+            float(error) if error else None,
         )
     except ValueError:  # the header, or a line that is cut short or damaged
         return None
