@@ -87,7 +87,7 @@ def same(one: scud.Run, other: scud.Run) -> bool:
 def rows(folder: Path) -> list[list[str]]:
     """What metrics.csv holds, but for the seconds."""
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        return [row[:-1] for row in csv.reader(file)]
+        return [[*row[:5], *row[6:]] for row in csv.reader(file)]
 
 
 def fit_told(folder: Path, data: Data = LABELLED, **options: Any) -> scud.Run:

@@ -55,6 +55,7 @@ def test_a_few_steps(tmp_path: Path, kind: str) -> None:
         "valid_bits_per_dim",
         "learning_rate",
         "gradient_norm",
+        "valid_bits_per_dim_error",
     ]
     assert [row[0] for row in steps] == list("123456")
     assert [bool(row[2]) for row in steps] == [False, False, True, False, False, True]
