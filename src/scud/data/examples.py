@@ -1,7 +1,9 @@
 """Examples of one shape, in memory."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,6 +12,9 @@ from scud.data.order import Shuffled, shuffled
 from scud.data.splits import hold_out
 from scud.errors import check_states, fail
 from scud.typing import Batch, BatchSize, Shape
+
+_SLICE = 1 << 20
+"""Numbers hashed at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,23 @@ class Examples:
         if len(self) <= most:
             return self
         return self.take(torch.arange(most) * len(self) // most)
+
+    def digest(self) -> str:
+        """A hash of the types, shapes and contents of states and labels: other data have another."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        content = hashlib.blake2b(digest_size=16)
+        for tensor in (self.x, self.label):
+            if tensor is None:
+                content.update(b"none")
+                continue
+            content.update(f"{tensor.dtype} {list(tensor.shape)} ".encode())
+            rows = max(1, _SLICE * len(tensor) // max(1, tensor.numel()))
+            for part in torch.split(tensor, rows):
+                content.update(part.cpu().contiguous().numpy().data)
+        return content.hexdigest()
 
     def state_counts(self) -> Tensor:
         """How often every state occurs, up to the largest one: [at most B] int64."""

@@ -117,6 +117,34 @@ def number_labels(
     return names, numbers
 
 
+def checked_labels(
+    name: str, array: NDArray[Any], count: int
+) -> NDArray[np.int64] | NDArray[np.str_]:
+    """Class labels [count] of an array called `name`, numbers or texts; [count, 1] does as well.
+
+    Raises:
+        UserError: it is of another type or shape.
+    """
+    if array.dtype.kind not in "iuU":
+        remedies = {"S": "convert it with .astype(str)", "O": "write numbers, or texts"}
+        remedy = remedies.get(array.dtype.kind, "convert it with .astype(np.int64)")
+        raise fail(name, "hold integers or texts", array.dtype, remedy)
+    if array.shape not in ((count,), (count, 1)):
+        remedy = "give one label per example, such as y.argmax(1) of rows with a single 1, or leave it out"
+        raise fail(name, f"have shape [{count}]", list(array.shape), remedy)
+    label = array.reshape(count)
+    if array.dtype.kind == "U":
+        return label
+    if count and int(label.max()) >= 1 << 63:
+        raise fail(name, "hold integers below 2^63", label.max(), "number the classes from 0 on")
+    return label.astype(np.int64)
+
+
+def classes_line(names: Sequence[str]) -> list[str]:
+    """The line that names the classes that were read, if there are any."""
+    return [f"classes: {_shown(names)}"] if names else []
+
+
 def occurring(
     names: Sequence[str], parts: Sequence[NDArray[np.int64]]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:

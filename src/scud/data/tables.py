@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from scud.data.splits import SPLIT_NAMES
+from scud.data.splits import split_of, split_of_file
 from scud.errors import UserError, fail
 from scud.files.cache import file_digest
 
@@ -54,7 +54,7 @@ def parquet_tables(path: Path) -> dict[str, Table]:
         return {"train": _open_parquet([path])}
     parts: dict[str, list[Path]] = {}
     for file in parquet_files(path):
-        split = SPLIT_NAMES.get(file.stem.split("-")[0])
+        split = split_of_file(file.stem)
         if split is not None:
             parts.setdefault(split, []).append(file)
     folders = {file.parent for members in parts.values() for file in members}
@@ -87,13 +87,15 @@ def hub_tables(name: str) -> dict[str, Table]:
         ) from error
     tables: dict[str, Table] = {}
     for split, part in found.items():
-        if split in SPLIT_NAMES:
+        known = split_of(split)
+        if known is not None:
+            if known in tables:
+                rule, remedy = f"hold one part for {known}", "give a data set with one"
+                raise fail(name, rule, f"parts {', '.join(found)}", remedy)
             called = f"the {split} split of {name}"
             columns = {called: partial(_hub_column, part)}
             digest = partial(str, part._fingerprint)  # the package's own name for a content
-            tables[SPLIT_NAMES[split]] = Table(
-                called, part.features.arrow_schema, len(part), columns, digest
-            )
+            tables[known] = Table(called, part.features.arrow_schema, len(part), columns, digest)
     return _with_train(name, tables)
 
 

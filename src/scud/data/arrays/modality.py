@@ -89,8 +89,6 @@ class Arrays(Modality):
         return [target]
 
     def read(self, path: Path) -> list[Tensor]:
-        if not path.is_file():
-            raise fail("samples", "name a file that exists", path, _GIVE)
         arrays, held = npz_arrays(path, ["x"], argument="samples", remedy=_GIVE)
         if "x" not in arrays:
             found = f"{path} with {', '.join(held) or 'no arrays'}"

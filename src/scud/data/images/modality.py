@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scud.data.base import Modality, Spec
 from scud.data.examples import Examples, check_shape
-from scud.data.images.archives import read_samples
+from scud.data.images.npz import read_samples
 from scud.data.images.read import quantise, read_levels
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_in_interval, fail
