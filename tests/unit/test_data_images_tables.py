@@ -104,7 +104,7 @@ def test_labels_are_used_or_refused(tmp_path: Path) -> None:
         assert read.split("train").batch(torch.arange(2)).label.tolist() == [1, 0]
     for wrong in ([0.5, 1.5], [True, False], [[0, 1], [1, 0]]):
         write(path, table(pixels, label=wrong))
-        with pytest.raises(UserError, match="label in .* hold integers or texts, got .*; convert"):
+        with pytest.raises(UserError, match=r"label in .* hold integers or texts, got .*; convert"):
             load_images(path, 256)
 
 
