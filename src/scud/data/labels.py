@@ -24,6 +24,7 @@ from scud.errors import fail
 from scud.files.chunks import read_chunks
 
 _CHUNK = 1 << 22
+_DIGITS = 300  # of a number by which labels are sorted; longer ones are texts
 _ARGUMENT = "data.labels"
 _REMEDY = "give a header, then a line for each record: its name, and its label"
 _SEVERAL = "write 1 where a record has the label of a column, and 0 where not"
@@ -231,7 +232,8 @@ def _names_of(values: NDArray[Any]) -> list[str]:
 
 
 def _is_number(name: str) -> bool:
-    return name.removeprefix("-").isdecimal() and name.isascii()
+    digits = name.removeprefix("-")
+    return digits.isdecimal() and digits.isascii() and len(digits) <= _DIGITS
 
 
 def _shown(names: Sequence[str], most: int = 20) -> str:

@@ -73,6 +73,6 @@ def _roles(path: Path, held: Sequence[str]) -> dict[tuple[str, str], str]:
 
 def _report(roles: Mapping[tuple[str, str], str], held: Sequence[str]) -> list[str]:
     other = {"_".join(role): name for role, name in roles.items() if name != "_".join(role)}
-    lines = [f"read as {role}: {name}" for role, name in other.items()]
+    lines = [", ".join(f"read {name} as {role}" for role, name in other.items())] if other else []
     unused = [name for name in held if name not in roles.values()]
     return lines + ([f"left out of the arrays: {', '.join(unused)}"] if unused else [])

@@ -21,6 +21,10 @@ from scud.data.labels import classes_line, number_labels
 from scud.data.splits import SPLITS, added_line, split_for
 from scud.errors import fail
 from scud.files import absolute
+from scud.files.memory import check_memory
+
+_STATE = 256
+"""Bytes that a state takes at least, in marginals and the weights of a network."""
 
 
 def load_arrays(
@@ -67,6 +71,9 @@ def load_arrays(
     modality = Arrays(
         max(found, 2) if num_states is None else num_states, _dims(arrays["train"][0])
     )
+    remedy = "number the categories from 0 on, without gaps"
+    taken, what = _STATE * modality.num_states, f"{modality.num_states:,} of them"
+    check_memory("states", taken, what, remedy)
     splits: dict[str, Examples] = {}
     for split, label in zip(present, labels, strict=True):
         x = arrays.pop(split)[0]

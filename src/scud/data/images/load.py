@@ -215,14 +215,15 @@ def levels_line(argument: str, train: Examples, low: int, high: int, num_states:
     """
     present = int((train.state_counts() > 0).sum())
     found = f"values {low}..{high} give {present} of {num_states} levels"
-    remedy = "spread the pixel values over 0..255, or raise num_states; levels as they are go to `scud train arrays`"
+    remedy = "spread the pixel values over 0..255; `scud train arrays` takes levels as they are"
     if present == 1:
         rule = f"hold more than one of the {num_states} levels"
         raise fail(argument, rule, f"level {int(train.x.flatten()[0])}: {found}", remedy)
     if high < num_states < 256 and 4 * present < num_states:
         rule = f"hold pixel values in 0..255, not levels in 0..{num_states - 1}"
         raise fail(argument, rule, found, remedy)
-    return [f"{found}: {remedy}"] if 2 * present < num_states else []
+    narrow = f"; {remedy}" if high - low < 128 else ""
+    return [f"{found}{narrow}"] if 2 * present < num_states else []
 
 
 def _labels_by_name(

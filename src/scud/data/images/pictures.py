@@ -56,6 +56,7 @@ def stack(
     pixels, turned = np.empty((0,), np.uint8), 0
     bar = Progress(console=Console(file=sys.stderr), transient=True, disable=count < _MANY)
     with warnings.catch_warnings(), bar:
+        warnings.simplefilter("ignore", UserWarning)  # of notes that Pillow cannot read
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for number, (name, file) in enumerate(
             bar.track(pictures, count, description="reading pictures")

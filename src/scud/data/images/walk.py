@@ -10,7 +10,7 @@ from scud.data.images.pixels import listed
 from scud.errors import fail
 from scud.files.opening import unreadable
 
-_AGAIN = 10_000
+_AGAIN = 1_000
 """How often folders may be reached again by links: a few links in each of many folders would never end."""
 
 
