@@ -331,3 +331,19 @@ def test_levels_given_as_pixels_are_refused_or_said(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", x_train=levels * 15)
     report = " ".join(load_images(path, 17).report)
     assert "levels" not in report
+
+
+# Data to evaluate
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_what_reading_data_to_evaluate_left_out_is_kept(tmp_path: Path, load: Load) -> None:
+    path = save(tmp_path / "a.npz", x_train=IMAGES, x_val=IMAGES[:2], other=IMAGES)
+    modality = load(path).modality
+    examples = modality.examples(path)
+    assert len(examples) == 12
+    assert modality.reading(examples) == (
+        "read x_val as x_valid",
+        "left out of the arrays: other",
+        "its train part was taken, and not valid",
+    )

@@ -25,10 +25,12 @@ class Examples:
         x: states [N, *dims], of any integer type.
         label: class labels [N], or several of each example [N, most]; int64, -1 where there is
             none. None: no labels.
+        report: what reading their file turned, took and left out, a line each; of a part of them, none.
     """
 
     x: Tensor
     label: Tensor | None = None
+    report: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)

@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 
 from scud.errors import fail
 from scud.files.chunks import read_chunks
+from scud.files.memory import check_memory
 
 _CHUNK = 1 << 22
+_MOST = 1 << 28
 _DIGITS = 300  # of a number by which labels are sorted; longer ones are texts
 _ARGUMENT = "data.labels"
 _REMEDY = "give a header, then a line for each record: its name, and its label"
@@ -61,6 +63,8 @@ class LabelTable:
             found = f"{self.header!r}, a record of the data, in its first cell"
             remedy = "give the table a header whose first cell is no record's name"
             raise fail(_ARGUMENT, "begin with a header", found, remedy)
+        what = f"{len(records):,} records of up to {self.most:,} labels each"
+        check_memory(_ARGUMENT, 8 * len(records) * self.most, what, "give fewer labels")
         rows = np.full((len(records), self.most), -1, dtype=np.int64)
         for row, record in zip(rows, records, strict=True):
             labels = self.of.get(record, ())
@@ -202,7 +206,14 @@ def _marked(path: Path, name: str, cells: tuple[str, ...], count: int) -> tuple[
 
 def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header of a table, and its other rows, each with the number of its (last) line."""
-    text = b"".join(read_chunks(path, _CHUNK, "a table of labels (TSV or CSV)"))
+    chunks, size = list[bytes](), 0
+    for chunk in read_chunks(path, _CHUNK, "a table of labels (TSV or CSV)"):
+        size += len(chunk)
+        if size > _MOST:
+            rule = f"hold at most {_MOST:,} bytes"
+            raise fail(_ARGUMENT, rule, f"{path} with more", "give names and labels alone")
+        chunks.append(chunk)
+    text = b"".join(chunks)
     try:
         lines = text.decode("utf-8").split("\n")
         delimiter = "\t" if "\t" in lines[0] else ","

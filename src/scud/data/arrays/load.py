@@ -72,8 +72,8 @@ def load_arrays(
         max(found, 2) if num_states is None else num_states, _dims(arrays["train"][0])
     )
     remedy = "number the categories from 0 on, without gaps"
-    taken, what = _STATE * modality.num_states, f"{modality.num_states:,} of them"
-    check_memory("states", taken, what, remedy)
+    size, what = _STATE * modality.num_states, f"{modality.num_states:,} of them"
+    check_memory("states", size, what, remedy)
     splits: dict[str, Examples] = {}
     for split, label in zip(present, labels, strict=True):
         x = arrays.pop(split)[0]

@@ -107,6 +107,10 @@ class Arrays(Modality):
         check_shape(f"the {self.noun} of {path}", examples, self.num_states, self.dims)
         return examples
 
+    def reading(self, examples: ExampleSet) -> Sequence[str]:
+        assert isinstance(examples, Examples), "arrays are kept as examples"
+        return examples.report
+
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         return [result.bits]
 

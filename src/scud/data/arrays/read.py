@@ -1,5 +1,6 @@
 """Files of arrays: the states and labels of each split, checked."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from scud.data.examples import Examples, smallest_dtype
 from scud.data.labels import checked_labels
 from scud.data.split_arrays import read_split_arrays
-from scud.data.splits import split_for
+from scud.data.splits import added_line, split_for
 from scud.errors import fail
 from scud.files import absolute, check_file
 from scud.files.arrays import npy_array
@@ -33,9 +34,11 @@ def read_examples(path: Path, split: str, num_states: int) -> Examples:
         UserError: as in `load_arrays`.
     """
     path = absolute(path)
-    parts, _ = read_splits(path)
-    states, _ = parts[split_for(split, parts, path)]
-    return as_examples(str(path), states, None, num_states)
+    parts, report = read_splits(path)
+    taken = split_for(split, parts, path)
+    report += added_line(split, taken, parts, replaced=False)
+    examples = as_examples(str(path), parts[taken][0], None, num_states)
+    return replace(examples, report=tuple(report))
 
 
 def read_splits(path: Path) -> tuple[Splits, list[str]]:

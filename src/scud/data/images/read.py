@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from scud.data.examples import Examples
 from scud.data.images.cifar import is_cifar, read_cifar
 from scud.data.images.folders import read_folder
 from scud.data.images.idx import is_idx, read_idx
@@ -13,7 +15,7 @@ from scud.data.images.imagenet import is_imagenet, read_imagenet
 from scud.data.images.npz import read_npz
 from scud.data.images.pixels import Read, entries, refuse_pickle
 from scud.data.images.tables import read_parquet
-from scud.data.splits import split_for
+from scud.data.splits import added_line, split_for
 from scud.data.tables import parquet_files
 from scud.errors import fail
 from scud.files import absolute, check_file, is_folder
@@ -57,15 +59,18 @@ def read_pixels(path: Path) -> Read:
     raise fail("path", "name a file of a known kind, or a folder", path, remedy)
 
 
-def read_levels(path: Path, split: str, num_states: int) -> NDArray[np.uint8]:
-    """Levels [N, channels, height, width] of the split of a file or folder, or of its training split.
+def read_levels(path: Path, split: str, num_states: int) -> Examples:
+    """Levels of the split of a file or folder, or of its training split, without labels.
 
     Raises:
         UserError: as in `load_images`.
     """
     path = absolute(path)
-    parts, _ = read_pixels(path)
-    return quantise(parts[split_for(split, parts, path)].pixels, num_states)
+    parts, report = read_pixels(path)
+    taken = split_for(split, parts, path)
+    report += added_line(split, taken, parts, replaced=False)
+    levels = torch.from_numpy(quantise(parts[taken].pixels, num_states))
+    return Examples(levels, report=tuple(report))
 
 
 def quantise(pixels: NDArray[np.uint8], num_states: int) -> NDArray[np.uint8]:
