@@ -233,6 +233,12 @@ def test_a_class_may_be_called_like_a_split_below_a_split(tmp_path: Path) -> Non
     assert data.label_names == ("car", "test", "train")
 
 
+def test_names_that_a_terminal_would_obey_are_written_out(tmp_path: Path) -> None:
+    for name in (b"cat\x1b[31m", b"dog\xff"):
+        pictures(tmp_path / os.fsdecode(name))
+    assert r"classes: cat\x1b[31m, dog\udcff" in load_images(tmp_path, 256).report
+
+
 # Orientation
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scud.data.order import Shuffled, shuffled
 from scud.data.splits import hold_out
-from scud.errors import check_states, fail
+from scud.errors import check_states, fail, printable, shown
 from scud.typing import Batch, BatchSize, Shape
 
 _SLICE = 1 << 20
@@ -78,6 +78,11 @@ class Examples:
     def state_counts(self) -> Tensor:
         """How often every state occurs, up to the largest one: [at most B] int64."""
         return torch.bincount(self.x.flatten())
+
+
+def lines_of(report: Iterable[str]) -> tuple[str, ...]:
+    """The lines of a report as a terminal may show them: names in them are of files that others made."""
+    return tuple(printable(shown(line)) for line in report)
 
 
 def hold_out_examples(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scud.data.arrays.modality import Arrays, check_num_states
 from scud.data.arrays.read import as_examples, read_splits
 from scud.data.dataset import Data
-from scud.data.examples import Examples, check_examples, hold_out_examples
+from scud.data.examples import Examples, check_examples, hold_out_examples, lines_of
 from scud.data.files import check_share
 from scud.data.labels import classes_line, number_labels
 from scud.data.splits import SPLITS, added_line, split_for
@@ -87,7 +87,7 @@ def load_arrays(
     report += [f"states 0..{modality.num_states - 1}", *classes_line(names)]
     for split, part in splits.items():
         report.append(f"{split}: {len(part):,} arrays{note if split == 'valid' else ''}")
-    return Data(path.stem, splits, modality, names, tuple(report))
+    return Data(path.stem, splits, modality, names, lines_of(report))
 
 
 def _dims(x: NDArray[np.integer[Any]]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scud.data.examples import Examples, smallest_dtype
+from scud.data.examples import Examples, lines_of, smallest_dtype
 from scud.data.labels import checked_labels
 from scud.data.split_arrays import read_split_arrays
 from scud.data.splits import added_line, split_for
@@ -38,7 +38,7 @@ def read_examples(path: Path, split: str, num_states: int) -> Examples:
     taken = split_for(split, parts, path)
     report += added_line(split, taken, parts, replaced=False)
     examples = as_examples(str(path), parts[taken][0], None, num_states)
-    return replace(examples, report=tuple(report))
+    return replace(examples, report=lines_of(report))
 
 
 def read_splits(path: Path) -> tuple[Splits, list[str]]:

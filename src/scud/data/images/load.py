@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from scud.data.dataset import Data
-from scud.data.examples import Examples, check_examples, hold_out_examples
+from scud.data.examples import Examples, check_examples, hold_out_examples, lines_of
 from scud.data.files import check_share
 from scud.data.images.augment import mirror_half
 from scud.data.images.modality import Images, check_levels
@@ -204,7 +204,7 @@ def _data(
     modality = Images(num_states, (x.shape[1], x.shape[2], x.shape[3]))
     check_examples(splits, num_states, modality.dims)
     augment = mirror_half if flips else None
-    return Data(name, splits, modality, names, tuple(report), augment)
+    return Data(name, splits, modality, names, lines_of(report), augment)
 
 
 def levels_line(argument: str, train: Examples, low: int, high: int, num_states: int) -> list[str]:

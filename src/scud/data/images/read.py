@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scud.data.examples import Examples
+from scud.data.examples import Examples, lines_of
 from scud.data.images.cifar import is_cifar, read_cifar
 from scud.data.images.folders import read_folder
 from scud.data.images.idx import is_idx, read_idx
@@ -70,7 +70,7 @@ def read_levels(path: Path, split: str, num_states: int) -> Examples:
     taken = split_for(split, parts, path)
     report += added_line(split, taken, parts, replaced=False)
     levels = torch.from_numpy(quantise(parts[taken].pixels, num_states))
-    return Examples(levels, report=tuple(report))
+    return Examples(levels, report=lines_of(report))
 
 
 def quantise(pixels: NDArray[np.uint8], num_states: int) -> NDArray[np.uint8]:
