@@ -211,6 +211,19 @@ def test_a_data_set_of_the_hub(hub: Path) -> None:
         assert len(examples) == count
 
 
+def test_splits_of_other_names_are_said(hub: Path) -> None:
+    for name in ("train", "dev", "extra"):
+        write(hub / f"{name}.parquet", table(random_pixels(3, 5, 4)))
+    files = "\n".join(
+        f"  - split: {name}\n    path: {name}.parquet" for name in ("train", "dev", "extra")
+    )
+    head = "---\nconfigs:\n- config_name: default\n  data_files:\n"
+    (hub / "README.md").write_text(f"{head}{files}\n---\n")
+    source = load_hub_images(str(hub), 256)
+    assert {name: len(part) for name, part in source.splits.items()} == {"train": 3, "valid": 3}
+    assert "left out of the splits: extra" in source.report
+
+
 def test_a_data_set_of_picture_files(hub: Path) -> None:
     for split, count in (("train", 3), ("validation", 2)):
         for number, image in enumerate(random_pixels(count, 5, 4, 3)):

@@ -28,6 +28,7 @@ class Table:
         rows: their number.
         columns: for each of its files, by what to call it, the values of a column: an array of pyarrow for each batch of rows.
         digest: gives a text that changes with the content.
+        beside: names of the parts of its data set that are no split.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Table:
     rows: int
     columns: Mapping[str, Callable[[str], Iterable[Any]]]
     digest: Callable[[], str]
+    beside: tuple[str, ...] = ()
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -86,6 +88,7 @@ def hub_tables(name: str) -> dict[str, Table]:
             "data.hub", "name a data set that can be loaded", f"{name} ({said})", remedy
         ) from error
     tables: dict[str, Table] = {}
+    beside = tuple(split for split in found if split_of(split) is None)
     for split, part in found.items():
         known = split_of(split)
         if known is not None:
@@ -95,7 +98,8 @@ def hub_tables(name: str) -> dict[str, Table]:
             called = f"the {split} split of {name}"
             columns = {called: partial(_hub_column, part)}
             digest = partial(str, part._fingerprint)  # the package's own name for a content
-            tables[known] = Table(called, part.features.arrow_schema, len(part), columns, digest)
+            schema = part.features.arrow_schema
+            tables[known] = Table(called, schema, len(part), columns, digest, beside)
     return _with_train(name, tables)
 
 

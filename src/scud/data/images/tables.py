@@ -45,7 +45,10 @@ def read_hub(name: str) -> Read:
     Raises:
         UserError: as in `hub_tables`; a table has other columns; a picture is not as `scud.data.images.pictures` asks.
     """
-    return _read_tables(hub_tables(name), files=True)
+    tables = hub_tables(name)
+    splits, report = _read_tables(tables, files=True)
+    beside = tables["train"].beside
+    return splits, report + ([f"left out of the splits: {', '.join(beside)}"] if beside else [])
 
 
 def _read_tables(tables: Mapping[str, Table], *, files: bool) -> Read:
