@@ -71,7 +71,9 @@ def load_images(
       one of these;
     - a `.parquet` file or a folder of them, as the Hugging Face hub has (see `scud.data.tables`);
     - a folder of pictures, perhaps one per class, perhaps below train, valid and test (see
-      `scud.data.images.pictures`).
+      `scud.data.images.folders`).
+
+    Splits may have other usual names (see `scud.data.splits`); what is left out is in the report.
 
     Without images for validation, the last `valid_share` (at least one image) of a fixed shuffle
     of those for training is held out. Images for test are never used for validation.
