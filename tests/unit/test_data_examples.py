@@ -166,3 +166,30 @@ def test_data_say_what_they_are() -> None:
     x = torch.tensor([[0, 1], [1, 1], [0, 0]])
     data = Data.of(x, x[:1], label=torch.tensor([0, 1, 0]))
     assert repr(data) == "Data tensors: arrays of 2 states; train 3, valid 1; 2 labels"
+
+
+# Digest
+
+
+def test_the_digest_tells_data_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, label = torch.arange(24, dtype=torch.uint8).reshape(6, 4), torch.arange(6)
+    swapped = x.clone()
+    swapped[0, 0], swapped[0, 1] = x[0, 1], x[0, 0]
+    others = [
+        Examples(x),
+        Examples(x, label),
+        Examples(x, label.flip(0)),
+        Examples(x.flip(0), label),
+        Examples(swapped, label),
+        Examples(x.reshape(6, 2, 2), label),
+        Examples(x.short(), label),
+        Examples(x[:5], label[:5]),
+    ]
+    digests = [examples.digest() for examples in others]
+    assert len(set(digests)) == len(others)
+    assert all(len(digest) == 32 for digest in digests)
+    transposed = Examples(x.T.contiguous().T, label)
+    monkeypatch.setattr("scud.data.examples._SLICE", 4)
+    assert transposed.digest() == digests[1]
+    x += 1
+    assert others[1].digest() == digests[1], "computed once"

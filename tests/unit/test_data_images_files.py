@@ -17,8 +17,11 @@ import pytest
 import torch
 
 from scud.data import Data, Examples, load_images
-from scud.data.images.archives import Pixels as Read
-from scud.data.images.archives import read_cifar, read_idx, read_imagenet, read_npz
+from scud.data.images.cifar import read_cifar
+from scud.data.images.idx import read_idx
+from scud.data.images.imagenet import read_imagenet
+from scud.data.images.npz import read_npz
+from scud.data.images.pixels import Read
 from scud.errors import UserError
 from tests.unit.image_files import (
     CIFAR_BATCHES,
@@ -362,14 +365,14 @@ def test_reading_holds_the_pixels_at_most_twice(tmp_path: Path, kind: str) -> No
             )
     else:
         np.savez(tmp_path / "images.npz", x_train=pixels)
-    readers: dict[str, Callable[[Path], dict[str, Read]]] = {
+    readers: dict[str, Callable[[Path], Read]] = {
         "cifar": read_cifar,
         "idx": read_idx,
         "imagenet": read_imagenet,
         "npz": lambda path: read_npz(path / "images.npz"),
     }
     tracemalloc.start()
-    found = readers[kind](tmp_path)
+    found, _ = readers[kind](tmp_path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2.2 * sum(images.pixels.nbytes for images in found.values())

@@ -186,7 +186,7 @@ def test_every_kind_of_picture_is_read_as_pillow_shows_it(
     pixels = random_pixels(6, 5) if grey else random_pixels(6, 5, 3)
     path = tmp_path / f"a{kind}"
     Image.fromarray(pixels).save(path, **({"lossless": True} if kind == ".webp" else {}))
-    found = decode("a", path)
+    found = decode("a", path).pixels
     mode = (
         "L" if grey and kind not in (".webp", ".gif") else "RGB"
     )  # WebP has no grey, and GIF a palette
@@ -203,14 +203,14 @@ def test_bitmaps_become_grey_and_palettes_colour(tmp_path: Path) -> None:
     bits, places = random_pixels(6, 5) > 127, random_pixels(6, 5) // 64
     Image.fromarray(bits).save(tmp_path / "bits.png")
     np.testing.assert_array_equal(
-        decode("bits", tmp_path / "bits.png"), np.where(bits, 255, 0)[None]
+        decode("bits", tmp_path / "bits.png").pixels, np.where(bits, 255, 0)[None]
     )
     palette = random_pixels(4, 3, seed=1)
     picture = Image.fromarray(places, "P")
     picture.putpalette(palette.tobytes())
     picture.save(tmp_path / "palette.png")
     np.testing.assert_array_equal(
-        decode("palette", tmp_path / "palette.png"), np.moveaxis(palette[places], -1, 0)
+        decode("palette", tmp_path / "palette.png").pixels, np.moveaxis(palette[places], -1, 0)
     )
 
 
@@ -218,7 +218,7 @@ def test_bitmaps_become_grey_and_palettes_colour(tmp_path: Path) -> None:
 def test_grey_of_fewer_bits_spans_all_values(tmp_path: Path, bits: int, colour: int) -> None:
     rows = np.array([[0] * 3, [255] * 3], np.uint8)
     (tmp_path / "a.png").write_bytes(png(rows, bits, colour))
-    found = decode("a", tmp_path / "a.png")
+    found = decode("a", tmp_path / "a.png").pixels
     assert found.min() == 0
     assert found.max() == 255
 

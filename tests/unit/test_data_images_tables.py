@@ -86,7 +86,7 @@ def test_a_single_file_is_divided(tmp_path: Path) -> None:
     assert {name: len(part) for name, part in source.splits.items()} == {"train": 38, "valid": 2}
 
 
-def test_labels_may_be_texts_or_missing_and_nothing_else(tmp_path: Path) -> None:
+def test_labels_are_used_or_refused(tmp_path: Path) -> None:
     pixels = random_pixels(2, 5, 4, 3)
     path = write(tmp_path / "train-0.parquet", table(pixels, label=["dog", "cat"]))
     write(tmp_path / "valid-0.parquet", table(pixels, label=[-1, 7]))
@@ -94,8 +94,18 @@ def test_labels_may_be_texts_or_missing_and_nothing_else(tmp_path: Path) -> None
     assert source.label_names == ("7", "cat", "dog")
     for split, expected in (("train", [2, 1]), ("valid", [-1, 0])):
         assert source.split(split).batch(torch.arange(2)).label.tolist() == expected
-    write(path, table(pixels, label=[0.5, 1.5]))
-    check(load_images(path, 256, files={"valid": path}), "train", pixels, None)
+    for column in (
+        pa.array(["b", "a"]).dictionary_encode(),
+        pa.array(["b", "a"], pa.large_string()),
+    ):
+        write(path, table(pixels, label=column))
+        read = load_images(path, 256, files={"valid": path})
+        assert read.label_names == ("a", "b")
+        assert read.split("train").batch(torch.arange(2)).label.tolist() == [1, 0]
+    for wrong in ([0.5, 1.5], [True, False], [[0, 1], [1, 0]]):
+        write(path, table(pixels, label=wrong))
+        with pytest.raises(UserError, match=r"label in .* hold integers or texts, got .*; convert"):
+            load_images(path, 256)
 
 
 PIXELS = random_pixels(3, 5, 4, 3)
@@ -199,6 +209,19 @@ def test_a_data_set_of_the_hub(hub: Path) -> None:
         assert examples.label is not None
         check(source, split, train[examples.label.numpy()], examples.label.tolist())
         assert len(examples) == count
+
+
+def test_splits_of_other_names_are_said(hub: Path) -> None:
+    for name in ("train", "dev", "extra"):
+        write(hub / f"{name}.parquet", table(random_pixels(3, 5, 4)))
+    files = "\n".join(
+        f"  - split: {name}\n    path: {name}.parquet" for name in ("train", "dev", "extra")
+    )
+    head = "---\nconfigs:\n- config_name: default\n  data_files:\n"
+    (hub / "README.md").write_text(f"{head}{files}\n---\n")
+    source = load_hub_images(str(hub), 256)
+    assert {name: len(part) for name, part in source.splits.items()} == {"train": 3, "valid": 3}
+    assert "left out of the splits: extra" in source.report
 
 
 def test_a_data_set_of_picture_files(hub: Path) -> None:

@@ -1,15 +1,20 @@
 """Examples of one shape, in memory."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from scud.data.order import Shuffled, shuffled
 from scud.data.splits import hold_out
-from scud.errors import check_states, fail
+from scud.errors import check_states, fail, printable, shown
 from scud.typing import Batch, BatchSize, Shape
+
+_SLICE = 1 << 20
+"""Numbers hashed at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,10 +25,12 @@ class Examples:
         x: states [N, *dims], of any integer type.
         label: class labels [N], or several of each example [N, most]; int64, -1 where there is
             none. None: no labels.
+        report: what reading their file turned, took and left out, a line each; of a part of them, none.
     """
 
     x: Tensor
     label: Tensor | None = None
+    report: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -51,9 +58,31 @@ class Examples:
             return self
         return self.take(torch.arange(most) * len(self) // most)
 
+    def digest(self) -> str:
+        """A hash of the types, shapes and contents of states and labels: other data have another."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        content = hashlib.blake2b(digest_size=16)
+        for tensor in (self.x, self.label):
+            if tensor is None:
+                content.update(b"none")
+                continue
+            content.update(f"{tensor.dtype} {list(tensor.shape)} ".encode())
+            rows = max(1, _SLICE * len(tensor) // max(1, tensor.numel()))
+            for part in torch.split(tensor, rows):
+                content.update(part.cpu().contiguous().numpy().data)
+        return content.hexdigest()
+
     def state_counts(self) -> Tensor:
         """How often every state occurs, up to the largest one: [at most B] int64."""
         return torch.bincount(self.x.flatten())
+
+
+def lines_of(report: Iterable[str]) -> tuple[str, ...]:
+    """The lines of a report as a terminal may show them: names in them are of files that others made."""
+    return tuple(printable(shown(line)) for line in report)
 
 
 def hold_out_examples(

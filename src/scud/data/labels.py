@@ -22,8 +22,11 @@ from numpy.typing import NDArray
 
 from scud.errors import fail
 from scud.files.chunks import read_chunks
+from scud.files.memory import check_memory
 
 _CHUNK = 1 << 22
+_MOST = 1 << 28
+_DIGITS = 300  # of a number by which labels are sorted; longer ones are texts
 _ARGUMENT = "data.labels"
 _REMEDY = "give a header, then a line for each record: its name, and its label"
 _SEVERAL = "write 1 where a record has the label of a column, and 0 where not"
@@ -60,6 +63,8 @@ class LabelTable:
             found = f"{self.header!r}, a record of the data, in its first cell"
             remedy = "give the table a header whose first cell is no record's name"
             raise fail(_ARGUMENT, "begin with a header", found, remedy)
+        what = f"{len(records):,} records of up to {self.most:,} labels each"
+        check_memory(_ARGUMENT, 8 * len(records) * self.most, what, "give fewer labels")
         rows = np.full((len(records), self.most), -1, dtype=np.int64)
         for row, record in zip(rows, records, strict=True):
             labels = self.of.get(record, ())
@@ -115,6 +120,34 @@ def number_labels(
         table = np.array([place[name] for name in _names_of(unique)], dtype=np.int64)
         numbers.append(table[inverse])
     return names, numbers
+
+
+def checked_labels(
+    name: str, array: NDArray[Any], count: int
+) -> NDArray[np.int64] | NDArray[np.str_]:
+    """Class labels [count] of an array called `name`, numbers or texts; [count, 1] does as well.
+
+    Raises:
+        UserError: it is of another type or shape.
+    """
+    if array.dtype.kind not in "iuU":
+        remedies = {"S": "convert it with .astype(str)", "O": "write numbers, or texts"}
+        remedy = remedies.get(array.dtype.kind, "convert it with .astype(np.int64)")
+        raise fail(name, "hold integers or texts", array.dtype, remedy)
+    if array.shape not in ((count,), (count, 1)):
+        remedy = "give one label per example, such as y.argmax(1) of rows with a single 1, or leave it out"
+        raise fail(name, f"have shape [{count}]", list(array.shape), remedy)
+    label = array.reshape(count)
+    if array.dtype.kind == "U":
+        return label
+    if count and int(label.max()) >= 1 << 63:
+        raise fail(name, "hold integers below 2^63", label.max(), "number the classes from 0 on")
+    return label.astype(np.int64)
+
+
+def classes_line(names: Sequence[str]) -> list[str]:
+    """The line that names the classes that were read, if there are any."""
+    return [f"classes: {_shown(names)}"] if names else []
 
 
 def occurring(
@@ -173,7 +206,14 @@ def _marked(path: Path, name: str, cells: tuple[str, ...], count: int) -> tuple[
 
 def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header of a table, and its other rows, each with the number of its (last) line."""
-    text = b"".join(read_chunks(path, _CHUNK, "a table of labels (TSV or CSV)"))
+    chunks, size = list[bytes](), 0
+    for chunk in read_chunks(path, _CHUNK, "a table of labels (TSV or CSV)"):
+        size += len(chunk)
+        if size > _MOST:
+            rule = f"hold at most {_MOST:,} bytes"
+            raise fail(_ARGUMENT, rule, f"{path} with more", "give names and labels alone")
+        chunks.append(chunk)
+    text = b"".join(chunks)
     try:
         lines = text.decode("utf-8").split("\n")
         delimiter = "\t" if "\t" in lines[0] else ","
@@ -203,7 +243,8 @@ def _names_of(values: NDArray[Any]) -> list[str]:
 
 
 def _is_number(name: str) -> bool:
-    return name.removeprefix("-").isdecimal() and name.isascii()
+    digits = name.removeprefix("-")
+    return digits.isdecimal() and digits.isascii() and len(digits) <= _DIGITS
 
 
 def _shown(names: Sequence[str], most: int = 20) -> str:

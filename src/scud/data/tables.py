@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from scud.data.splits import SPLIT_NAMES
+from scud.data.splits import split_of, split_of_file
 from scud.errors import UserError, fail
 from scud.files.cache import file_digest
 
@@ -28,6 +28,7 @@ class Table:
         rows: their number.
         columns: for each of its files, by what to call it, the values of a column: an array of pyarrow for each batch of rows.
         digest: gives a text that changes with the content.
+        beside: names of the parts of its data set that are no split.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Table:
     rows: int
     columns: Mapping[str, Callable[[str], Iterable[Any]]]
     digest: Callable[[], str]
+    beside: tuple[str, ...] = ()
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -54,7 +56,7 @@ def parquet_tables(path: Path) -> dict[str, Table]:
         return {"train": _open_parquet([path])}
     parts: dict[str, list[Path]] = {}
     for file in parquet_files(path):
-        split = SPLIT_NAMES.get(file.stem.split("-")[0])
+        split = split_of_file(file.stem)
         if split is not None:
             parts.setdefault(split, []).append(file)
     folders = {file.parent for members in parts.values() for file in members}
@@ -86,14 +88,18 @@ def hub_tables(name: str) -> dict[str, Table]:
             "data.hub", "name a data set that can be loaded", f"{name} ({said})", remedy
         ) from error
     tables: dict[str, Table] = {}
+    beside = tuple(split for split in found if split_of(split) is None)
     for split, part in found.items():
-        if split in SPLIT_NAMES:
+        known = split_of(split)
+        if known is not None:
+            if known in tables:
+                rule, remedy = f"hold one part for {known}", "give a data set with one"
+                raise fail(name, rule, f"parts {', '.join(found)}", remedy)
             called = f"the {split} split of {name}"
             columns = {called: partial(_hub_column, part)}
             digest = partial(str, part._fingerprint)  # the package's own name for a content
-            tables[SPLIT_NAMES[split]] = Table(
-                called, part.features.arrow_schema, len(part), columns, digest
-            )
+            schema = part.features.arrow_schema
+            tables[known] = Table(called, schema, len(part), columns, digest, beside)
     return _with_train(name, tables)
 
 

@@ -157,6 +157,9 @@ class UNet(nn.Module):
             found = f"{levels} for {height} x {breadth}"
             remedy = "use fewer levels, or pad the images"
             raise fail("levels", "halve height and width evenly", found, remedy)
+        if width // 8 * height * breadth < 2:  # a group of one value is 0 when it is normalised
+            remedy = "choose a larger width, or a DiT"
+            raise fail("width", "be at least 16 for images of one pixel", width, remedy)
         self._spec = {
             "width": width,
             "blocks": blocks,

@@ -89,8 +89,6 @@ class Arrays(Modality):
         return [target]
 
     def read(self, path: Path) -> list[Tensor]:
-        if not path.is_file():
-            raise fail("samples", "name a file that exists", path, _GIVE)
         arrays, held = npz_arrays(path, ["x"], argument="samples", remedy=_GIVE)
         if "x" not in arrays:
             found = f"{path} with {', '.join(held) or 'no arrays'}"
@@ -108,6 +106,10 @@ class Arrays(Modality):
         examples = read_examples(path, "test", self.num_states)
         check_shape(f"the {self.noun} of {path}", examples, self.num_states, self.dims)
         return examples
+
+    def reading(self, examples: ExampleSet) -> Sequence[str]:
+        assert isinstance(examples, Examples), "arrays are kept as examples"
+        return examples.report
 
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         return [result.bits]

@@ -1,5 +1,6 @@
 """Files of arrays: the states and labels of each split, checked."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scud.data.examples import Examples, smallest_dtype
-from scud.data.splits import SPLITS
+from scud.data.examples import Examples, lines_of, smallest_dtype
+from scud.data.labels import checked_labels
+from scud.data.split_arrays import read_split_arrays
+from scud.data.splits import added_line, split_for
 from scud.errors import fail
-from scud.files.arrays import npy_array, npz_arrays
+from scud.files import absolute, check_file
+from scud.files.arrays import npy_array
 
 _SAVE = "write it with np.save(path, x), or np.savez_compressed(path, x_train=x), of integers"
 _CONVERT = "number the categories from 0 on, and convert with .astype(np.int64)"
 
 Labels = NDArray[np.int64] | NDArray[np.str_]
 """Class labels of examples [N], numbers or names."""
+
+Splits = dict[str, tuple[NDArray[np.integer[Any]], Labels | None]]
+"""States [N, *dims] and labels of each split."""
 
 
 def read_examples(path: Path, split: str, num_states: int) -> Examples:
@@ -26,37 +33,32 @@ def read_examples(path: Path, split: str, num_states: int) -> Examples:
     Raises:
         UserError: as in `load_arrays`.
     """
-    parts = read_splits(path.resolve())
-    states, _ = parts.get(split, parts["train"])
-    return as_examples(str(path), states, None, num_states)
+    path = absolute(path)
+    parts, report = read_splits(path)
+    taken = split_for(split, parts, path)
+    report += added_line(split, taken, parts, replaced=False)
+    examples = as_examples(str(path), parts[taken][0], None, num_states)
+    return replace(examples, report=lines_of(report))
 
 
-def read_splits(path: Path) -> dict[str, tuple[NDArray[np.integer[Any]], Labels | None]]:
-    """States [N, *dims] and labels [N] of each split in a file."""
-    if not path.is_file():
-        remedy = "check the spelling, or give the full path"
-        raise fail("path", "name a file that exists", path, remedy)
+def read_splits(path: Path) -> tuple[Splits, list[str]]:
+    """States [N, *dims] and labels [N] of each split in a file, and what to report of reading it."""
+    check_file(path, "a .npy or .npz file of integers")
     if path.suffix.lower() == ".npy":
         array = npy_array(path, argument="path", remedy=_SAVE)
-        return {"train": (_to_states(f"the array in {path}", array), None)}
+        return {"train": (_to_states(f"the array in {path}", array), None)}, []
     if path.suffix.lower() != ".npz":
         raise fail("path", "end in .npy or .npz", path, _SAVE)
-    names = [f"{kind}_{split}" for split in SPLITS for kind in "xy"]
-    arrays, held = npz_arrays(path, names, argument="path", remedy=_SAVE)
-    if "x_train" not in arrays:
+    arrays, report, held = read_split_arrays(path, _SAVE)
+    if not arrays:
         found = f"{path} with {', '.join(held) or 'no arrays'}"
         raise fail("path", "hold an array x_train", found, _SAVE)
-    splits = {}
-    for split in SPLITS:
-        x, y = arrays.pop(f"x_{split}", None), arrays.pop(f"y_{split}", None)
-        if x is not None:
-            states = _to_states(f"x_{split} in {path}", x)
-            label = None if y is None else _to_labels(f"y_{split} in {path}", y, len(x))
-            splits[split] = states, label
-        elif y is not None:
-            remedy = f"add x_{split} to the file"
-            raise fail(f"y_{split} in {path}", f"come with x_{split}", "labels alone", remedy)
-    return splits
+    splits: Splits = {}
+    for split, part in arrays.items():
+        states = _to_states(part.x_name, part.x)
+        label = None if part.y is None else checked_labels(part.y_name, part.y, len(states))
+        splits[split] = states, label
+    return splits, report
 
 
 def _to_states(name: str, array: NDArray[Any]) -> NDArray[np.integer[Any]]:
@@ -71,16 +73,6 @@ def _to_states(name: str, array: NDArray[Any]) -> NDArray[np.integer[Any]]:
     if array.min() < 0:
         raise fail(name, "hold integers from 0 on", array.min(), _CONVERT)
     return array
-
-
-def _to_labels(name: str, array: NDArray[Any], count: int) -> Labels:
-    """Class labels [count], numbers or names."""
-    if array.dtype.kind not in "iuU":
-        raise fail(name, "hold integers or texts", array.dtype, "number the classes, or name them")
-    if array.shape != (count,):
-        remedy = "give one label per example, or leave the array out"
-        raise fail(name, f"have shape [{count}]", list(array.shape), remedy)
-    return array if array.dtype.kind == "U" else array.astype(np.int64)
 
 
 def as_examples(

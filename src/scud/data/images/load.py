@@ -16,16 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from scud.data.dataset import Data
-from scud.data.examples import Examples, check_examples, hold_out_examples
+from scud.data.examples import Examples, check_examples, hold_out_examples, lines_of
 from scud.data.files import check_share
-from scud.data.images.archives import Pixels
 from scud.data.images.augment import mirror_half
 from scud.data.images.modality import Images, check_levels
+from scud.data.images.pixels import Pixels, listed
 from scud.data.images.read import quantise, read_pixels
 from scud.data.images.tables import read_hub
-from scud.data.labels import LabelTable, number_labels, occurring, read_labels
-from scud.data.splits import SPLITS, fixed_shuffle
+from scud.data.labels import LabelTable, classes_line, number_labels, occurring, read_labels
+from scud.data.splits import SPLITS, added_line, fixed_shuffle, split_for
 from scud.errors import fail
+from scud.files import absolute
 
 _DIGITS_SIZES = {"train": 1350, "valid": 150, "test": 297}
 
@@ -70,7 +71,9 @@ def load_images(
       one of these;
     - a `.parquet` file or a folder of them, as the Hugging Face hub has (see `scud.data.tables`);
     - a folder of pictures, perhaps one per class, perhaps below train, valid and test (see
-      `scud.data.images.pictures`).
+      `scud.data.images.folders`).
+
+    Splits may have other usual names (see `scud.data.splits`); what is left out is in the report.
 
     Without images for validation, the last `valid_share` (at least one image) of a fixed shuffle
     of those for training is held out. Images for test are never used for validation.
@@ -88,9 +91,12 @@ def load_images(
     Raises:
         UserError: the path, a file or an image is not as it should be.
     """
-    path = Path(path).resolve()
+    path = absolute(Path(path))
     check_options(num_states, valid_share)
     images, report = read_pixels(path)
+    if "train" not in images:
+        remedy = "add x_train to the file, or name a file of training images as data.train"
+        raise fail("path", "hold an array x_train", f"{path} with {', '.join(images)}", remedy)
     name = path.name if path.is_dir() else path.stem.removesuffix(".tar")
     report += _add_files(images, files)
     table = None if labels is None else read_labels(labels)
@@ -110,8 +116,8 @@ def load_hub_images(
     `name` is as `scud.data.tables.hub_tables` takes it.
     """
     check_options(num_states, valid_share)
-    images = read_hub(name)
-    report = _add_files(images, files)
+    images, report = read_hub(name)
+    report += _add_files(images, files)
     return _data(name.split("/")[-1], name, images, num_states, valid_share, report, None, flips)
 
 
@@ -157,7 +163,9 @@ def _add_files(images: dict[str, Pixels], files: Mapping[str, Path | None] | Non
     for split, path in (files or {}).items():
         if path is not None:
             parts, lines = read_pixels(path)
-            images[split] = parts.get(split, parts["train"])
+            taken = split_for(split, parts, path)
+            lines += added_line(split, taken, parts, replaced=split in images)
+            images[split] = parts[taken]
             report += [f"{split} file: {line}" for line in lines]
     return report
 
@@ -178,38 +186,52 @@ def _data(
     if table is None:
         names, labels = number_labels([part.label for part in parts])
     else:
-        names, labels = _labels_by_name(where, parts, table)
+        names, labels, lines = _labels_by_name(where, parts, table)
+        report += lines
     del parts
+    low, high = int(images["train"].pixels.min()), int(images["train"].pixels.max())
     splits: dict[str, Examples] = {}
     for split, label in zip(present, labels, strict=True):
-        pixels = images.pop(split).pixels
-        if pixels.size == 0:
-            remedy = "add images, or leave it out"
-            found = list(pixels.shape)
-            raise fail(f"{split} of {where}", "hold at least one image", found, remedy)
-        levels = torch.from_numpy(quantise(pixels, num_states))
+        levels = torch.from_numpy(quantise(images.pop(split).pixels, num_states))
         splits[split] = Examples(levels, None if label is None else torch.from_numpy(label))
-    x = splits["train"].x
-    if x.min() == x.max():
-        rule = f"hold more than one of the {num_states} levels"
-        remedy = "spread the pixel values over 0..255, or raise num_states"
-        raise fail(f"train of {where}", rule, f"level {x.min()}", remedy)
+    report += levels_line(f"train of {where}", splits["train"], low, high, num_states)
     note = ""
     if "valid" not in splits:
         splits |= hold_out_examples(f"train of {where}", splits["train"], valid_share, "images")
         note = ", held out of those for training"
+    report += classes_line(names)
     for split, part in splits.items():
         report.append(f"{split}: {len(part):,} images{note if split == 'valid' else ''}")
+    x = splits["train"].x
     modality = Images(num_states, (x.shape[1], x.shape[2], x.shape[3]))
     check_examples(splits, num_states, modality.dims)
     augment = mirror_half if flips else None
-    return Data(name, splits, modality, names, tuple(report), augment)
+    return Data(name, splits, modality, names, lines_of(report), augment)
+
+
+def levels_line(argument: str, train: Examples, low: int, high: int, num_states: int) -> list[str]:
+    """The line about pixel values low..high that give less than half of the levels, if they do.
+
+    Raises:
+        UserError: they give one level; or less than a quarter, and may be levels already, below B.
+    """
+    present = int((train.state_counts() > 0).sum())
+    found = f"values {low}..{high} give {present} of {num_states} levels"
+    remedy = "spread the pixel values over 0..255; `scud train arrays` takes levels as they are"
+    if present == 1:
+        rule = f"hold more than one of the {num_states} levels"
+        raise fail(argument, rule, f"level {int(train.x.flatten()[0])}: {found}", remedy)
+    if high < num_states < 256 and 4 * present < num_states:
+        rule = f"hold pixel values in 0..255, not levels in 0..{num_states - 1}"
+        raise fail(argument, rule, found, remedy)
+    narrow = f"; {remedy}" if high - low < 128 else ""
+    return [f"{found}{narrow}"] if 2 * present < num_states else []
 
 
 def _labels_by_name(
     where: str, parts: list[Pixels], table: LabelTable
-) -> tuple[tuple[str, ...], list[NDArray[np.int64] | None]]:
-    """Names of labels, and each split's labels, by the file names of pictures."""
+) -> tuple[tuple[str, ...], list[NDArray[np.int64] | None], list[str]]:
+    """Names of labels, each split's labels by the file names of pictures, and lines about what has no partner."""
     rows: list[NDArray[np.int64]] = []
     seen: set[str] = set()
     for part in parts:
@@ -230,4 +252,9 @@ def _labels_by_name(
         remedy = "the first column holds file names, such as 0001.png"
         raise fail("data.labels", f"name pictures of {where}", "none of them", remedy)
     labels = [numbers[part] for part in rows]
-    return names, [part if table.several else part[:, 0] for part in labels]
+    without, unused = seen.difference(table.of), [name for name in table.of if name not in seen]
+    report = [
+        *listed(f"{len(without):,} pictures have no label", sorted(without)),
+        *listed(f"{len(unused):,} lines of labels name no picture", unused),
+    ]
+    return names, [part if table.several else part[:, 0] for part in labels], report

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scud.data.base import Modality, Spec
 from scud.data.examples import Examples, check_shape
-from scud.data.images.archives import read_samples
+from scud.data.images.npz import read_samples
 from scud.data.images.read import quantise, read_levels
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_in_interval, fail
@@ -114,10 +114,13 @@ class Images(Modality):
         return list(torch.from_numpy(levels))
 
     def examples(self, path: Path) -> Examples:
-        levels = read_levels(path, "test", self.num_states)
-        examples = Examples(torch.from_numpy(levels))
+        examples = read_levels(path, "test", self.num_states)
         check_shape(f"the {self.noun} of {path}", examples, self.num_states, self.dims)
         return examples
+
+    def reading(self, examples: ExampleSet) -> Sequence[str]:
+        assert isinstance(examples, Examples), "images are kept as examples"
+        return examples.report
 
     def figures(self, result: "Evaluation", examples: ExampleSet | None) -> list["Figure"]:
         return [result.bits]

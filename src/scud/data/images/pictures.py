@@ -1,12 +1,9 @@
-"""Pictures as people have them, PNG, JPEG and others: decoding them strictly, and folders of them.
+"""Pictures as people have them, PNG, JPEG and others: decoding them strictly.
 
 A picture has one frame, grey or red, green and blue, with eight bits a channel. Palettes become RGB and bitmaps grey, which
 loses nothing. What would need a choice, such as a size, a background or fewer bits, is refused: nothing is changed silently.
-Pixels are taken as they are stored, so an orientation noted in a JPEG is not applied.
-
-A folder holds pictures; or a subfolder for each class, which is called like it; or `train`, perhaps
-`valid` (also called `val` or `validation`) and `test`, each one of these two. Pictures are in the order of their paths. Hidden
-files are passed over.
+A picture whose file notes an orientation, as cameras do, is turned upright, whatever the format, and the number of those is
+reported.
 """
 
 import sys
@@ -14,59 +11,72 @@ import warnings
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scud.data.images.archives import Pixels
-from scud.data.splits import SPLIT_NAMES
-from scud.errors import fail
+from scud.errors import UserError, fail
+from scud.files.memory import check_memory
 
 if TYPE_CHECKING:
-    from PIL import ImageFile
+    from PIL import Image, ImageFile
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+"""Formats that are read, as Pillow calls them."""
+
 _BITS_PER_SAMPLE = 258
 _MANY = 5000  # takes seconds, which asks for a progress bar
 
 
+class Decoded(NamedTuple):
+    """Pixels [channels, height, width] of a picture, or [N, channels, height, width] of several; how many were turned upright."""
+
+    pixels: NDArray[np.uint8]
+    turned: int
+
+
 def stack(
-    pictures: Iterable[tuple[str, Path | BytesIO]], count: int, dims: tuple[int, ...] | None = None
-) -> NDArray[np.uint8]:
+    pictures: Iterable[tuple[str, Path | BytesIO]],
+    count: int,
+    dims: tuple[int, ...] | None = None,
+    total: int | None = None,
+) -> Decoded:
     """Decode `count` pictures, each with what to call it, to pixels [count, channels, height, width].
 
-    All are of the shape `dims`; without it, of the first one's.
+    All are of the shape `dims`; without it, of the first one's. With those of other splits they are `total` pictures.
 
     Raises:
-        UserError: one is not as the module says, or of another shape; named.
+        UserError: one is not as the module says, or of another shape; named. Or all would take more than the memory allows.
     """
     from PIL import Image
     from rich.console import Console
     from rich.progress import Progress
 
-    pixels = np.empty((0,), np.uint8)
+    pixels, turned = np.empty((0,), np.uint8), 0
     bar = Progress(console=Console(file=sys.stderr), transient=True, disable=count < _MANY)
     with warnings.catch_warnings(), bar:
+        warnings.simplefilter("ignore", UserWarning)  # of notes that Pillow cannot read
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for number, (name, file) in enumerate(
             bar.track(pictures, count, description="reading pictures")
         ):
-            picture = decode(name, file)
-            dims = dims or picture.shape
+            picture = decode(name, file, total or count)
+            dims = dims or picture.pixels.shape
             if number == 0:
                 pixels = np.empty((count, *dims), np.uint8)
-            if picture.shape != dims:
-                what = (
-                    "bring all to one size"
-                    if picture.shape[0] == dims[0]
-                    else "convert all to grey, or all to RGB"
-                )
-                rule = f"have the {_shown(dims)} of the first one"
-                raise fail(f"the picture {name}", rule, _shown(picture.shape), what)
-            pixels[number] = picture
-    return pixels
+            _check_dims(name, picture.pixels.shape, dims)
+            pixels[number] = picture.pixels
+            turned += picture.turned
+    return Decoded(pixels, turned)
+
+
+def _check_dims(name: str, found: Sequence[int], dims: Sequence[int]) -> None:
+    if tuple(found) != tuple(dims):
+        sizes = found[0] == dims[0]
+        remedy = "bring all to one size" if sizes else "convert all to grey, or all to RGB"
+        rule = f"have the {_shown(dims)} of the first one"
+        raise fail(f"the picture {name}", rule, _shown(found), remedy)
 
 
 def _shown(dims: Sequence[int]) -> str:
@@ -76,45 +86,63 @@ def _shown(dims: Sequence[int]) -> str:
     )
 
 
-def decode(name: str, file: Path | BytesIO) -> NDArray[np.uint8]:
-    """Pixels [channels, height, width] of one picture, which is called `name`; 1 or 3 channels.
+def decode(name: str, file: Path | BytesIO, total: int = 1) -> Decoded:
+    """One of `total` pictures of one size, which is called `name`; 1 or 3 channels.
 
     Raises:
-        UserError: it cannot be decoded whole, or is not as the module says.
+        UserError: it cannot be decoded whole, is not as the module says, or so many would take more than the memory allows.
     """
-    from PIL import Image  # needed for pictures alone
+    from PIL import ExifTags, Image, ImageOps  # needed for pictures alone
 
     what = f"the picture {name}"
     try:
-        with Image.open(file, formats=_FORMATS) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
+            _check_total(what, picture, total)
             frames, bits = int(getattr(picture, "n_frames", 1)), _bits(picture)
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
             picture.load()
+            upright = ImageOps.exif_transpose(picture)
+    except UserError:
+        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         rule = f"have at most {Image.MAX_IMAGE_PIXELS} pixels"
         raise fail(what, rule, f"more ({error})", "make it smaller, or remove it") from error
     except Exception as error:  # a damaged file can make a decoder raise anything
-        rule = f"be an undamaged file of the kind {', '.join(_FORMATS)}"
+        rule = f"be an undamaged file of the kind {', '.join(FORMATS)}"
         remedy = "remove it or replace it"
         raise fail(what, rule, f"an error ({type(error).__name__}: {error})", remedy) from error
+    _check_kind(what, picture, frames, bits)
+    shown = upright.convert("RGB" if picture.mode in ("P", "RGB") else "L")
+    return Decoded(np.moveaxis(np.atleast_3d(np.asarray(shown)), -1, 0), int(turned))
+
+
+def _check_total(what: str, picture: "Image.Image", total: int) -> None:
+    """Raise `UserError` if so many pictures of this one's size would take more than the memory allows."""
+    width, height = picture.size
+    size = total * width * height * (1 if picture.mode in ("1", "L") else 3)
+    shown = f"{total:,} pictures of {width} x {height} pixels"
+    check_memory(
+        f"pictures such as {what.removeprefix('the picture ')}",
+        size,
+        shown,
+        "make them smaller, or give fewer",
+    )
+
+
+def _check_kind(what: str, picture: "Image.Image", frames: int, bits: int) -> None:
+    """Raise `UserError` for what would need a choice."""
     if frames > 1:
-        raise fail(
-            what, "hold one frame", f"{frames} frames", "save the frames as pictures of their own"
-        )
+        remedy = "save the frames as pictures of their own"
+        raise fail(what, "hold one frame", f"{frames} frames", remedy)
     if bits > 8 or picture.mode[0] in "IF":
         found = f"{bits} bits" if bits > 8 else f"mode {picture.mode}"
-        raise fail(
-            what,
-            "have 8 bits a channel",
-            found,
-            "rescale its values to 0..255 and save it with 8 bits",
-        )
+        remedy = "rescale its values to 0..255 and save it with 8 bits"
+        raise fail(what, "have 8 bits a channel", found, remedy)
     if picture.has_transparency_data:
         remedy = "flatten it on a background, and save it without an alpha channel"
         raise fail(what, "have no transparency", f"mode {picture.mode} with transparency", remedy)
     if picture.mode not in ("1", "L", "P", "RGB"):
         raise fail(what, "be grey or RGB", f"mode {picture.mode}", "convert it to grey or RGB")
-    shown = picture.convert("RGB" if picture.mode in ("P", "RGB") else "L")
-    return np.moveaxis(np.atleast_3d(np.asarray(shown)), -1, 0)
 
 
 def _bits(picture: "ImageFile.ImageFile") -> int:
@@ -125,64 +153,3 @@ def _bits(picture: "ImageFile.ImageFile") -> int:
         return int(max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))))
     raw = str(picture.tile[0].args) if picture.format == "PNG" else ""
     return 16 if raw.endswith(";16B") else 8
-
-
-def read_folder(folder: Path) -> tuple[dict[str, Pixels], list[str]]:
-    """The splits of a folder of pictures, and a line about files that are not pictures, if there are any.
-
-    Raises:
-        UserError: no pictures, a layout other than the module's, or a picture that is not as it should be.
-    """
-    files = sorted(
-        (path.relative_to(folder) for path in folder.rglob("*") if path.is_file()),
-        key=lambda path: path.as_posix(),
-    )
-    shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
-    pictures = [file for file in shown if file.suffix.lower() in _SUFFIXES]
-    others = [file for file in shown if file.suffix.lower() not in _SUFFIXES]
-    if not pictures:
-        remedy = f"give a folder of pictures ({', '.join(_SUFFIXES)}), or of files as CIFAR-10, MNIST or ImageNet have"
-        raise fail("path", "hold pictures", f"{folder} with {len(others)} other files", remedy)
-    splits: dict[str, Pixels] = {}
-    dims: tuple[int, ...] | None = None
-    known: set[str] | None = None
-    for split, (place, members) in _splits(folder, pictures).items():
-        classes = _class_names(folder / place, [file.relative_to(place) for file in members])
-        known = set(classes) if known is None else known
-        if set(classes) - known or bool(classes) != bool(known):
-            found = ", ".join(sorted(set(classes) - known)) or "pictures without a class"
-            rule = (
-                f"hold the classes of the training pictures, {', '.join(sorted(known)) or 'none'}"
-            )
-            raise fail(str(folder / place), rule, found, "give every split the same classes")
-        named = ((str(folder / file), folder / file) for file in members)
-        pixels = stack(named, len(members), dims)
-        label = np.array(classes) if classes else None
-        splits[split] = Pixels(pixels, label, tuple(file.name for file in members))
-        dims = pixels.shape[1:]
-    if not others:
-        return splits, []
-    return splits, [f"left out {len(others):,} files that are no pictures, such as {others[0]}"]
-
-
-def _class_names(place: Path, files: list[Path]) -> list[str]:
-    """The class folder that each of the files, given relative to `place`, is in; none where there are no such folders."""
-    names = [file.parts[0] for file in files if len(file.parts) > 1]
-    if names and len(names) < len(files):
-        remedy = "move all pictures into folders of their classes, or all into one folder"
-        raise fail(str(place), "hold either pictures or folders of them", "both", remedy)
-    return names
-
-
-def _splits(folder: Path, pictures: list[Path]) -> dict[str, tuple[Path, list[Path]]]:
-    """Each split's place in the folder and its pictures, those for training first."""
-    tops = {file.parts[0] if len(file.parts) > 1 else "." for file in pictures}
-    if not tops & set(SPLIT_NAMES):
-        return {"train": (Path(), pictures)}
-    members = {top: [file for file in pictures if file.parts[0] == top] for top in sorted(tops)}
-    splits = {SPLIT_NAMES[top]: (Path(top), members[top]) for top in members if top in SPLIT_NAMES}
-    if len(splits) < len(tops) or "train" not in splits:
-        rule = "hold train, valid and test and nothing beside them, if it holds one of them"
-        remedy = "move classes of such a name into a folder train, or add train"
-        raise fail(str(folder), rule, f"pictures in {', '.join(sorted(tops))}", remedy)
-    return {split: splits[split] for split in ("train", "valid", "test") if split in splits}
