@@ -97,12 +97,13 @@ def read_bytes(path: Path, what: str, *, argument: str = "path", most: int = _TE
     """
     check_file(path, what, argument)
     try:
+        size = path.stat().st_size
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            content = file.read(min(size, most) + 1)
     except OSError as error:
         raise unreadable(path, error, argument) from error
     if len(content) > most:
-        found = f"{path} of {path.stat().st_size:,} bytes"
+        found = f"{path} of {size:,} bytes"
         raise fail(argument, f"be {what} of at most {most:,} bytes", found, "check what it holds")
     return content
 
