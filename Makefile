@@ -13,14 +13,14 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/scud train digits --out runs/demo --overwrite
-	$(BIN)/scud evaluate runs/demo --repeats 40
-	$(BIN)/scud sample runs/demo --num 64
+	$(BIN)/scud evaluate runs/demo --repeats 40 --overwrite
+	$(BIN)/scud sample runs/demo --num 64 --overwrite
 
 # The same path end to end in under a minute: too few steps for good samples.
 demo-short: .venv/installed
 	$(BIN)/scud train digits --out runs/demo-short --overwrite --training.steps 60
-	$(BIN)/scud evaluate runs/demo-short --repeats 2
-	$(BIN)/scud sample runs/demo-short --num 16 --steps 16
+	$(BIN)/scud evaluate runs/demo-short --repeats 2 --overwrite
+	$(BIN)/scud sample runs/demo-short --num 16 --steps 16 --overwrite
 
 # Two processes of one thread each: more threads than cores would wait for one another.
 test: .venv/installed
@@ -56,8 +56,8 @@ numbers: .venv/installed
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 256 --steps 500 --repeats 2 | tee runs/numbers/fashion-256.md
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 17 --steps 500 --repeats 2 | tee runs/numbers/fashion-17.md
 	test -f runs/numbers/emoji.md || $(BIN)/scud train fashion_mnist --data.train $(DATA)/emoji32.npz --training.steps 400 --out runs/emoji --overwrite
-	$(BIN)/scud evaluate runs/emoji --repeats 4 | tee runs/numbers/emoji.md
-	$(BIN)/scud sample runs/emoji --num 32
+	$(BIN)/scud evaluate runs/emoji --repeats 4 --overwrite | tee runs/numbers/emoji.md
+	$(BIN)/scud sample runs/emoji --num 32 --overwrite
 	$(BIN)/python -m benchmarks.sampling_quality --num 500 | tee runs/numbers/quality-digits.md
 	$(BIN)/python -m benchmarks.sampling_quality --num 500 --calls 8 16 32 $(GRIDS) --out runs/sampling-grids | tee runs/numbers/grids-digits.md
 	$(BIN)/python -m benchmarks.sampling_quality $(FASHION) --num 250 --calls 4 8 16 32 64 128 --out runs/sampling-fashion | tee runs/numbers/quality-fashion.md
