@@ -93,3 +93,13 @@ def test_names_in_tables_and_lines_do_nothing_to_a_terminal(
     assert "wrote a\\x1b]0;x" in printed
     assert "[bold]" in printed
     assert len(printed) < 4000
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "abc", "40"])
+def test_tables_are_shown_on_terminals_of_any_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "dumb")
+    print_table(["name"], [("first",)])
+    assert "first" in capsys.readouterr().out

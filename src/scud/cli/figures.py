@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from scud.evaluation import Evaluation
     from scud.evaluation.report import Row
 
+NARROWEST = 20
+"""Columns of a terminal that a table is fitted to."""
+
 
 def show(result: "Evaluation", title: str, counts: Mapping[str, int]) -> None:
     """Print a bound, its terms, the figures of its kind of data, and what these count."""
@@ -106,7 +109,10 @@ def print_table(
     table = Table(*map(cell, header), title=title)
     for row in rows:
         table.add_row(*map(cell, row))
-    Console().print(table)
+    console = Console()
+    if console.width < NARROWEST:  # as where COLUMNS is 0
+        console = Console(width=80)
+    console.print(table)
 
 
 def brief(value: float) -> str:
