@@ -107,6 +107,19 @@ def test_an_evaluation_is_written_where_it_is_asked_for(
     assert main([*arguments, "--repeats", "1000000000000", "--overwrite"]) == 2
 
 
+def test_a_name_with_control_characters_costs_no_design_and_reaches_no_terminal(
+    law: Law, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "a\x1b[31m\u2028\x85b"
+    (tmp_path / "in.fasta").write_text(f">{name}\nAC??FG\n", encoding="utf-8")
+    arguments = ["infill", "run", "--input", str(tmp_path / "in.fasta"), "--steps=2", "--num=1"]
+    assert main([*arguments, "--out", str(tmp_path / "designs.fasta")]) == 0
+    assert read_fasta(tmp_path / "designs.fasta", PROTEIN)[0].name == f"{name}_design_1"
+    printed = capsys.readouterr().out
+    assert all(letter.isprintable() or letter == "\n" for letter in printed)
+    assert law.calls == 2
+
+
 @pytest.mark.parametrize(
     ("number", "status", "how"),
     [
