@@ -57,7 +57,7 @@ numbers: .venv/installed
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 17 --steps 500 --repeats 2 | tee runs/numbers/fashion-17.md
 	test -f runs/numbers/emoji.md || $(BIN)/scud train fashion_mnist --data.train $(DATA)/emoji32.npz --training.steps 400 --out runs/emoji --overwrite
 	$(BIN)/scud evaluate runs/emoji --repeats 4 | tee runs/numbers/emoji.md
-	$(BIN)/scud sample runs/emoji --num 32
+	$(BIN)/scud sample runs/emoji --num 32 --overwrite
 	$(BIN)/python -m benchmarks.sampling_quality --num 500 | tee runs/numbers/quality-digits.md
 	$(BIN)/python -m benchmarks.sampling_quality --num 500 --calls 8 16 32 $(GRIDS) --out runs/sampling-grids | tee runs/numbers/grids-digits.md
 	$(BIN)/python -m benchmarks.sampling_quality $(FASHION) --num 250 --calls 4 8 16 32 64 128 --out runs/sampling-fashion | tee runs/numbers/quality-fashion.md

@@ -38,7 +38,7 @@ class UserError(ValueError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop by a signal, and has written a checkpoint.
+    """A command was asked to stop by a signal, and has written what it had.
 
     Attributes:
         signum: the number of the signal; commands exit with status 128 + signum.

@@ -26,7 +26,7 @@ from scud.diffusion import Diffusion, Elbo
 from scud.errors import UserError, check_at_least, fail
 from scud.files import make_folder, write_text, writing
 from scud.networks.labels import num_labels, reads_labels
-from scud.samplers import Ancestral, Sampler, Samples, draw
+from scud.samplers import Ancestral, Sampler, Samples, Spool, check_number, draw
 from scud.specs import Spec
 from scud.training.checkpoint import load_weights
 from scud.training.files import RunFolder
@@ -92,6 +92,7 @@ class Run:
         label: str | None = None,
         sampler: Sampler | None = None,
         frames: int = 0,
+        spool: Spool | None = None,
         generator: torch.Generator | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Samples:
@@ -103,6 +104,7 @@ class Run:
             label: the name of a class, of a model that reads labels.
             sampler: how; `Ancestral()` by default.
             frames: at how many moments to keep the first examples, for an animation.
+            spool: where to keep what is drawn; in memory by default.
             generator: source of all noise, on the model's device.
             progress: called with the share done, in (0, 1].
 
@@ -110,9 +112,11 @@ class Run:
             UserError: a length that the model was not trained on, a label it does not know, or num below 1.
         """
         check_at_least("num", num, 1, "say how many examples to draw")
+        check_number(num)
         labels = None if label is None else self.label(label, num)
         shapes = self.modality.shapes(num, length, generator)
-        states = [torch.zeros(shape, dtype=torch.int64) for shape in shapes]
+        like = {shape: torch.zeros(shape, dtype=torch.int64) for shape in set(shapes)}
+        states = [like[shape] for shape in shapes]
         return draw(
             sampler or Ancestral(),
             self.model,
@@ -121,6 +125,7 @@ class Run:
             label=labels,
             positions=self.modality.at_once,
             frames=frames,
+            spool=spool,
             generator=generator,
             progress=progress,
         )

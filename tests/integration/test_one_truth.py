@@ -159,8 +159,8 @@ def test_an_overwriting_that_is_cut_short_can_be_done_again(
 
 def test_stale_temporary_files_go_at_the_next_start(scud: Command, finished: Path) -> None:
     before = names(finished)
-    for folder in (finished, finished / "checkpoints", finished / "model"):
-        (folder / ".last.ckpt.7.tmp").write_bytes(b"half")
+    for name in ("checkpoints/.last.ckpt", "model/.model.safetensors", ".metrics.csv"):
+        (finished / f"{name}.7.tmp").write_bytes(b"half")
     assert resume(scud, finished).status == 0
     assert names(finished) == before
 

@@ -210,7 +210,7 @@ def test_samples_of_text_are_its_states_and_its_text(
     ends = "samples.npz and samples.txt, 4 texts of 8 characters each by 3 steps"
     assert "".join(out.split()).endswith("".join(ends.split()))
     assert texts[2] in out
-    arguments = ["run", "--num", "2", "--steps", "1", "--out", str(tmp_path)]
+    arguments = ["run", "--num", "2", "--steps", "1", "--out", str(tmp_path), "--overwrite"]
     sample.main([*arguments, "--length", "5"])
     assert np.load(tmp_path / "samples.npz")["x"].shape == (2, 5)
     for wrong in ("0", "9", "3-4"):

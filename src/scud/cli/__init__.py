@@ -4,14 +4,17 @@ A package adds a command of its own by an entry point in the group "scud.command
 `main(arguments)` runs it, or `module:function` for another function.
 """
 
-import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from scud.errors import UserError
+from scud.cli.endings import of_size, on_signals, status_of, too_large
+from scud.cli.places import settle
+from scud.cli.streams import guarded
+from scud.errors import UserError, printable, shown
 
 COMMANDS = {
     "train": "train a model by a recipe or a saved config.yaml",
@@ -35,8 +38,23 @@ commands:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status: 0, 2 for a mistake in what was asked for, 130 when interrupted."""
-    command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    """Run a command; returns its exit status.
+
+    That is 0, 2 for a mistake in what was asked for, 128 + N where signal N ended it (130 for Ctrl-C), 141 where nobody read
+    what it printed, and 1 where that could not be written. In the last two cases all files are written.
+    """
+    with guarded() as outlets:
+        try:
+            status = run([*(sys.argv[1:] if arguments is None else arguments)])
+        except SystemExit as stopped:  # after --help, and for an option that does not exist
+            code = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
+            raise SystemExit(outlets.status(code)) from None
+        return outlets.status(status)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; returns the exit status, but for what becomes of its output."""
+    command, *rest = arguments or ["--help"]
     if command in ("-h", "--help"):
         print(usage())
         return 0
@@ -47,21 +65,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     others = {} if command in COMMANDS else added()
     if command not in COMMANDS and command not in others:
-        print(
-            f"scud: no command {command!r}; choose from {', '.join([*COMMANDS, *added()])}",
-            file=sys.stderr,
-        )
+        names = ", ".join([*COMMANDS, *others])
+        print(f"scud: no command {shown(command)!r}; choose from {names}", file=sys.stderr)
         return 2
+    settle()
+    # Training waits for the step at hand before it ends; commands of other packages do as they like.
+    ends = nullcontext() if command == "train" or command in others else on_signals()
     try:
-        run = load(others[command]) if command in others else built_in(command)
-        run(rest)
-    except (UserError, OSError) as error:
-        print(f"scud {command}: {error}", file=sys.stderr)
-        return 2
+        with ends:
+            function = load(others[command]) if command in others else built_in(command)
+            function(rest)
     except KeyboardInterrupt as interrupt:
-        print(f"scud {command}: interrupted{interrupt}", file=sys.stderr)
-        return 128 + getattr(interrupt, "signum", signal.SIGINT)
+        tell(command, f"interrupted{interrupt}")
+        return status_of(interrupt)
+    except (UserError, OSError) as error:
+        tell(command, str(error))
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not too_large(error):
+            raise
+        tell(command, str(of_size(error, rest)))
+        return 2
     return 0
+
+
+def tell(command: str, message: str) -> None:
+    """Say how a command ended."""
+    print(f"scud {command}: {printable(message)}", file=sys.stderr)
 
 
 def added() -> dict[str, EntryPoint]:
@@ -71,8 +101,8 @@ def added() -> dict[str, EntryPoint]:
 
 def built_in(command: str) -> Callable[[Sequence[str]], Any]:
     """What runs a command of scud's own."""
-    run: Callable[[Sequence[str]], Any] = import_module(f"scud.cli.{command}").main
-    return run
+    function: Callable[[Sequence[str]], Any] = import_module(f"scud.cli.{command}").main
+    return function
 
 
 def load(entry: EntryPoint) -> Callable[[Sequence[str]], Any]:
@@ -82,14 +112,14 @@ def load(entry: EntryPoint) -> Callable[[Sequence[str]], Any]:
         UserError: it cannot be loaded.
     """
     try:
-        run: Any = import_module(entry.module)
+        found: Any = import_module(entry.module)
         for name in (entry.attr or "main").split("."):
-            run = getattr(run, name)
+            found = getattr(found, name)
     except (Exception, SystemExit) as error:  # the module of another package may raise anything
         raise broken(f"{type(error).__name__}: {error}") from error
-    if not callable(run):
+    if not callable(found):
         raise broken(f"{entry.value} is no function")
-    function: Callable[[Sequence[str]], Any] = run
+    function: Callable[[Sequence[str]], Any] = found
     return function
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scud.cli.options import OfRun, Split, check_counts, load_run, parse, progress_bar
+from scud.cli.options import OfRun, Split, check_counts, load_run, parse, progress_bar, say
+from scud.cli.outputs import output_file
+from scud.cli.sizes import check_draws
 from scud.errors import check_in_interval, fail
 
 if TYPE_CHECKING:
@@ -56,6 +58,9 @@ class Evaluate(OfRun):
     batch_tokens: int | None = None
     """Sequences and text: positions at once, padding included; 16384 by default."""
 
+    out: Path | None = None
+    """File to write; RUN/evaluation-SPLIT.json, or RUN/quality.csv of samples, by default. An earlier one is replaced."""
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
@@ -81,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.data is not None:
         examples = run.modality.examples(options.data)
         for line in run.modality.reading(examples):
-            print(line)
+            say(line)
         bound(run, options, examples, options.data.name)
         return
     data = data_of(run, options)
@@ -159,29 +164,31 @@ def bound(run: "Run", options: Evaluate, examples: "ExampleSet", title: str) -> 
     tokens = front.BATCH_TOKENS if options.batch_tokens is None else options.batch_tokens
     if run.modality.rows and run.modality.dims is not None:
         size = min(size, max(tokens // run.modality.dims[0], 1))
-    with progress_bar(f"evaluating {title}") as progress:
-        result = front.evaluate(
-            run,
-            examples,
-            repeats=front.REPEATS if options.repeats is None else options.repeats,
-            batch_size=size,
-            batch_tokens=tokens,
-            known=None if options.span is None else span_known(options.span),
-            labels=options.labels is not False,
-            seed=options.seed,
-            progress=progress,
-        )
-    whole = options.span is None
-    counts = run.modality.counts(examples) if whole else {}
+    repeats = front.REPEATS if options.repeats is None else options.repeats
+    check_draws("repeats", repeats, len(examples))
+    whole, unlabelled = options.span is None, options.labels is False
     what = title if whole else f"{title}, spans of {options.span:.0%}"
-    show(result, what, counts)
     name = Path(title).name if options.data is not None else title
-    unlabelled = options.labels is False
     name += ("" if whole else "-span") + ("-unlabelled" if unlabelled else "")
-    target = RunFolder(options.run).path / f"evaluation-{name}.json"
-    about = {"split": title, "seed": options.seed, "span": options.span}
-    write(result, target, about | ({"labels": False} if unlabelled else {}), counts)
-    print(f"wrote {target}: {result.headline} on {what}")
+    target = options.out or RunFolder(options.run).path / f"evaluation-{name}.json"
+    with output_file(target, overwrite=True) as place:
+        with progress_bar(f"evaluating {title}") as progress:
+            result = front.evaluate(
+                run,
+                examples,
+                repeats=repeats,
+                batch_size=size,
+                batch_tokens=tokens,
+                known=None if options.span is None else span_known(options.span),
+                labels=not unlabelled,
+                seed=options.seed,
+                progress=progress,
+            )
+        counts = run.modality.counts(examples) if whole else {}
+        about = {"split": title, "seed": options.seed, "span": options.span}
+        write(result, place, about | ({"labels": False} if unlabelled else {}), counts)
+    show(result, what, counts)
+    say(f"wrote {target}: {result.headline} on {what}")
 
 
 def span_known(share: float) -> "Callable[[Batch, torch.Generator], torch.Tensor]":
@@ -203,9 +210,9 @@ def compare(run: "Run", data: "Data", split: str, options: Evaluate) -> None:
     from scud.training.files import RunFolder
 
     assert options.samples is not None, "only asked for where there are samples"
-    samples = run.modality.read(options.samples)
-    rows = run.modality.quality(samples, data, split, options.seed)
-    target = RunFolder(options.run).quality
-    show_rows(rows, split, target)
+    target = options.out or RunFolder(options.run).quality
+    with output_file(target, overwrite=True) as place:
+        samples = run.modality.read(options.samples)
+        show_rows(run.modality.quality(samples, data, split, options.seed), split, place)
     what = f"{len(samples)} {run.modality.noun} of {options.samples}"
-    print(f"wrote {target}: {what} beside {split} and training data")
+    say(f"wrote {target}: {what} beside {split} and training data")

@@ -8,37 +8,37 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scud.errors import printable, shown
+
 if TYPE_CHECKING:
     from scud.evaluation import Evaluation
     from scud.evaluation.report import Row
 
+NARROWEST = 20
+"""Columns of a terminal that a table is fitted to."""
+
 
 def show(result: "Evaluation", title: str, counts: Mapping[str, int]) -> None:
     """Print a bound, its terms, the figures of its kind of data, and what these count."""
-    from rich.console import Console
-    from rich.table import Table
-
     in_bits = result.position == "dim"
-    table = Table(
-        title, "bits/dim" if in_bits else f"nats per {result.position}", "nats per example"
-    )
+    header = (title, "bits/dim" if in_bits else f"nats per {result.position}", "nats per example")
+    rows: list[Sequence[object]] = []
     unit = 1.0 if in_bits else math.log(2)
     for name, nats in (("diffusion term", result.diffusion), ("prior term", result.prior)):
-        table.add_row(name, f"{result.term_bits_per_dim(nats) * unit:.4f}", f"{nats:.3f}")
+        rows.append((name, f"{result.term_bits_per_dim(nats) * unit:.4f}", f"{nats:.3f}"))
     figure = with_error(result.bits_per_dim * unit, result.bits_per_dim_error * unit)
-    table.add_row("bound", figure, f"{result.total:.3f}")
+    rows.append(("bound", figure, f"{result.total:.3f}"))
     gain, error = (nats / math.log(2) * unit for nats in (result.gain, result.gain_error))
     saved = f"{result.independent - result.total:.3f}"
-    table.add_row("gain over independent states", with_error(gain, error), saved)
+    rows.append(("gain over independent states", with_error(gain, error), saved))
     for figures in result.figures if not in_bits else ():
-        table.add_row(figures.name, figures.range, "")
-    Console().print(table)
+        rows.append((figures.name, figures.range, ""))
+    print_table(header, rows)
     if result.examples == 1:
         print("A single example has no error: how others would differ from it is not known.")
     if counts:
-        print(
-            f"counted: {', '.join(f'{count:,} {name}' for name, count in counts.items())} of {title}"
-        )
+        counted = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        print(printable(f"counted: {counted} of {title}"))
 
 
 def with_error(value: float, error: float) -> str:
@@ -81,22 +81,40 @@ def defined(value: Any) -> Any:
 
 
 def show_rows(rows: Sequence["Row"], split: str, target: Path) -> None:
-    """Print measures of samples beside those of a split and of training data, and write them as CSV."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Write measures of samples beside those of a split and of training data as CSV, and print them."""
     from scud.files import writing_text
 
-    table = Table("measure", "samples", split, "training")
-    for row in rows:
-        table.add_row(row.measure, *("" if value is None else shown(value) for value in row[1:]))
-    Console().print(table)
+    header = ["measure", "samples", split, "training"]
     with writing_text(target) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["measure", "samples", split, "training"])
+        writer.writerow(header)
         writer.writerows(rows)
+    cells = [
+        (row.measure, *("" if value is None else brief(value) for value in row[1:])) for row in rows
+    ]
+    print_table(header, cells)
 
 
-def shown(value: float) -> str:
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None
+) -> None:
+    """Print a table, without what a terminal would take for a command or a colour."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    def cell(value: object) -> str:
+        return escape(printable(shown(value)))
+
+    table = Table(*map(cell, header), title=title)
+    for row in rows:
+        table.add_row(*map(cell, row))
+    console = Console()
+    if console.width < NARROWEST:  # as where COLUMNS is 0
+        console = Console(width=80)
+    console.print(table)
+
+
+def brief(value: float) -> str:
     """A count in full, anything else in four digits."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

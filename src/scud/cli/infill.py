@@ -1,14 +1,29 @@
 """scud infill: new residues for parts of sequences, or new words for parts of a text, given the rest."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scud.cli.options import OfRun, check_counts, load_run, parse, parse_together, progress_bar
+from scud.cli.options import (
+    OfRun,
+    at_home,
+    check_counts,
+    load_run,
+    parse,
+    parse_together,
+    progress_bar,
+    say,
+)
+from scud.cli.outputs import output_file
+from scud.cli.sizes import check_batch
 from scud.errors import fail
+from scud.files import make_folder
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from scud.data import Modality
 
 
@@ -33,6 +48,9 @@ class Infill(OfRun):
     """File to write; RUN/samples/infilled.fasta or infilled.txt by default. A text file has a line of ten dashes between two
     designs."""
 
+    overwrite: bool = False
+    """Replace the file, if it is there."""
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
@@ -51,29 +69,42 @@ def main(arguments: Sequence[str]) -> None:
 
     import torch
 
-    from scud.samplers import Ancestral, draw
+    from scud.samplers import Ancestral, Some, Spool, check_number, draw
     from scud.training.files import RunFolder
 
     run = load_run(options)
-    if options.out is not None and not options.out.parent.is_dir():
-        raise fail(
-            "out", "lie in a folder that exists", options.out, f"create {options.out.parent} first"
-        )
+    found = infilling.gaps(own)
+    check_number(len(found) * options.num)
+    gaps = [gap for gap in found for _ in range(options.num)]
+    check_batch(options.batch_tokens, sum(len(gap.states) for gap in found) * options.num, run)
+    if options.out is None:
+        make_folder(RunFolder(options.run).samples)
     target = options.out or RunFolder(options.run).samples / infilling.file
-    gaps = [gap for gap in infilling.gaps(own) for _ in range(options.num)]
-    with progress_bar("infilling") as progress:
-        drawn = draw(
-            Ancestral(steps=options.steps),
-            run.model,
-            run.network,
-            [gap.states for gap in gaps],
-            [gap.known for gap in gaps],
-            positions=options.batch_tokens,
-            generator=torch.Generator(run.device).manual_seed(options.seed),
-            progress=progress,
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    print(f"wrote {target}: {infilling.write(gaps, drawn.states, target)} by {options.steps} steps")
+    with (
+        output_file(target, overwrite=options.overwrite) as place,
+        closing(Spool(place.parent, run.modality.num_states)) as spool,
+    ):
+        try:
+            with progress_bar("infilling") as progress:
+                drawn: Sequence[Tensor] = draw(
+                    Ancestral(steps=options.steps),
+                    run.model,
+                    run.network,
+                    [gap.states for gap in gaps],
+                    [gap.known for gap in gaps],
+                    positions=options.batch_tokens,
+                    spool=spool,
+                    generator=torch.Generator(run.device).manual_seed(options.seed),
+                    progress=progress,
+                ).states
+        except KeyboardInterrupt:
+            places = spool.drawn()
+            if places:
+                some = [gaps[i] for i in places]
+                what = infilling.write(some, Some(spool, places), place)
+                say(f"wrote {target}: {what}, of {len(gaps)} in all")
+            raise
+        say(f"wrote {target}: {infilling.write(gaps, drawn, place)} by {options.steps} steps")
 
 
 def modality_of(arguments: Sequence[str]) -> "Modality":
@@ -86,7 +117,7 @@ def modality_of(arguments: Sequence[str]) -> "Modality":
         if name == "--modality":
             named = value if equals else "".join(arguments[place + 1 : place + 2])
     kind = None if named is None else own.import_class("--modality", named)
-    return runs.load_modality(arguments[0], kind)
+    return runs.load_modality(at_home("run", Path(arguments[0])), kind)
 
 
 def check_other_options(arguments: Sequence[str], options: type) -> None:

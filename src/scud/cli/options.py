@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 import tyro
 
-from scud.errors import check_seed, fail
+from scud.errors import check_seed, fail, printable, shown
 from scud.options import texts
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Form = TypeVar("Form")
 
 Split = Literal["train", "valid", "test"]
+
+DIGITS = 18
+"""Of the numbers of a range: more make no number that a computer counts with."""
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 """What a switch may be set to."""
@@ -68,12 +71,28 @@ def parse_together(forms: Sequence[type], command: str, arguments: Sequence[str]
         together, args=plain, prog=f"scud {command}", config=(tyro.conf.FlagConversionOff,)
     )
     parsed = [
-        form(**{part.name: getattr(values, part.name) for part in fields(form)}) for form in forms
+        form(**{part.name: at_home(part.name, getattr(values, part.name)) for part in fields(form)})
+        for form in forms
     ]
     for options in parsed:
         if isinstance(options, OfRun):
             check_seed(options.seed)
     return parsed
+
+
+def at_home(name: str, value: Any) -> Any:
+    """The value of an option; of a path that begins with ~, that in the home folder.
+
+    Raises:
+        UserError: there is no such home folder.
+    """
+    if not isinstance(value, Path):
+        return value
+    try:
+        return value.expanduser()
+    except RuntimeError as error:
+        remedy = "write the path from the root, or ./~ for a folder of that name"
+        raise fail(name, "begin with a home folder that exists", value, remedy) from error
 
 
 def described_fields(form: type) -> list[Any]:
@@ -133,12 +152,19 @@ def check_counts(options: Any, *names: str) -> None:
             )
 
 
+def say(text: str) -> None:
+    """Print a line, without the control characters that names in it may have."""
+    print(printable(text))
+
+
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on the screen; within the context, what is called with the share done."""
+    """A bar on standard error, where that is a terminal; within the context, what is called with the share done."""
+    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress() as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda share: bar.update(task, completed=share)
 
@@ -153,6 +179,11 @@ def parse_range(argument: str, text: str) -> tuple[int, int]:
     last = last if dash else first
     if not (first.isdecimal() and last.isdecimal()):
         raise fail(
-            argument, "be a number or a range of them", repr(text), "write it as 100 or 80-120"
+            argument,
+            "be a number or a range of them",
+            repr(shown(text)),
+            "write it as 100 or 80-120",
         )
+    if max(len(first), len(last)) > DIGITS:
+        raise fail(argument, f"have at most {DIGITS} digits", text, "give a length such as 100")
     return int(first), int(last)

@@ -1,15 +1,18 @@
 """scud sample: new examples, in the form that people would rather look at."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scud.cli.options import OfRun, check_counts, load_run, parse, parse_range, progress_bar
+from scud.cli.options import OfRun, check_counts, load_run, parse, parse_range, progress_bar, say
+from scud.cli.outputs import output_folder
 from scud.errors import UserError, check_choice, fail
 
 if TYPE_CHECKING:
-    from scud.samplers import Sampler
+    from scud.runs import Run
+    from scud.samplers import Sampler, Samples, Spool
 
 FRAMES = 30
 """Moments of the first examples that are kept, for an animation."""
@@ -47,6 +50,9 @@ class Sample(OfRun):
     out: Path | None = None
     """Folder for what is drawn; RUN/samples by default."""
 
+    overwrite: bool = False
+    """Replace samples that are in the folder."""
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
@@ -56,41 +62,50 @@ def main(arguments: Sequence[str]) -> None:
 
     import torch
 
+    from scud.samplers import Spool
     from scud.training.files import RunFolder
 
     sampler = find_sampler(options)
     run = load_run(options)
     folder = options.out or RunFolder(options.run).samples
-    check_folder(folder)
-    with progress_bar("sampling") as progress:
-        samples = run.draw(
-            options.num,
-            length=length,
-            label=options.label,
-            sampler=sampler,
-            frames=FRAMES,
-            generator=torch.Generator(run.device).manual_seed(options.seed),
-            progress=progress,
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    files = run.modality.write(samples, folder)
-    names = (
-        " and ".join([", ".join(file.name for file in files[:-1]), files[-1].name])
-        if files[1:]
-        else files[0].name
-    )
-    print(
-        f"wrote {folder}: {names}, {run.modality.summary(samples.states)} by {sampler.num_steps} steps"
-    )
+    with (
+        output_folder(folder, overwrite=options.overwrite) as place,
+        closing(Spool(place, run.modality.num_states)) as spool,
+    ):
+        try:
+            with progress_bar("sampling") as progress:
+                samples = run.draw(
+                    options.num,
+                    length=length,
+                    label=options.label,
+                    sampler=sampler,
+                    frames=FRAMES,
+                    spool=spool,
+                    generator=torch.Generator(run.device).manual_seed(options.seed),
+                    progress=progress,
+                )
+        except KeyboardInterrupt:
+            write_some(run, spool, folder, place, sampler.num_steps)
+            raise
+        write(run, samples, folder, place, sampler.num_steps)
 
 
-def check_folder(folder: Path) -> None:
-    """Raise `UserError` for a folder that cannot be made, since it or one above it is a file."""
-    for path in (folder, *folder.parents):
-        if path.exists():
-            if not path.is_dir():
-                raise fail("out", "be a folder", f"a file, {path}", "choose another --out")
-            return
+def write(run: "Run", samples: "Samples", folder: Path, place: Path, steps: int) -> None:
+    """Write what was drawn into a folder, `place` with links followed, and say so."""
+    names = [file.name for file in run.modality.write(samples, place)]
+    files = " and ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0]
+    say(f"wrote {folder}: {files}, {run.modality.summary(samples.states)} by {steps} steps")
+
+
+def write_some(run: "Run", spool: "Spool", folder: Path, place: Path, steps: int) -> None:
+    """Write the examples that were drawn before an interrupt, if any."""
+    from scud.samplers import Samples, Some
+
+    drawn = spool.drawn()
+    if drawn:
+        which = ", the longest first" if run.modality.by_positions else ""
+        say(f"interrupted after {len(drawn)} of {len(spool)} {run.modality.noun}{which}")
+        write(run, Samples(Some(spool, drawn), spool.shown), folder, place, steps)
 
 
 def find_sampler(options: Sample) -> "Sampler":

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scud.cli.options import OfRun, load_run, parse, progress_bar
-from scud.errors import fail
+from scud.cli.figures import print_table
+from scud.cli.options import OfRun, check_counts, load_run, parse, progress_bar, say
+from scud.cli.outputs import output_file
+from scud.cli.sizes import check_draws
+from scud.errors import fail, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,23 +56,29 @@ class Score(OfRun):
     out: Path | None = None
     """CSV file to write; RUN/scores.csv, or RUN/differences.csv of variants, by default."""
 
+    overwrite: bool = False
+    """Replace the file, if it is there."""
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = parse(Score, "score", arguments)
     check_form(options)
+    check_counts(options, "repeats", "batch_tokens")
 
     from scud.training.files import RunFolder
 
     run = load_run(options)
     files = RunFolder(options.run)
     target = options.out or (files.differences if options.input is None else files.scores)
-    if not target.parent.is_dir():
-        raise fail("out", "lie in a folder that exists", target, f"create {target.parent} first")
-    if options.input is not None:
-        score_examples(run, options, options.input, target)
-    elif options.wild_type is not None and options.mutations is not None:
-        compare_variants(run, options, options.wild_type, options.mutations, target)
+    with output_file(target, overwrite=options.overwrite) as place:
+        if options.input is not None:
+            told = score_examples(run, options, options.input, place)
+        else:
+            assert options.wild_type is not None, "check_form has seen to it"
+            assert options.mutations is not None, "check_form has seen to it"
+            told = compare_variants(run, options, options.wild_type, options.mutations, place)
+        say(f"wrote {target}: {told}")
 
 
 def check_form(options: Score) -> None:
@@ -83,13 +92,14 @@ def check_form(options: Score) -> None:
         raise fail("options", "say what to score", what, remedy)
 
 
-def score_examples(run: "Run", options: Score, path: Path, target: Path) -> None:
-    """Bounds for the examples of a file."""
+def score_examples(run: "Run", options: Score, path: Path, target: Path) -> str:
+    """Bounds for the examples of a file; what was written."""
     import numpy as np
 
     from scud.evaluation.scores import score
 
     records = run.modality.scoring.records(path)
+    check_draws("repeats", options.repeats, max(len(record.codes) for record in records))
     with progress_bar("scoring") as progress:
         result = score(
             run.model,
@@ -114,16 +124,17 @@ def score_examples(run: "Run", options: Score, path: Path, target: Path) -> None
     names, lengths = [record.name for record in records], [len(record.codes) for record in records]
     rows = [*zip(names, lengths, *numbers(value, error, *perplexity), strict=True)]
     write_table(target, header, rows)
-    print(f"wrote {target}: lower bounds on log p of {len(rows)} {run.modality.noun}, nats")
+    return f"lower bounds on log p of {len(rows)} {run.modality.noun}, nats"
 
 
 def compare_variants(
     run: "Run", options: Score, wild_type: Path, mutations: Path, target: Path
-) -> None:
-    """Differences of bounds for the variants in a CSV file."""
+) -> str:
+    """Differences of bounds for the variants in a CSV file; what was written."""
     from scud.evaluation.scores import score_variants
 
     variants = run.modality.scoring.variants(wild_type, mutations)
+    check_draws("repeats", options.repeats, len(variants.wild.codes))
     with progress_bar("scoring variants") as progress:
         result = score_variants(
             run.model,
@@ -146,9 +157,8 @@ def compare_variants(
             name = f"given_{name}"
         header.append(name)
     write_table(target, header, rows, own)
-    print(
-        f"wrote {target}: {len(rows)} variants of {variants.wild.name}, nats above the wild type (estimates, not bounds)"
-    )
+    name = shown(variants.wild.name)
+    return f"{len(rows)} variants of {name}, nats above the wild type (estimates, not bounds)"
 
 
 def numbers(*columns: "NDArray[np.float64]") -> list[list[str]]:
@@ -160,10 +170,6 @@ def write_table(
     target: Path, header: list[str], rows: Sequence[tuple[Any, ...]], columns: int | None = None
 ) -> None:
     """Write a CSV file, and print its first columns (all of them by default) of its first rows."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from scud.files import writing_text
 
     with writing_text(target) as file:
@@ -171,7 +177,5 @@ def write_table(
         writer.writerow(header)
         writer.writerows(rows)
     title = None if len(rows) <= SHOWN else f"the first {SHOWN} of {len(rows)}"
-    table = Table(*(name.replace("_", " ") for name in header[:columns]), title=title)
-    for row in rows[:SHOWN]:
-        table.add_row(*(escape(str(value)) for value in row[:columns]))
-    Console().print(table)
+    names = [name.replace("_", " ") for name in header[:columns]]
+    print_table(names, [row[:columns] for row in rows[:SHOWN]], title)

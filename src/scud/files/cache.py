@@ -17,10 +17,20 @@ from scud.errors import fail
 
 
 def default_cache() -> Path:
-    """$SCUD_CACHE, or $XDG_CACHE_HOME/scud, or ~/.cache/scud."""
+    """$SCUD_CACHE, or $XDG_CACHE_HOME/scud, or ~/.cache/scud.
+
+    Raises:
+        UserError: none of these is set, and the user has no home.
+    """
     if os.environ.get("SCUD_CACHE"):
         return Path(os.environ["SCUD_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scud"
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "scud"
+    try:
+        return Path.home() / ".cache" / "scud"
+    except RuntimeError as error:  # HOME is not set, and the account has no name
+        remedy = "name a folder in the environment variable SCUD_CACHE"
+        raise fail("the cache", "have a place", "no home folder", remedy) from error
 
 
 def file_digest(file: Path) -> str:

@@ -27,18 +27,21 @@ NAME = ".lock"
 
 
 @contextmanager
-def locked(folder: Path, argument: str = "out", *, wait: bool = False) -> Iterator[None]:
+def locked(
+    folder: Path, argument: str = "out", *, wait: bool = False, name: str = NAME
+) -> Iterator[None]:
     """Hold the lock of an existing folder.
 
     Args:
         folder: the folder.
         argument: what it is called in messages.
         wait: whether to wait for another process that holds it.
+        name: of the file that is locked, where it stands for one file of the folder.
 
     Raises:
         UserError: another process holds it, or the folder cannot be written to.
     """
-    file = folder / NAME
+    file = folder / name
     descriptor = _acquired(file, argument, wait)
     try:
         yield

@@ -4,6 +4,7 @@ Everything that scud keeps is written here, through Python's own file objects. A
 temporary name, brought to the disk, and renamed. What the disk refuses is a `UserError` that names the file.
 """
 
+import glob
 import io
 import os
 from collections.abc import Iterator
@@ -146,9 +147,7 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files that a process which was killed has left in a folder; called by who has its lock."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if is_temporary(path) and path.is_file():
-                path.unlink(missing_ok=True)
+def remove_temporaries(path: Path) -> None:
+    """Remove the temporary files that a process which was killed has left of a file; called by who has its lock."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name[:60])}.*.tmp"):
+        temporary.unlink(missing_ok=True)

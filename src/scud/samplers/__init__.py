@@ -5,7 +5,8 @@ from typing import Any
 from scud.options import by_kind
 from scud.samplers.ancestral import Ancestral
 from scud.samplers.base import GridSampler, Sampler
-from scud.samplers.batched import Samples, draw
+from scud.samplers.batched import Samples, check_number, draw
+from scud.samplers.spool import Some, Spool
 
 SamplerOptions = Ancestral
 """The options of any sampler: a sampler is its own options."""
@@ -20,5 +21,8 @@ __all__ = [
     "Sampler",
     "SamplerOptions",
     "Samples",
+    "Some",
+    "Spool",
+    "check_number",
     "draw",
 ]

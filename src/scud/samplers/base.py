@@ -16,7 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scud.errors import check_choice, check_count, check_flags, check_states, fail
+from scud.errors import (
+    check_choice,
+    check_count,
+    check_flags,
+    check_in_interval,
+    check_states,
+    fail,
+)
 from scud.numerics.logits import Logits, all_finite
 from scud.options import Options
 from scud.typing import Denoiser, Given, Noisy, Reversible, Shape
@@ -26,6 +33,9 @@ GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
     "information": lambda done: 1 - done,
 }
 """Grids by name: from the share of steps done to the share of information that noise destroys."""
+
+MOST_STEPS = 1_000_000
+"""Of a trajectory."""
 
 
 class Sampler(ABC):
@@ -81,7 +91,7 @@ class GridSampler(Options, Sampler):
     """A sampler that steps down a grid of times, with one call of the denoiser per step.
 
     Raises:
-        UserError: steps below 1, or a grid of an unknown name.
+        UserError: steps below 1 or above `MOST_STEPS`, or a grid of an unknown name.
     """
 
     steps: int = 128
@@ -93,6 +103,7 @@ class GridSampler(Options, Sampler):
 
     def check(self) -> None:
         check_count("steps", self.steps, 1, "64 to 256 steps are usual")
+        check_in_interval("steps", self.steps, 1, MOST_STEPS, "64 to 256 steps are usual")
         if not isinstance(self.grid, Tensor):
             check_choice("grid", self.grid, GRIDS)
 

@@ -13,12 +13,19 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from scud.errors import check_at_least, check_flags, fail
+from scud.errors import check_at_least, check_flags, check_in_interval, fail
 from scud.samplers.base import Sampler
+from scud.samplers.spool import Spool
 from scud.typing import Denoiser, Given, Reversible
 
 POSITIONS = 16_384
 """Positions at once, padding included."""
+
+MOST = 10_000_000
+"""Examples of one call."""
+
+PART = 1 << 18
+"""Positions of the parts that `Samples.parts` gives."""
 
 SHOWN = 16
 """Examples of which frames are kept, at most: the first of the first batch."""
@@ -29,13 +36,25 @@ class Samples:
     """Examples that were drawn, on the CPU.
 
     Attributes:
-        states: the clean states of each example, [*dims] int64.
+        states: the clean states of each example, [*dims] int64; read from a file as they are asked
+            for where they were drawn into a spool.
         frames: moments of the first batch on its way from noise to data, [at most 16, *dims] each.
             Under masking, state B is a position that is still masked.
     """
 
-    states: list[Tensor]
+    states: Sequence[Tensor]
     frames: list[Tensor]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, *dims], of examples of one shape."""
+        return (len(self.states), *self.states[0].shape)
+
+    def parts(self) -> Iterator[Tensor]:
+        """The states of examples of one shape [n, *dims], some at a time and in order."""
+        size = max(PART // self.states[0].numel(), 1)
+        for start in range(0, len(self.states), size):
+            yield torch.stack(list(self.states[start : start + size])).cpu()
 
 
 @torch.no_grad()
@@ -49,6 +68,7 @@ def draw(
     positions: int = POSITIONS,
     label: Tensor | None = None,
     frames: int = 0,
+    spool: Spool | None = None,
     generator: torch.Generator | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Samples:
@@ -64,6 +84,7 @@ def draw(
         positions: how many are drawn at once, padding included; one example at least.
         label: class labels, one row per example: [N], or several of each [N, most].
         frames: how many moments of the first batch to keep, spread evenly over its steps.
+        spool: where to keep what is drawn; in memory when None.
         generator: source of all noise, on the model's device.
         progress: called with the share done, in (0, 1], after each step.
 
@@ -77,8 +98,13 @@ def draw(
     check_work(states, known, label)
     check_at_least("positions", positions, 1, "16384 is the default")
     moments = evenly_spaced(frames, sampler.num_steps)
-    drawn = [torch.empty(0)] * len(states)
-    shown: list[Tensor] = []
+    drawn: list[Tensor] | Spool
+    shown: list[Tensor]
+    if spool is None:
+        drawn, shown = [torch.empty(0)] * len(states), []
+    else:
+        spool.begin(states)
+        drawn, shown = spool, spool.shown
     done = 0
     for index in batches(states, positions):
         given = gather(states, known, label, index, model.p0.device)
@@ -136,6 +162,12 @@ def gather(
     return Given(pad_sequence(x0, batch_first=True), all_known, real, labels).to(device)
 
 
+def check_number(num: int) -> None:
+    """Raise `UserError` unless so many examples can be drawn by one call."""
+    remedy = "draw more by further calls, each with a seed of its own"
+    check_in_interval("num", num, 1, MOST, remedy)
+
+
 def check_work(
     states: Sequence[Tensor],
     known: Sequence[Tensor] | None,
@@ -144,8 +176,13 @@ def check_work(
     """Raise `UserError` unless the arguments of `draw` fit each other."""
     if not states:
         raise fail("states", "hold at least one example", "none", "say what to draw")
+    check_number(len(states))
     first = states[0].shape
+    before = None
     for number, example in enumerate(states):
+        if example is before:
+            continue
+        before = example
         differs = example.shape != first if len(first) > 1 else example.ndim != 1
         if differs or example.numel() == 0:
             rule = f"be rows of one position or more, or all of shape {list(first)}"

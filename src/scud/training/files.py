@@ -79,23 +79,20 @@ class RunFolder:
         """Differences of variants to their wild type."""
         return self.path / "differences.csv"
 
+    def _of_training(self) -> list[Path]:
+        """Every file that training writes here, there or not."""
+        model = [self.model / "model.safetensors", self.model / "config.json"]
+        single = [self.config, self.options, self.metrics, self.curves]
+        return [self.last, self.best, *model, *single]
+
     def written(self) -> list[Path]:
         """Every file that commands write here, there or not."""
-        model = [self.model / "model.safetensors", self.model / "config.json"]
         pictures, letters = ("samples.png", "denoising.gif"), ("samples.fasta", "infilled.fasta")
         names = ("samples.npz", "samples.txt", "infilled.txt", *pictures, *letters)
         samples = [self.samples / name for name in names]
-        single = [
-            self.config,
-            self.options,
-            self.metrics,
-            self.curves,
-            self.quality,
-            self.scores,
-            self.differences,
-            *self.path.glob("evaluation-*.json"),
-        ]
-        return [self.last, self.best, *model, *samples, *single]
+        tables = [self.quality, self.scores, self.differences]
+        evaluations = self.path.glob("evaluation-*.json")
+        return [*self._of_training(), *samples, *tables, *evaluations]
 
     def check_free(self, mark: Path, *, resume: bool, overwrite: bool) -> None:
         """Raise `UserError` unless a run may be written here; `mark` is the file that shows that a run is.
@@ -148,8 +145,8 @@ class RunFolder:
         """
         make_folder(self.path)
         with locked(self.path):
-            for folder in (self.path, self.checkpoints, self.model, self.samples):
-                remove_temporaries(folder)
+            for file in self._of_training():
+                remove_temporaries(file)
             yield
 
     def clear(self, mark: Path) -> None:

@@ -14,8 +14,8 @@ from scud.data.base import Modality, Spec
 from scud.data.examples import Examples, check_shape
 from scud.data.specs import check_names, integer_of, shape_of
 from scud.errors import check_in_interval, fail
-from scud.files import writing
 from scud.files.arrays import npz_arrays
+from scud.files.npz import write_npz
 from scud.typing import DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
@@ -83,9 +83,8 @@ class Arrays(Modality):
     def write(self, samples: "Samples", folder: Path) -> list[Path]:
         """States to samples.npz (array x), in the smallest integers that hold them."""
         target = folder / "samples.npz"
-        x = torch.stack(list(samples.states)).cpu().numpy()
-        with writing(target) as file:
-            np.savez_compressed(file, x=x.astype(np.min_scalar_type(self.num_states - 1)))
+        parts = (part.numpy() for part in samples.parts())
+        write_npz(target, parts, samples.shape, np.min_scalar_type(self.num_states - 1))
         return [target]
 
     def read(self, path: Path) -> list[Tensor]:
@@ -123,7 +122,7 @@ class Arrays(Modality):
 
         drawn = torch.stack(list(samples))
         heldout, training = states_of(data, split), states_of(data, "train")
-        with Console().status("comparing with training data"):
+        with Console(stderr=True).status("comparing with training data"):
             return array_quality(drawn, heldout, training, self.num_states, seed).rows()
 
 

@@ -95,13 +95,14 @@ class Images(Modality):
         The animation shows `samples.frames`, and is left out where there are none.
         """
         from scud import plots
-        from scud.files import writing
+        from scud.files.npz import write_npz
 
         files = [folder / "samples.npz", folder / "samples.png"]
-        x = torch.stack(list(samples.states)).cpu().numpy().astype(np.uint8)
-        with writing(files[0]) as file:
-            np.savez_compressed(file, x=plots.to_pixels(x, self.num_states))
-        plots.save_image(plots.sample_grid(x[:SHOWN], self.num_states), files[1])
+        count, channels, height, width = samples.shape
+        pixels = (self._pixels(part) for part in samples.parts())
+        write_npz(files[0], pixels, (count, height, width, channels), np.uint8)
+        first = torch.stack(list(samples.states[:SHOWN])).numpy().astype(np.uint8)
+        plots.save_image(plots.sample_grid(first, self.num_states), files[1])
         if samples.frames:
             files.append(folder / "denoising.gif")
             frames = [self._visible(frame[:ANIMATED].cpu().numpy()) for frame in samples.frames]
@@ -139,9 +140,9 @@ class Images(Modality):
         # Training a classifier takes a while: mistakes are told before that.
         for name, images in (("samples", drawn), (f"{split} images", heldout)):
             check_images(name, images, self.num_states)
-        with Console().status("training a classifier for its features"):
+        with Console(stderr=True).status("training a classifier for its features"):
             trained = train_classifier(train, label, valid, valid_label, self.num_states, seed=seed)
-        with Console().status("comparing with training data"):
+        with Console(stderr=True).status("comparing with training data"):
             return image_quality(drawn, heldout, training, trained, seed).rows()
 
     def _pixels(self, levels: Tensor) -> NDArray[np.uint8]:

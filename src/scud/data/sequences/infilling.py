@@ -1,8 +1,9 @@
 """Redesigning parts of sequences: which residues, and the designs as a FASTA file."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from scud.data.base import Gap
 from scud.data.sequences.alphabets import Alphabet
 from scud.data.sequences.edits import parse_positions
 from scud.data.sequences.fasta import Record, read_fasta, write_fasta
-from scud.errors import UserError, fail
+from scud.errors import UserError, fail, printable, shown
 
 MARK = "?"
 """The letter that marks a residue to redesign."""
@@ -68,27 +69,29 @@ class SequencesInfilling:
 
     def write(self, gaps: Sequence[Gap], drawn: Sequence[Tensor], target: Path) -> str:
         """Designs NAME_design_1, NAME_design_2, …, and a table of the first of them."""
+        write_fasta(target, self._named(gaps, drawn))
+        first = list(islice(self._named(gaps, drawn), SHOWN))
+        self._show(gaps[: len(first)], first, len(gaps))
+        return f"{len(gaps)} designs of {len({gap.name for gap in gaps})} sequences"
+
+    def _named(self, gaps: Sequence[Gap], drawn: Sequence[Tensor]) -> Iterator[tuple[str, str]]:
+        """Each design and its name."""
         seen: Counter[str] = Counter()
-        named: list[tuple[str, str]] = []
         for gap, states in zip(gaps, drawn, strict=True):
             seen[gap.name] += 1
             text = written(gap, self.alphabet.decode(states.cpu().numpy()))
-            named.append((f"{gap.name}_design_{seen[gap.name]}", text))
-        write_fasta(target, named)
-        self._show(gaps, named)
-        return f"{len(named)} designs of {len(seen)} sequences"
+            yield f"{gap.name}_design_{seen[gap.name]}", text
 
-    def _show(self, gaps: Sequence[Gap], named: Sequence[tuple[str, str]]) -> None:
+    def _show(self, gaps: Sequence[Gap], named: Sequence[tuple[str, str]], count: int) -> None:
         """Print the first designs: residues redesigned, how many of those known before have
         changed, and what they are."""
         from rich.console import Console
         from rich.markup import escape
         from rich.table import Table
 
-        shown = min(SHOWN, len(named))
-        title = f"{shown} of {len(named)} designs"
+        title = f"{len(named)} of {count} designs"
         table = Table("design", "redesigned", "changed", "residues", title=title)
-        for gap, (name, text) in list(zip(gaps, named, strict=True))[:SHOWN]:
+        for gap, (name, text) in zip(gaps, named, strict=True):
             free = (~gap.known).tolist()
             codes = gap.states.tolist()
             redesigned = [
@@ -99,7 +102,9 @@ class SequencesInfilling:
                 for new, old in redesigned
             )
             residues = "".join(new for new, _ in redesigned)
-            table.add_row(escape(name), str(len(redesigned)), str(changed), escape(residues))
+            table.add_row(
+                escape(printable(shown(name))), str(len(redesigned)), str(changed), escape(residues)
+            )
         Console().print(table)
 
 

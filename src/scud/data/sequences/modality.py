@@ -77,7 +77,8 @@ class Sequences(Modality):
         self, num: int, length: tuple[int, int] | None, generator: Generator | None
     ) -> list[Shape]:
         drawn = draw_lengths(self.length_counts, num, length, generator)
-        return [(size,) for size in drawn.tolist()]
+        shapes = {size: (size,) for size in range(self.longest + 1)}  # one object for each length
+        return [shapes[size] for size in drawn.tolist()]
 
     def decode(self, states: Sequence[Tensor]) -> Sequence[str]:
         """Letters."""
@@ -86,7 +87,7 @@ class Sequences(Modality):
     def write(self, samples: "Samples", folder: Path) -> list[Path]:
         """Sequences sample_1, sample_2, … to samples.fasta."""
         target = folder / "samples.fasta"
-        texts = self.decode(samples.states)
+        texts = (self.alphabet.decode(sequence.cpu().numpy()) for sequence in samples.states)
         write_fasta(target, ((f"sample_{number}", text) for number, text in enumerate(texts, 1)))
         return [target]
 
@@ -119,7 +120,7 @@ class Sequences(Modality):
 
         drawn = SequenceArray.from_list([sequence.cpu().numpy() for sequence in samples])
         heldout, training = stored(data, split), stored(data, "train")
-        with Console().status("comparing with training data"):
+        with Console(stderr=True).status("comparing with training data"):
             quality = sequence_quality(drawn, heldout, training, self.num_states, seed=seed)
             return quality.rows()
 

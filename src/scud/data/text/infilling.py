@@ -53,7 +53,8 @@ class TextInfilling:
 
     def write(self, gaps: Sequence[Gap], drawn: Sequence[Tensor], target: Path) -> str:
         """Designs one after another, a line of ten dashes between two of them."""
-        write_texts(target, [self.tokens.decode(states.cpu().numpy()) for states in drawn])
+        texts = (self.tokens.decode(states.cpu().numpy()) for states in drawn)
+        write_texts(target, texts, len(drawn))
         known = gaps[0].known
         free = len(known) - int(known.sum())
         return f"{len(drawn)} designs of {free} of {len(known)} {POSITIONS[self.tokens.unit]}s"

@@ -14,11 +14,12 @@ from scud.data.specs import check_names, integer_of
 from scud.data.text.chunks import read_chunks
 from scud.data.text.figures import text_figures
 from scud.data.text.infilling import TextInfilling
-from scud.data.text.samples import POSITIONS, read_states, write_states, write_texts
+from scud.data.text.samples import POSITIONS, read_states, write_texts
 from scud.data.text.store import TextSet
 from scud.data.text.tokenizers import Tokenizer, tokenizer_from_spec
 from scud.errors import check_at_least, check_in_interval, fail
 from scud.evaluation.report import Figure, Paired
+from scud.files.npz import write_npz
 from scud.typing import BatchSize, DataView, ExampleSet, Shape
 
 if TYPE_CHECKING:
@@ -116,9 +117,10 @@ class Text(Modality):
     def write(self, samples: "Samples", folder: Path) -> list[Path]:
         """States to samples.npz (array x), texts to samples.txt; the first texts are printed."""
         files = [folder / "samples.npz", folder / "samples.txt"]
-        x = torch.stack(list(samples.states)).cpu().numpy()
-        write_states(files[0], x, self.num_states)
-        write_texts(files[1], self.decode(samples.states))
+        parts = (part.numpy() for part in samples.parts())
+        write_npz(files[0], parts, samples.shape, np.min_scalar_type(self.num_states - 1))
+        texts = (self.tokens.decode(text.cpu().numpy()) for text in samples.states)
+        write_texts(files[1], texts, len(samples.states))
         return files
 
     def read(self, path: Path) -> list[Tensor]:
@@ -169,7 +171,7 @@ class Text(Modality):
         heldout = np.concatenate([*states_of(data.split(split))])
         training = np.concatenate([*states_of(train.part(len(drawn)))])
         spans = SPANS[self.tokens.unit]
-        with Console().status("comparing with training data"):
+        with Console(stderr=True).status("comparing with training data"):
             corpus = states_of(train)
             return text_quality(drawn, heldout, training, corpus, self.num_states, spans).rows()
 

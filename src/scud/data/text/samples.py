@@ -1,12 +1,12 @@
 """What commands share that read and write text: files of states and of texts, and what positions are called."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scud.errors import fail
-from scud.files import write_text, writing
+from scud.files import writing_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,24 +25,22 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that a terminal obeys rather than shows."""
 
 
-def write_texts(path: Path, texts: Sequence[str]) -> None:
-    """Write texts one after another, `SEPARATOR` on a line of its own between two of them; print the first of them."""
-    write_text(path, f"\n{SEPARATOR}\n".join(texts) + "\n")
-    if len(texts) > SHOWN:
-        print(f"the first {SHOWN} of {len(texts)}:")
-    print(f"\n{SEPARATOR}\n".join(CONTROL.sub("�", text) for text in texts[:SHOWN]))
-
-
-def write_states(path: Path, states: "NDArray[np.integer[Any]]", num_states: int) -> None:
-    """Write states [N, L] as array x of an .npz file, in the smallest numbers that hold them."""
-    import numpy as np
-
-    with writing(path) as file:
-        np.savez_compressed(file, x=states.astype(np.min_scalar_type(num_states - 1)))
+def write_texts(path: Path, texts: Iterable[str], count: int) -> None:
+    """Write so many texts one after another, `SEPARATOR` on a line of its own between two of them; print the first of them."""
+    first = []
+    with writing_text(path) as file:
+        for number, text in enumerate(texts):
+            file.write(f"\n{SEPARATOR}\n{text}" if number else text)
+            if number < SHOWN:
+                first.append(text)
+        file.write("\n")
+    if count > SHOWN:
+        print(f"the first {SHOWN} of {count}:")
+    print(f"\n{SEPARATOR}\n".join(CONTROL.sub("�", text) for text in first))
 
 
 def read_states(path: Path) -> "NDArray[np.integer[Any]]":
-    """The states [N, L] that `write_states` wrote.
+    """The states [N, L] of an `.npz` file that `scud sample` wrote.
 
     Raises:
         UserError: no such file, or not one of integers [N, L] in an array x.
