@@ -215,9 +215,10 @@ class UNet(nn.Module):
         check_labels(num_labels)
         channels, _, _ = image_shape(dims)
         convolutions = 36 * blocks * width**2 * (1 + 4 * (levels - 1))
-        states = num_states * max(width // 2, 8)
+        embedded, level = max(width // 2, 8), min(width, LEVEL_WIDTH)
+        first = num_states * embedded + 9 * channels * embedded * width
         last = 0 if head == "logistic" else width * channels * num_states
-        return check_weights(convolutions + states + last + num_labels * min(width, LEVEL_WIDTH))
+        return check_weights(convolutions + first + last + num_labels * level)
 
     def spec(self) -> dict[str, Any]:
         """The registered kind and the constructor's arguments; `num_labels` if there are labels."""
