@@ -162,6 +162,12 @@ def test_an_option_of_another_kind_in_python(
     check_other_kind(str(caught.value), values, rule, remedy)
 
 
+def test_a_share_to_hold_out_beside_a_file(refused: Refuse, run: Path, tmp_path: Path) -> None:
+    files = [f"--data.train={tmp_path / 'a.txt'}", f"--data.valid={tmp_path / 'b.txt'}"]
+    said = refused("train", "text", *files, "--data.valid-share=0.9", "--out", run)
+    assert "data.valid_share must be left out beside data.valid, which is used, got 0.9" in said
+
+
 def test_the_value_of_a_switch_or_of_a_negative_number_is_told(refused: Refuse, run: Path) -> None:
     assert "data.flips must be left out for data.kind text, got true" in refused(
         "train", "text", "--data.flips"

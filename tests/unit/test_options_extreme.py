@@ -150,7 +150,7 @@ def test_what_cannot_fit_into_memory_says_how_much_it_takes() -> None:
         (lambda: UNet(5, (1, 10**5, 10**5)), "have at most 16,777,216 positions"),
         (lambda: DiT(5, dims=(10**5, 10**5)), "have at most 16,777,216 positions"),
         (lambda: DiT(5, layers=10**6), "layers must be at most 1,000"),
-        (lambda: ByteNet(5, num_labels=2**70), "num_labels must lie in"),
+        (lambda: ByteNet(5, num_labels=2**70), "num_labels must be at most"),
     ):
         with pytest.raises(UserError, match=said):
             build_one()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from torch import nn
 
-from scud.errors import check_in_interval, fail
+from scud.errors import fail
 from scud.numerics.memory import check_memory
 from scud.options import Options, kind_of
 from scud.typing import DataView, Shape
@@ -54,9 +54,10 @@ def check_shape(dims: Shape) -> None:
 
 
 def check_labels(num_labels: int) -> None:
-    """Raise `UserError` unless a network may have so many labels."""
-    remedy = "0 builds a network without labels"
-    check_in_interval("num_labels", num_labels, 0, MOST_LABELS, remedy)
+    """Raise `UserError` for more labels than a network may have."""
+    if num_labels > MOST_LABELS:
+        remedy = "0 builds a network without labels"
+        raise fail("num_labels", f"be at most {MOST_LABELS:,}", num_labels, remedy)
 
 
 def check_weights(least: int) -> int:
