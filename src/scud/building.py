@@ -1,7 +1,7 @@
 """The parts of a saved model, built again from their specs: the kind and the arguments of each."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
@@ -15,6 +15,14 @@ from scud.schedules import Cosine, Linear, MutualInformation, Schedule
 from scud.specs import Spec
 
 Built = TypeVar("Built")
+
+_WRITE = "write it again with scud.save"
+
+_SMALL = 10_000_000
+"""Weights up to which a network is built whatever there is for it: comparing them names the layer that differs."""
+
+_LARGEST = 1 << 1000
+"""Larger whole numbers are no floating-point numbers."""
 
 SCHEDULES: dict[str, Callable[[], Schedule]] = {"linear": Linear, "cosine": Cosine}
 """Schedules by kind; besides, "mutual_information" depends on process, p0 and gamma."""
@@ -72,21 +80,34 @@ def build_schedule(spec: Spec, process: Process | None, p0: Tensor, gamma: float
     return _construct("schedule", MutualInformation, process, p0, **{**options, "gamma": gamma})
 
 
-def build_network(spec: Spec, own_network: type | None = None) -> nn.Module:
-    """A network from its spec, with new weights; errors as in `build_model`."""
+def build_network(
+    spec: Spec, own_network: type | None = None, most: int | None = None
+) -> nn.Module:
+    """A network from its spec, with new weights; errors as in `build_model`.
+
+    Args:
+        spec: its kind and arguments.
+        own_network: its class, where it is a user's own.
+        most: weights that there are for it: a large one of the library's that would have more is not built.
+    """
     kind, options = _split("network", spec)
     if own.is_own(kind):
-        network: nn.Module = own.build_again(
+        made: nn.Module = own.build_again(
             "network", _given_class("network", kind, own_network), options
         )
-        return network
+        return made
     _refuse_class("network", kind, own_network)
     check_choice("network.kind", kind, NETWORKS)
     options = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
-    network_class: type[nn.Module] = NETWORKS[kind].network
-    return _construct("network", network_class, **options)
+    network_class: Any = NETWORKS[kind].network
+    least = _construct("network", network_class.least_weights, **options)
+    if most is not None and least > max(most, _SMALL):
+        rule = f"have as many weights as were saved, {most:,}"
+        raise fail("network", rule, f"options for {least:,} or more", _WRITE)
+    network: nn.Module = _construct("network", network_class, **options)
+    return network
 
 
 def build_modality(spec: Spec, own_modality: type[Modality] | None = None) -> Modality:
@@ -122,15 +143,40 @@ def _refuse_class(part: str, kind: str, given: type | None) -> None:
 
 
 def _split(part: str, spec: Spec) -> tuple[str, Spec]:
-    if "kind" not in spec:
-        raise fail(part, "have a kind", sorted(spec), "write it again with scud.save")
+    if not isinstance(spec.get("kind"), str):
+        raise fail(part, "have a kind", sorted(spec), _WRITE)
     return spec["kind"], {name: value for name, value in spec.items() if name != "kind"}
+
+
+def _check_types(part: str, constructor: Any, options: Spec) -> None:
+    """Raise `UserError` for an argument of another type than the constructor says: files of others may hold anything."""
+    made = vars(constructor).get("__init__") if isinstance(constructor, type) else constructor
+    hints = get_type_hints(made) if made else {}
+    for name, value in options.items():
+        if name in hints and not _is_of(value, hints[name]):
+            kind = getattr(hints[name], "__name__", str(hints[name]))
+            raise fail(f"{part}.{name}", f"be of the type {kind}", type(value).__name__, _WRITE)
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type: a number, a text, a tensor, a tuple of whole numbers, or one of several."""
+    kinds = get_args(hint)
+    if get_origin(hint) is Literal:
+        return value in kinds
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(type(size) is int for size in value)
+    if kinds:
+        return any(_is_of(value, kind) for kind in kinds)
+    if hint is float:
+        return type(value) is float or (type(value) is int and abs(value) < _LARGEST)
+    return type(value) is hint if hint in (bool, int) else isinstance(value, hint)
 
 
 def _construct(
     part: str, constructor: Callable[..., Built], *arguments: Any, **options: Any
 ) -> Built:
     """Call the constructor; arguments that it does not know are a mistake of whoever wrote the spec."""
+    _check_types(part, constructor, options)
     try:
         return constructor(*arguments, **options)
     except TypeError as error:

@@ -7,8 +7,8 @@ entry points, never to inner loops.
 
 from __future__ import annotations
 
-import math
 import reprlib
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,7 @@ def check_number(argument: str, value: object, remedy: str) -> None:
 def check_positive(argument: str, value: float, remedy: str) -> None:
     """Raise unless `value` is a finite number above 0."""
     check_number(argument, value, remedy)
-    if not 0 < value < math.inf:
+    if not 0 < value <= sys.float_info.max:
         raise fail(argument, "be positive and finite", value, remedy)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
+from scud.files import absolute
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -24,7 +26,7 @@ class Options:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Path):
-                object.__setattr__(self, field.name, value.expanduser().resolve())
+                object.__setattr__(self, field.name, absolute(value, field.name))
         self.check()
 
     def check(self) -> None:

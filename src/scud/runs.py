@@ -1,46 +1,37 @@
-"""Saved models: writing one, and building it again from its two files.
+"""Saved models: a trained model as `Run`, writing one, and building it again.
 
 `FOLDER/model/` holds `model.safetensors` (the network's weights, p0, and tensors among the arguments, such as the rates of a
-`Dense` process) and `config.json` (the kind and arguments of process, schedule, diffusion and network; the kind of the data
-and what of them is needed to use the model, such as the letters and training lengths of sequences; and the names of class
-labels). Neither can run code: a class of one's own is kept by name, and must be given to whoever loads the model.
+`Dense` process) and in it, with a copy in `config.json`, the kind and arguments of process, schedule, diffusion and network;
+the kind of the data and what of them is needed to use the model, such as the letters and training lengths of sequences; and
+the names of class labels. Neither can run code: a class of one's own is kept by name, and must be given to whoever loads the
+model.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
-from scud import format_1, own, specs
+from scud import own, saved, specs
 from scud.building import build_modality, build_model, build_network
 from scud.data import MODALITIES, Data, Modality, label_of
 from scud.diffusion import Diffusion, Elbo
 from scud.errors import UserError, check_at_least, fail
-from scud.files import make_folder, write_text, writing
+from scud.networks import NETWORKS
 from scud.networks.labels import num_labels, reads_labels
 from scud.samplers import Ancestral, Sampler, Samples, Spool, check_number, draw
+from scud.saved import FORMAT, Saved, damaged
 from scud.specs import Spec
 from scud.training.checkpoint import load_weights
 from scud.training.files import RunFolder
 from scud.typing import Batch
 
-FORMAT = 2
-"""Of `config.json`; raised when an older version would misread a file."""
-
 DAMAGE = (TypeError, ValueError, RuntimeError, OverflowError, RecursionError)
-"""What reading a damaged file, or building what it holds, may raise."""
-
-_PARTS = ("process", "schedule", "diffusion", "network", "data")
-
-_KEYS = {"format", "labels", *_PARTS}
+"""What building from a damaged configuration may raise."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,6 +44,7 @@ class Run:
         modality: what the states of its data stand for.
         label_names: what each class label is called, in the order of their numbers; none where it reads no labels.
         folder: where it was loaded from, or None.
+        digests: hashes of the data that it was trained on and validated with, by split, as `save` was given them.
     """
 
     model: Diffusion
@@ -60,6 +52,7 @@ class Run:
     modality: Modality
     label_names: tuple[str, ...] = ()
     folder: Path | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         weights = sum(weight.numel() for weight in self.network.parameters())
@@ -158,6 +151,8 @@ def save(
         network: its denoiser, which has `spec()`: the arguments that build it again.
         modality: what the states stand for, or the data that say so.
         label_names: of a network that reads labels; by default those of the data.
+        step: of training, which `saved_step` gives back.
+        digests: hashes of the data by split, to be kept as `Run.digests`.
 
     Raises:
         UserError: the network or the process has no `spec()`; the model or the schedule is of a class of one's own; names of
@@ -188,12 +183,17 @@ def save(
             "tensors": sorted(among)
         }
     config["labels"] = list(label_names)
-    target = RunFolder(Path(folder)).model
-    make_folder(target)
-    plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    with writing(target / "model.safetensors") as weights:
-        weights.write(serialized(plain, {} if step is None else {"step": str(step)}))
-    write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
+    if digests:
+        config["digests"] = dict(digests)
+    saved.write_model(RunFolder(Path(folder)).model, config, tensors, step)
+
+
+def saved_step(folder: str | Path) -> int | None:
+    """The step of training that the model in a run folder belongs to.
+
+    None where a file of it is missing or damaged, or it was saved without a step: then it must be written again.
+    """
+    return saved.saved_step(RunFolder(Path(folder)).model)
 
 
 def _check_label_names(network: nn.Module, label_names: tuple[str, ...]) -> None:
@@ -226,33 +226,41 @@ def load(
         UserError: the folder or a file in it is missing or damaged, or holds a kind this version does not know; a class of your
             own that is needed was not given.
     """
-    place = resolve_device(device)
-    source = RunFolder(Path(folder)).model
-    config, tensors = _read(Path(folder), source / "config.json", source / "model.safetensors")
-    with _named(source):
-        config = _current(config, source)
-        parts = {part: _with_tensors(part, config[part], tensors) for part in _PARTS}
+    place, files = resolve_device(device), saved.read_model(Path(folder))
+    with _named(files.folder):
         model = build_model(
-            tensors["p0"], parts["diffusion"], parts["schedule"], parts["process"], process
+            files.tensors["p0"],
+            files.part("diffusion"),
+            files.part("schedule"),
+            files.part("process"),
+            process,
         )
-        net = build_network(parts["network"], network)
-        kind = build_modality(parts["data"], modality)
-        labels = _labels_of(config, source)
-        if len(labels) != num_labels(net):
-            what = f"{len(labels)} labels for a network that reads {num_labels(net)}"
-            raise _damaged(source, what)
-    load_weights(net, _weights(tensors), str(source))
+        weights = files.weights
+        most = sum(value.numel() for value in weights.values())
+        net = build_network(files.part("network"), network, most)
+        kind = _modality_of(files, modality)
+    _check_together(files, net, kind)
+    load_weights(net, weights, str(files.folder))
     net.eval().requires_grad_(False)
-    return Run(model.to(place), net.to(place), kind, labels, Path(folder))
+    return Run(model.to(place), net.to(place), kind, files.labels, Path(folder), files.digests)
+
+
+def _check_together(files: Saved, net: nn.Module, kind: Modality) -> None:
+    """Raise `UserError` unless a network and the data are of the same shape and labels."""
+    dims = getattr(net, "dims", None)
+    if files.config["network"]["kind"] in NETWORKS and dims not in (None, kind.dims):
+        what = f"data of the shape {kind.dims} for a network of {dims}"
+        raise damaged(files.folder, what)
+    if len(files.labels) != num_labels(net):
+        what = f"{len(files.labels)} labels for a network that reads {num_labels(net)}"
+        raise damaged(files.folder, what)
 
 
 def load_modality(folder: str | Path, modality: type[Modality] | None = None) -> Modality:
     """What the data of a saved run stand for, without its model; arguments and errors as in `load`."""
-    source = RunFolder(Path(folder)).model
-    config, tensors = _read(Path(folder), source / "config.json", source / "model.safetensors")
-    with _named(source):
-        data = _current(config, source)["data"]
-        return build_modality(_with_tensors("data", data, tensors), modality)
+    files = saved.read_model(Path(folder))
+    with _named(files.folder):
+        return _modality_of(files, modality)
 
 
 def load_start(
@@ -267,80 +275,30 @@ def load_start(
     Raises:
         UserError: as in `load`.
     """
-    source = RunFolder(Path(folder)).model
-    config, tensors = _read(Path(folder), source / "config.json", source / "model.safetensors")
-    with _named(source):
-        config = _current(config, source)
-        data = _with_tensors("data", config["data"], tensors)
+    files = saved.read_model(Path(folder))
+    with _named(files.folder):
         library = modality in MODALITIES.values()
-        given = modality if own.is_own(data["kind"]) and not library else None
-        return build_modality(data, given), _labels_of(config, source), _weights(tensors)
+        given = modality if own.is_own(files.config["data"]["kind"]) and not library else None
+        return _modality_of(files, given), files.labels, files.weights
 
 
-def saved_step(folder: Path) -> int | None:
-    """The step that a sound model in a run folder belongs to."""
-    from safetensors import safe_open
-
-    try:
-        with safe_open(RunFolder(folder).model / "model.safetensors", "pt") as file:
-            return int((file.metadata() or {})["step"])
-    except (OSError, SafetensorError, KeyError):
-        return None
-
-
-def _labels_of(config: Mapping[str, Any], source: Path) -> tuple[str, ...]:
-    """The names of the class labels."""
-    labels: Any = config.get("labels", [])
-    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-        raise _damaged(source, "labels is no list of texts")
-    if len(set(labels)) != len(labels):
-        raise _damaged(source, "two labels have the same name")
-    return tuple(labels)
-
-
-def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The network's, by their names in it."""
-    return {
-        name.removeprefix("network."): value
-        for name, value in tensors.items()
-        if name.startswith("network.")
-    }
+def _modality_of(files: Saved, modality: type[Modality] | None) -> Modality:
+    """What the data of a model stand for; raises `UserError` unless they have its states."""
+    made, states = build_modality(files.part("data"), modality), len(files.tensors["p0"])
+    if made.num_states != states:
+        raise damaged(files.folder, f"data of {made.num_states} states for a p0 of {states}")
+    return made
 
 
 @contextmanager
-def _named(source: Path) -> Iterator[None]:
+def _named(folder: Path) -> Iterator[None]:
     """Say which folder holds an entry that is missing or of the wrong kind."""
     try:
         yield
     except UserError:
         raise
     except (*DAMAGE, KeyError, AttributeError) as error:
-        raise _damaged(source, f"an entry is missing or of the wrong kind: {error}") from error
-
-
-def _current(config: dict[str, Any], source: Path) -> dict[str, Any]:
-    """A model's `config.json` in today's format."""
-    number = config.get("format")
-    if number == 1:
-        config = format_1.upgraded_model(config)
-    elif number != FORMAT:
-        remedy = "use the version that wrote it"
-        raise fail(
-            "format",
-            f"be {FORMAT} or 1, which this version reads",
-            f"{number} in {source / 'config.json'}",
-            remedy,
-        )
-    unknown = sorted(set(config) - _KEYS)
-    if unknown:
-        remedy = "use the version that wrote it"
-        raise fail(
-            "config.json",
-            f"have the keys {', '.join(sorted(_KEYS))}",
-            f"also {', '.join(unknown)}",
-            remedy,
-        )
-    return config
+        raise damaged(folder, f"an entry is missing or of the wrong kind: {error}") from error
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -364,33 +322,3 @@ def resolve_device(device: str | torch.device) -> torch.device:
             "device", "exist", f"{device} with {torch.cuda.device_count()} GPUs", "use --device cpu"
         )
     return place
-
-
-def _with_tensors(part: str, values: Spec, tensors: Mapping[str, Tensor]) -> Spec:
-    """The spec that `save` divided between its two files."""
-    plain = dict(values)
-    return plain | {name: tensors[f"{part}.{name}"] for name in plain.pop("tensors")}
-
-
-def _read(folder: Path, text: Path, weights: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not folder.is_dir():
-        raise fail(
-            "run", "be a folder that exists", folder, "check the spelling; `scud train` makes one"
-        )
-    for file in (text, weights):
-        if not file.is_file():
-            raise fail(
-                "run",
-                f"hold model/{file.name}",
-                folder,
-                "train it until its first validation with `scud train`",
-            )
-    try:
-        return json.loads(text.read_text(encoding="utf-8")), load_file(weights)
-    except (*DAMAGE, SafetensorError) as error:
-        raise _damaged(text.parent, str(error)) from error
-
-
-def _damaged(folder: Path, what: str) -> UserError:
-    remedy = "write it again: `scud train ... --resume` does, from the run's checkpoint"
-    return fail("model", "be complete", f"damaged files in {folder} ({what})", remedy)

@@ -66,7 +66,12 @@ def test_arrays(scud: Command, tmp_path: Path) -> None:
 
 def test_sequences(scud: Command, small: list[str], proteins: Path, tmp_path: Path) -> None:
     valid, run = random_fasta(tmp_path / "other.fasta", 12, 8, 25, seed=3), tmp_path / "run"
-    options = [*small, f"--data.train={proteins}", f"--data.valid={valid}", "--training.steps=1"]
+    options = [
+        *without(small, "data.valid-share"),
+        f"--data.train={proteins}",
+        f"--data.valid={valid}",
+        "--training.steps=1",
+    ]
     assert scud("train", "proteins", *options, "--out", run).status == 0
     check_file(scud, run, proteins, valid)
     span = scud("evaluate", run, f"--data={valid}", "--span=0.3", "--repeats=1")
@@ -84,6 +89,11 @@ def test_text(scud: Command, small_text: list[str], text: Path, tmp_path: Path, 
     valid, run = tmp_path / name, tmp_path / "run"
     written = some_text(100, seed=2).encode()
     valid.write_bytes(gzip.compress(written) if name.endswith(".gz") else written)
-    options = [*small_text, f"--data.train={text}", f"--data.valid={valid}", "--training.steps=1"]
+    options = [
+        *without(small_text, "data.valid-share"),
+        f"--data.train={text}",
+        f"--data.valid={valid}",
+        "--training.steps=1",
+    ]
     assert scud("train", "text", *options, "--out", run).status == 0
     check_file(scud, run, text, valid)

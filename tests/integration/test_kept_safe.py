@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.integration.conftest import Command
+from tests.saved import update
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -89,8 +90,7 @@ def test_a_damaged_model_is_named(
     said: str,
 ) -> None:
     assert scud("train", "images", *tiny, "--out", tmp_path).status == 0
-    path = tmp_path / "model" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {section: value | {"tensors": []}}))
+    update(tmp_path, lambda config: config.update({section: value | {"tensors": []}}))
     outcome = scud("sample", tmp_path, "--num", 1, "--steps", 2)
     assert outcome.status == 2
     assert said in outcome.err

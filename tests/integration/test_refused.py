@@ -14,6 +14,7 @@ from scud.config import changed, read_config
 from scud.errors import UserError
 from scud.recipes import RECIPES
 from tests.integration.conftest import Command, without
+from tests.saved import update
 
 Refuse = Callable[..., str]
 
@@ -161,6 +162,12 @@ def test_an_option_of_another_kind_in_python(
     check_other_kind(str(caught.value), values, rule, remedy)
 
 
+def test_a_share_to_hold_out_beside_a_file(refused: Refuse, run: Path, tmp_path: Path) -> None:
+    files = [f"--data.train={tmp_path / 'a.txt'}", f"--data.valid={tmp_path / 'b.txt'}"]
+    said = refused("train", "text", *files, "--data.valid-share=0.9", "--out", run)
+    assert "data.valid_share must be left out beside data.valid, which is used, got 0.9" in said
+
+
 def test_the_value_of_a_switch_or_of_a_negative_number_is_told(refused: Refuse, run: Path) -> None:
     assert "data.flips must be left out for data.kind text, got true" in refused(
         "train", "text", "--data.flips"
@@ -265,14 +272,15 @@ def test_classes_that_cannot_be_used(refused: Refuse, run: Path, name: str, foun
 def test_a_model_of_a_later_version(refused: Refuse, plain: Path) -> None:
     path = plain / "model" / "config.json"
     written = json.loads(path.read_text())
-    path.write_text(json.dumps(written | {"format": 3}))
+    update(plain, lambda config: config.update(format=3))
     later = refused("sample", plain)
     assert f"format must be 2 or 1, which this version reads, got 3 in {path}" in later
-    path.write_text(json.dumps(written | {"experts": 8}))
+    update(plain, lambda _: written | {"experts": 8})
     unknown = refused("evaluate", plain)
     assert "also experts; use the version that wrote it" in unknown
     for part in ("data", "network", "process", "diffusion"):
-        path.write_text(json.dumps(written | {part: written[part] | {"experts": 8}}))
+        changed_part = written[part] | {"experts": 8}
+        update(plain, lambda _, part=part, value=changed_part: written | {part: value})
         assert "experts" in refused("sample", plain)
 
 

@@ -72,7 +72,7 @@ def test_other_tokens(
     if network == "dit":
         small_text = without(small_text, "network.hidden")
     options = [
-        *small_text,
+        *without(small_text, "data.valid-share"),
         "--data.alphabet=None",
         f"--data.tokens={tokens}",
         f"--network.kind={network}",

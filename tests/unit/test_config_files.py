@@ -19,7 +19,8 @@ OLD = {
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 20_000, "a: 2026-99-99", "a: \x00", "a: [", "- 1", "text", "a: {[1]: 2}"]
+    "text",
+    ["[" * 20_000, "a: !!timestamp 2026-99-99", "a: \x00", "a: [", "- 1", "text", "a: {[1]: 2}"],
 )
 def test_what_is_no_configuration(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.yaml"

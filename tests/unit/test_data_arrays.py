@@ -155,7 +155,7 @@ def test_states_that_would_wrap_round_are_refused(tmp_path: Path) -> None:
 
 
 def test_more_states_than_the_memory_allows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"states must take at most .* number the categories"):
+    with pytest.raises(UserError, match=r"states must fit into one part .* number the categories"):
         load_arrays(save(tmp_path, x_train=np.array([[1 << 30], [0]])))
 
 

@@ -1,6 +1,5 @@
 """Saving and loading: a model comes back from its two files as it was, whatever its parts; damage is named."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from scud.samplers import Ancestral
 from scud.schedules import Cosine, Linear, MutualInformation
 from scud.training.checkpoint import load_weights
 from scud.typing import Conditioning, Given
+from tests.saved import rewrite, strip, update
 
 P0 = torch.tensor([1.0, 2, 3, 4, 5], dtype=torch.float64) / 15
 RATES = torch.rand(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -169,9 +169,7 @@ def test_a_config_this_version_cannot_build_is_named(
     tmp_path: Path, change: tuple[str, str], message: str
 ) -> None:
     scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
-    path = tmp_path / "model" / "config.json"
-    assert change[0] in path.read_text()
-    path.write_text(path.read_text().replace(*change))
+    rewrite(tmp_path, lambda text: text.replace(*change))
     with pytest.raises(UserError, match=message):
         scud.load(tmp_path)
 
@@ -181,6 +179,7 @@ def test_a_config_this_version_cannot_build_is_named(
 )
 def test_a_config_that_is_none(tmp_path: Path, text: str) -> None:
     scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
+    strip(tmp_path)
     (tmp_path / "model" / "config.json").write_text(text, errors="surrogateescape")
     with pytest.raises(UserError, match="damaged files"):
         scud.load(tmp_path)
@@ -189,10 +188,7 @@ def test_a_config_that_is_none(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("part", ["process", "schedule", "diffusion", "network", "data"])
 def test_a_config_without_a_part(tmp_path: Path, part: str) -> None:
     scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
-    path = tmp_path / "model" / "config.json"
-    values = json.loads(path.read_text())
-    del values[part]
-    path.write_text(json.dumps(values))
+    update(tmp_path, lambda values: values.pop(part) and None)
     with pytest.raises(UserError, match=f"damaged files in .*{part}"):
         scud.load(tmp_path)
 
@@ -200,7 +196,7 @@ def test_a_config_without_a_part(tmp_path: Path, part: str) -> None:
 @pytest.mark.parametrize("text", ["{}", '{"process": 3}'])
 def test_a_config_without_a_format(tmp_path: Path, text: str) -> None:
     scud.save(tmp_path, MODELS["scud"], network(), IMAGES)
-    (tmp_path / "model" / "config.json").write_text(text)
+    rewrite(tmp_path, lambda _: text)
     with pytest.raises(
         UserError,
         match=r"format must be 2 or 1, which this version reads, got None in .*config\.json",
@@ -381,8 +377,7 @@ def test_classes_of_ones_own_are_kept_by_name_and_must_be_given(tmp_path: Path) 
 @pytest.mark.parametrize("labels", [["a"], "ab", {"a": 1}, ["a", "a"], [1, 2], None])
 def test_labels_that_do_not_fit_the_network_are_damage(tmp_path: Path, labels: object) -> None:
     scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
-    path = tmp_path / "model" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": labels}))
+    update(tmp_path, lambda config: config.update(labels=labels))
     with pytest.raises(UserError, match="model must be complete, got damaged files"):
         scud.load(tmp_path)
 
@@ -390,16 +385,13 @@ def test_labels_that_do_not_fit_the_network_are_damage(tmp_path: Path, labels: o
 @pytest.mark.parametrize("width", [10**30, -8, 1e400, [[8]]])
 def test_sizes_that_no_network_has_are_damage(tmp_path: Path, width: object) -> None:
     scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
-    path = tmp_path / "model" / "config.json"
-    config = json.loads(path.read_text())
-    config["network"]["width"] = width
-    path.write_text(json.dumps(config))
+    update(tmp_path, lambda config: config["network"].update(width=width))
     with pytest.raises(UserError):
         scud.load(tmp_path)
 
 
 def test_a_file_that_nests_too_deep_is_damage(tmp_path: Path) -> None:
     scud.save(tmp_path, MODELS["masking"], network(), IMAGES)
-    (tmp_path / "model" / "config.json").write_text("[" * 100_000)
+    rewrite(tmp_path, lambda _: "[" * 100_000)
     with pytest.raises(UserError, match="damaged files"):
         scud.load(tmp_path)

@@ -66,7 +66,14 @@ def parse_config(command: type, config: Config, arguments: Sequence[str], prog: 
     }
     single = {name: getattr(values, name) for name in ("seed", "init_from")}
     own = {part.name: getattr(values, part.name) for part in fields(command)}
-    return Parsed(changed(base, {**named, **single}), command(**own))
+    config = changed(base, {**named, **single})
+    share = given.get("data.valid_share")
+    if share is not None and getattr(config.data, "valid", None) is not None:
+        remedy = "drop one of them"
+        raise fail(
+            "data.valid_share", "be left out beside data.valid, which is used", share, remedy
+        )
+    return Parsed(config, command(**own))
 
 
 def _section_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -15,10 +15,12 @@ from scud.config.sections import (
     changed,
     default_config,
     options_class,
+    quoted,
     with_values,
 )
+from scud.config.strict import MOST_BYTES, parse_yaml
 from scud.errors import UserError, fail
-from scud.files import write_text
+from scud.files import read_text, write_text
 from scud.options import Options
 
 FORMAT = 2
@@ -74,7 +76,7 @@ def read_data_options(path: Path, named: Collection[str] = ()) -> Any:
             section = {}
         if not isinstance(section, Mapping):
             remedy = "write them below data:"
-            raise fail("data", "be a group of options", repr(section), remedy)
+            raise fail("data", "be a group of options", quoted(section), remedy)
         given = dict(section)
         options = options_class("data", str(given.pop("kind", "digits")), named)
         return with_values("data", options(), given)
@@ -105,13 +107,12 @@ def _in_file(path: Path) -> Iterator[None]:
 
 def _read_values(path: Path) -> dict[str, Any]:
     """What a file of a configuration holds, whatever it is."""
-    if not path.is_file():
-        raise fail("config", "name a file that exists", path, "give the config.yaml of a run")
     remedy = "compare it with the config.yaml of a run"
+    text = read_text(path, "a configuration", argument="config", most=MOST_BYTES)
     try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise fail("config", "be YAML", f"{path} ({error})", remedy) from error
+        values = parse_yaml(text)
+    except UserError as error:
+        raise fail("config", "be YAML of names and values", f"{path} ({error})", remedy) from error
     if not isinstance(values, dict):
         raise fail("config", "hold sections of options", path, remedy)
     return values

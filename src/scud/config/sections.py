@@ -9,7 +9,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,7 +17,7 @@ from scud import own
 from scud.data import DATA
 from scud.diffusion import ClassicalOptions, MaskingOptions, SCUDOptions
 from scud.diffusion.objectives import Bound, ObjectiveOptions
-from scud.errors import UserError, check_seed, fail
+from scud.errors import UserError, check_seed, fail, shown
 from scud.networks import DiTOptions, NetworkOptions
 from scud.networks.options import SizedOptions
 from scud.options import Options, by_kind, kind_of
@@ -182,7 +182,8 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
             sections[section] = {**before, **given}
         else:
             rule = "be a value, or a group of options"
-            raise fail(section, rule, f"both {before!r} and {given!r}", "give one of them")
+            found = f"both {quoted(before)} and {quoted(given)}"
+            raise fail(section, rule, found, "give one of them")
     return sections
 
 
@@ -191,7 +192,7 @@ def _changed_section(
 ) -> Options:
     """Options of a section with some values given, perhaps of another kind."""
     if not isinstance(given, Mapping):
-        raise fail(name, "be a group of options", repr(given), f"write them below {name}:")
+        raise fail(name, "be a group of options", quoted(given), f"write them below {name}:")
     given = dict(given)
     kind = str(given.pop("kind", base.kind))  # type: ignore[attr-defined]
     start = base if kind == base.kind else options_class(name, kind, named)()  # type: ignore[attr-defined]
@@ -232,7 +233,7 @@ def _carried(training: TrainingOptions, suited: type[TrainingOptions]) -> Traini
 def with_values(section: str, start: Section, given: Any) -> Section:
     """Options with some values given; raises `UserError` for a name that is none of theirs, or a value that breaks a rule."""
     if not isinstance(given, Mapping):
-        raise fail(section, "be a group of options", repr(given), f"write them below {section}:")
+        raise fail(section, "be a group of options", quoted(given), f"write them below {section}:")
     if not given:
         return start
     names = [part.name for part in fields(start)]
@@ -296,6 +297,7 @@ def _adapter(options: Any) -> TypeAdapter[Any]:
 
 def _validated(section: str, options: type[Section], values: Mapping[str, Any]) -> Section:
     """Options of these values, types checked; raises `UserError` with one sentence per broken rule."""
+    _check_switches(section, options, values)
     try:
         made: Section = _adapter(cast(Hashable, options)).validate_python(dict(values))
     except ValidationError as error:
@@ -305,6 +307,22 @@ def _validated(section: str, options: type[Section], values: Mapping[str, Any]) 
     return made
 
 
+def _check_switches(section: str, options: type[Options], values: Mapping[str, Any]) -> None:
+    """Raise `UserError` where true or false stands in place of a number: pydantic reads them as 1 and 0."""
+    hints = get_type_hints(options)
+    for name, value in values.items():
+        hint = hints.get(name, Any)
+        if isinstance(value, bool) and not {bool, Any} & {hint, *get_args(hint)}:
+            whole = f"{section}.{name}" if section else name
+            raise fail(whole, "be no switch", value, "write the value itself")
+
+
+def quoted(value: object) -> str:
+    """A value as messages about values of the wrong type show it: a text in quotes, and what is long cut."""
+    plain = isinstance(value, int | list | tuple | dict | set)
+    return shown(value if plain else repr(value))
+
+
 def _sentence(section: str, problem: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in (section, *problem["loc"]) if part != "")
     if problem["type"] == "value_error":
@@ -312,4 +330,4 @@ def _sentence(section: str, problem: dict[str, Any]) -> str:
         named = not section or message.startswith(f"{section}.")
         return message if named else f"{section}.{message}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{name}: {message}, got {problem['input']!r}"
+    return f"{name}: {message}, got {quoted(problem['input'])}"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from scud.errors import fail
 from scud.files.chunks import read_chunks
-from scud.files.memory import check_memory
+from scud.files.memory import check_read
 
 _CHUNK = 1 << 22
 _MOST = 1 << 28
@@ -64,7 +64,7 @@ class LabelTable:
             remedy = "give the table a header whose first cell is no record's name"
             raise fail(_ARGUMENT, "begin with a header", found, remedy)
         what = f"{len(records):,} records of up to {self.most:,} labels each"
-        check_memory(_ARGUMENT, 8 * len(records) * self.most, what, "give fewer labels")
+        check_read(_ARGUMENT, 8 * len(records) * self.most, what, "give fewer labels")
         rows = np.full((len(records), self.most), -1, dtype=np.int64)
         for row, record in zip(rows, records, strict=True):
             labels = self.of.get(record, ())

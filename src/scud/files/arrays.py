@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scud.errors import UserError, fail
-from scud.files.memory import check_memory, check_ratio
+from scud.files.memory import check_ratio, check_read
 from scud.files.opening import check_file
 
 UNREADABLE = (
@@ -67,7 +67,7 @@ def npz_arrays(
             packed = sum(members[name].compress_size for name in wanted)
             what = f"{path} with {', '.join(wanted)}"
             check_ratio(str(path), total, packed, _LOOSE)
-            check_memory(argument, total, what, _SMALLER)
+            check_read(argument, total, what, _SMALLER)
             return {name: _member(archive, members[name]) for name in wanted}, list(members)
     except UserError:
         raise
@@ -82,7 +82,7 @@ def npy_array(path: Path, *, argument: str, remedy: str) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
             size = _array_size(file, path.stat().st_size)
-            check_memory(argument, size, str(path), _SMALLER)
+            check_read(argument, size, str(path), _SMALLER)
             file.seek(0)
             array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
             return array
@@ -101,7 +101,7 @@ def safetensors_arrays(path: Path, *, argument: str, remedy: str) -> dict[str, N
     try:
         with safe_open(path, framework="pt") as file:  # which compares the header with the size
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-            check_memory(argument, 4 * sum(map(prod, shapes)), str(path), _SMALLER)
+            check_read(argument, 4 * sum(map(prod, shapes)), str(path), _SMALLER)
             return {name: file.get_tensor(name).float().numpy() for name in file.keys()}  # noqa: SIM118
     except UserError:
         raise

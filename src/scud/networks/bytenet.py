@@ -17,7 +17,16 @@ from torch.nn import functional as F
 from scud.errors import check_in_interval, fail
 from scud.networks.conditioning import NoiseLevel
 from scud.networks.labels import add_labels, count_labels, label_embedding
-from scud.networks.options import DROPOUT, SizedOptions
+from scud.networks.options import (
+    DEEPEST,
+    DROPOUT,
+    MOST_STATES,
+    WIDEST,
+    SizedOptions,
+    check_labels,
+    check_size,
+    check_weights,
+)
 from scud.typing import Conditioning, DataView
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -98,7 +107,14 @@ class ByteNet(nn.Module):
         num_labels: int = 0,
     ) -> None:
         super().__init__()
-        check_options(width, layers, hidden, dropout)
+        self.least_weights(
+            num_states,
+            width=width,
+            layers=layers,
+            hidden=hidden,
+            dropout=dropout,
+            num_labels=num_labels,
+        )
         hidden = max(width // 2, 1) if hidden is None else hidden
         self._spec = {"width": width, "layers": layers, "hidden": hidden, "dropout": dropout}
         self.num_states, self.num_labels = num_states, num_labels
@@ -110,6 +126,24 @@ class ByteNet(nn.Module):
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, num_states)
         nn.init.zeros_(self.out.weight)
         self.labels = label_embedding(num_labels, LEVEL_WIDTH)
+
+    @staticmethod
+    def least_weights(
+        num_states: int,
+        *,
+        width: int = WIDTH,
+        layers: int = LAYERS,
+        hidden: int | None = None,
+        dropout: float = DROPOUT,
+        num_labels: int = 0,
+    ) -> int:
+        """The weights that a network of these arguments has at least; errors as of the constructor."""
+        check_options(width, layers, hidden, dropout)
+        check_size("num_states", num_states, MOST_STATES, "give the number of categories")
+        check_labels(num_labels)
+        inner = max(width // 2, 1) if hidden is None else hidden
+        block = 2 * width * inner + KERNEL * inner**2 + 2 * LEVEL_WIDTH * inner
+        return check_weights(layers * block + 2 * num_states * width + num_labels * LEVEL_WIDTH)
 
     def spec(self) -> dict[str, Any]:
         """The registered kind and the constructor's arguments; `num_labels` if there are labels."""
@@ -132,10 +166,11 @@ class ByteNet(nn.Module):
 def check_options(width: int, layers: int, hidden: int | None, dropout: float) -> None:
     """Raise `UserError` for an argument that breaks its rule."""
     check_in_interval("dropout", dropout, 0, 1, f"{DROPOUT} is usual", open_high=True)
-    for name, value in (("width", width), ("layers", layers), ("hidden", hidden)):
-        if value is not None and value < 1:
-            remedy = f"{WIDTH}, {LAYERS} and half the width are the defaults"
-            raise fail(name, "be at least 1", value, remedy)
+    remedy = f"{WIDTH}, {LAYERS} and half the width are the defaults"
+    check_size("width", width, WIDEST, remedy)
+    check_size("layers", layers, DEEPEST, remedy)
+    if hidden is not None:
+        check_size("hidden", hidden, WIDEST, remedy)
 
 
 @dataclass(frozen=True, kw_only=True)

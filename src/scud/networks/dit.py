@@ -32,7 +32,17 @@ from torch.utils.checkpoint import checkpoint
 from scud.errors import check_distribution, check_in_interval, fail
 from scud.networks.conditioning import NoiseLevel
 from scud.networks.labels import add_labels, count_labels, label_embedding
-from scud.networks.options import DROPOUT, SizedOptions
+from scud.networks.options import (
+    DEEPEST,
+    DROPOUT,
+    MOST_STATES,
+    WIDEST,
+    SizedOptions,
+    check_labels,
+    check_shape,
+    check_size,
+    check_weights,
+)
 from scud.numerics.logits import LinearLogits, Logits
 from scud.typing import Conditioning, DataView, Shape
 
@@ -171,12 +181,17 @@ class DiT(nn.Module):
         num_labels: int = 0,
     ) -> None:
         super().__init__()
-        check_options(width, layers, heads, dropout)
-        if dims is not None and (not dims or min(dims) < 1):
-            remedy = "give the shape of an example"
-            raise fail("dims", "hold sizes of at least 1", list(dims), remedy)
-        options = {"width": width, "layers": layers, "heads": heads, "dropout": dropout}
-        self._spec = {**options, "checkpointing": checkpointing}
+        self.least_weights(
+            num_states,
+            width=width,
+            layers=layers,
+            heads=heads,
+            dropout=dropout,
+            dims=dims,
+            num_labels=num_labels,
+        )
+        sizes = {"width": width, "layers": layers, "heads": heads}
+        self._spec = {**sizes, "dropout": dropout, "checkpointing": checkpointing}
         self.num_states, self.num_labels = num_states, num_labels
         self.head_width, self.checkpointing = width // heads, checkpointing
         self.dims = None if dims is None or len(dims) == 1 else tuple(dims)
@@ -188,6 +203,29 @@ class DiT(nn.Module):
         self.out = silent(nn.Linear(width, num_states))
         self.axes = None if self.dims is None else axis_features(self.dims, width)
         self.labels = label_embedding(num_labels, LEVEL_WIDTH)
+
+    @staticmethod
+    def least_weights(
+        num_states: int,
+        *,
+        width: int = WIDTH,
+        layers: int = LAYERS,
+        heads: int = HEADS,
+        dropout: float = DROPOUT,
+        checkpointing: bool = False,  # noqa: ARG004
+        dims: Shape | None = None,
+        num_labels: int = 0,
+    ) -> int:
+        """The weights that a network of these arguments has at least; errors as of the constructor."""
+        check_options(width, layers, heads, dropout)
+        check_size("num_states", num_states, MOST_STATES, "give the number of categories")
+        check_labels(num_labels)
+        if dims is not None and (not dims or min(dims) < 1):
+            remedy = "give the shape of an example"
+            raise fail("dims", "hold sizes of at least 1", list(dims), remedy)
+        check_shape(dims or ())
+        block = 12 * width**2 + 6 * LEVEL_WIDTH * width
+        return check_weights(layers * block + 2 * num_states * width + num_labels * LEVEL_WIDTH)
 
     def spec(self) -> dict[str, Any]:
         """The registered kind and the constructor's arguments; `dims` where examples are no rows,
@@ -274,10 +312,13 @@ def sum_over_axes(axes: nn.ParameterList) -> Tensor:
 def check_options(width: int, layers: int, heads: int, dropout: float) -> None:
     """Raise `UserError` for an argument that breaks its rule."""
     check_in_interval("dropout", dropout, 0, 1, f"{DROPOUT} is usual", open_high=True)
-    for name, value in (("width", width), ("layers", layers), ("heads", heads)):
-        if value < 1:
-            remedy = f"{WIDTH}, {LAYERS} and {HEADS} are the defaults"
-            raise fail(name, "be at least 1", value, remedy)
+    remedy = f"{WIDTH}, {LAYERS} and {HEADS} are the defaults"
+    for name, value, most in (
+        ("width", width, WIDEST),
+        ("layers", layers, DEEPEST),
+        ("heads", heads, WIDEST),
+    ):
+        check_size(name, value, most, remedy)
     if width % (2 * heads):
         rule = f"be a multiple of twice the {heads} heads"
         raise fail("width", rule, width, "heads of 32 or 64 are usual")

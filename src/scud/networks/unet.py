@@ -20,7 +20,17 @@ from scud.errors import check_choice, check_in_interval, fail
 from scud.networks.conditioning import NoiseLevel
 from scud.networks.heads import logistic_logits
 from scud.networks.labels import add_labels, count_labels, label_embedding
-from scud.networks.options import DROPOUT, SizedOptions
+from scud.networks.options import (
+    DEEPEST,
+    DROPOUT,
+    MOST_STATES,
+    WIDEST,
+    SizedOptions,
+    check_labels,
+    check_shape,
+    check_size,
+    check_weights,
+)
 from scud.numerics import full_precision
 from scud.typing import Conditioning, DataView, Shape
 
@@ -37,6 +47,9 @@ WIDTH, BLOCKS, LEVELS = 64, 2, 2
 
 HeadKind = Literal["categorical", "logistic", "mixed"]
 HEADS: tuple[HeadKind, ...] = ("categorical", "logistic", "mixed")
+
+MOST_LEVELS = 24
+"""The most resolutions: pictures have no more halves."""
 
 LEVEL_WIDTH = 64
 """Most channels of the features of the noise level."""
@@ -151,7 +164,10 @@ class UNet(nn.Module):
         num_labels: int = 0,
     ) -> None:
         super().__init__()
-        check_options(width, blocks, levels, dropout, head)
+        sizes = {"width": width, "blocks": blocks, "levels": levels}
+        self.least_weights(
+            num_states, dims, **sizes, dropout=dropout, head=head, num_labels=num_labels
+        )
         channels, height, breadth = image_shape(dims)
         if height % 2 ** (levels - 1) or breadth % 2 ** (levels - 1):
             found = f"{levels} for {height} x {breadth}"
@@ -160,13 +176,7 @@ class UNet(nn.Module):
         if width // 8 * height * breadth < 2:  # a group of one value is 0 when it is normalised
             remedy = "choose a larger width, or a DiT"
             raise fail("width", "be at least 16 for images of one pixel", width, remedy)
-        self._spec = {
-            "width": width,
-            "blocks": blocks,
-            "levels": levels,
-            "dropout": dropout,
-            "head": head,
-        }
+        self._spec = {**sizes, "dropout": dropout, "head": head}
         self.num_states, self.dims, self.num_labels = num_states, tuple(dims), num_labels
         self.embedding = nn.Parameter(ordinal_features(num_states, max(width // 2, 8)))
         level = min(width, LEVEL_WIDTH)
@@ -189,6 +199,29 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(8, width)
         self.head = Head(head, width, channels, num_states)
         self.labels = label_embedding(num_labels, level)
+
+    @staticmethod
+    def least_weights(
+        num_states: int,
+        dims: Shape,
+        *,
+        width: int = WIDTH,
+        blocks: int = BLOCKS,
+        levels: int = LEVELS,
+        dropout: float = DROPOUT,
+        head: HeadKind = "categorical",
+        num_labels: int = 0,
+    ) -> int:
+        """The weights that a network of these arguments has at least; errors as of the constructor."""
+        check_options(width, blocks, levels, dropout, head)
+        check_size("num_states", num_states, MOST_STATES, "give the number of categories")
+        check_labels(num_labels)
+        channels, _, _ = image_shape(dims)
+        convolutions = 36 * blocks * width**2 * (1 + 4 * (levels - 1))
+        embedded, level = max(width // 2, 8), min(width, LEVEL_WIDTH)
+        first = num_states * embedded + 9 * channels * embedded * width
+        last = 0 if head == "logistic" else width * channels * num_states
+        return check_weights(convolutions + first + last + num_labels * level)
 
     def spec(self) -> dict[str, Any]:
         """The registered kind and the constructor's arguments; `num_labels` if there are labels."""
@@ -226,9 +259,12 @@ def check_options(width: int, blocks: int, levels: int, dropout: float, head: st
     check_in_interval("dropout", dropout, 0, 1, f"{DROPOUT} is usual", open_high=True)
     if width % 8 or width < 8:
         raise fail("width", "be a positive multiple of 8", width, f"{WIDTH} is the default")
+    check_size("width", width, WIDEST, f"{WIDTH} is the default")
     if blocks < 1 or levels < 1:
         remedy = f"{BLOCKS} and {LEVELS} are the defaults"
         raise fail("blocks and levels", "be at least 1", f"{blocks} and {levels}", remedy)
+    check_size("levels", levels, MOST_LEVELS, f"{LEVELS} is the default")
+    check_size("blocks", blocks, DEEPEST // levels, f"{BLOCKS} is the default")
 
 
 def image_shape(dims: Shape | None) -> tuple[int, int, int]:
@@ -237,6 +273,7 @@ def image_shape(dims: Shape | None) -> tuple[int, int, int]:
         found = "rows of different length" if dims is None else list(dims)
         remedy = "use a ByteNet for rows of positions, or a DiT for any shape"
         raise fail("dims", "be [channels, height, width] for a U-Net", found, remedy)
+    check_shape(dims)
     channels, height, breadth = dims
     return channels, height, breadth
 

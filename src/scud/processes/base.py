@@ -15,13 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scud.errors import check_in_interval, fail
-from scud.processes.kernels.base import Kernel
+from scud.errors import check_in_interval, fail, shown
+from scud.numerics.memory import check_memory
+from scud.processes.kernels.base import Kernel, check_small
 from scud.processes.kernels.powers import PowersKernel
 from scud.processes.kernels.spectral import SpectralKernel, reversible_basis
 
 UNBALANCED = 1e-8
 """Ratio of stationary probabilities below which the spectral basis, whose condition is its root, loses too many digits."""
+
+SMALLEST_GAMMA = 1e-12
+"""With less, an event hardly changes anything, and rounding hides what it does."""
+
+VECTORS = 4
+"""Vectors [B] float64 that any process with its model holds, at least."""
 
 NEAR_PERIODIC = 0.999
 """An eigenvalue of K with negative real part and modulus above this forgets too slowly to be called noise."""
@@ -124,15 +131,18 @@ class MatrixProcess(Process):
 
 
 def check_gamma(gamma: float) -> None:
-    """Raise `UserError` unless gamma lies in (0, 1]."""
+    """Raise `UserError` unless gamma lies in (0, 1], and K can be told from I."""
     remedy = "use 1 for the most schedule information, or the Classical model for the limit 0"
     check_in_interval("gamma", gamma, 0, 1, remedy, open_low=True)
+    check_in_interval("gamma", gamma, SMALLEST_GAMMA, 1, remedy)
 
 
 def check_num_states(num_states: int) -> None:
-    """Raise `UserError` unless there are at least two states."""
+    """Raise `UserError` unless there are at least two states, and vectors over them fit into memory."""
     if num_states < 2:
         raise fail("num_states", "be at least 2", num_states, "one state carries no information")
+    remedy = "model fewer states"
+    check_memory("num_states", VECTORS * 8 * num_states, shown(num_states), remedy)
 
 
 def check_forgets(eigenvalues: Tensor, gamma: float) -> None:
@@ -149,7 +159,12 @@ def check_forgets(eigenvalues: Tensor, gamma: float) -> None:
 
 def check_generator(generator: Tensor) -> Tensor:
     """The generator in float64 with rows summing to 0 exactly up to rounding; raises `UserError` naming what is wrong."""
-    Q = torch.as_tensor(generator).detach().double().cpu()
+    Q = torch.as_tensor(generator).detach()
+    if Q.is_complex():
+        raise TypeError(f"generator must hold real rates, got {Q.dtype}; pass its real part")
+    if Q.ndim == 2:
+        check_small(max(Q.shape), "a generator")
+    Q = Q.double().cpu()
     if Q.ndim != 2 or Q.shape[0] != Q.shape[1] or Q.shape[0] < 2:
         raise fail(
             "generator",

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from scud.errors import fail
+from scud.files import check_file
 from scud.files.arrays import npy_array
 from scud.options import Options
 from scud.processes.base import MatrixProcess, Process
+from scud.processes.kernels.base import check_small
 from scud.typing import DataView
 
 
@@ -52,6 +54,8 @@ def read_generator(path: Path | None, num_states: int) -> Tensor:
             "process.generator", "name a .npy file", "nothing", "add --process.generator FILE"
         )
     remedy = "write it with numpy.save(path, rates)"
+    check_small(num_states, "rates from a file")
+    check_file(path, "a .npy file of rates", "process.generator")
     rates = npy_array(path, argument="process.generator", remedy=remedy)
     if rates.dtype.kind not in "fiu":
         raise fail(

@@ -12,6 +12,7 @@ import torch
 from scud.errors import check_positive, fail
 from scud.options import Options
 from scud.processes.base import MatrixProcess, Process, check_num_states
+from scud.processes.kernels.base import check_small
 from scud.typing import DataView
 
 BANDWIDTH = 0.05
@@ -19,6 +20,10 @@ BANDWIDTH = 0.05
 
 NARROWEST = 1e-3
 """The narrowest jump, in states: narrower ones are all to the nearest neighbour, as this one is."""
+
+
+WIDEST = 1e150
+"""The widest jump, in states: wider ones are to all states alike, as this one is."""
 
 
 class Gaussian(MatrixProcess):
@@ -38,7 +43,9 @@ class Gaussian(MatrixProcess):
     ) -> None:
         check_num_states(num_states)
         check_bandwidth(bandwidth)
-        if bandwidth * num_states < NARROWEST:
+        check_small(num_states, "Gaussian noise")
+        width = min(float(bandwidth) * num_states, WIDEST)
+        if width < NARROWEST:
             raise fail(
                 "bandwidth",
                 f"be at least {NARROWEST:g} of one state",
@@ -47,9 +54,9 @@ class Gaussian(MatrixProcess):
             )
         self.bandwidth, self.normalized = bandwidth, normalized
         states = torch.arange(num_states, dtype=torch.float64)
-        distance = (states.unsqueeze(1) - states) / (bandwidth * num_states)
+        distance = (states.unsqueeze(1) - states) / width
         # The nearest state's exponential is divided out first: a narrow kernel must not underflow.
-        nearest = -0.5 / (bandwidth * num_states) ** 2
+        nearest = -0.5 / width**2
         rates = (-0.5 * distance**2 - nearest).exp().fill_diagonal_(0.0)
         if normalized:
             rates = rates / rates.sum(1, keepdim=True)

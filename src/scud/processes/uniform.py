@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scud.options import Options
 from scud.processes.base import Process, check_forgets, check_num_states
-from scud.processes.kernels.base import Kernel
+from scud.processes.kernels.base import Kernel, check_small
 from scud.processes.kernels.rank_one import RankOneKernel
 from scud.typing import DataView
 
@@ -30,6 +30,7 @@ class Uniform(Process):
         self._forgetting = num_states / (num_states - 1)
 
     def generator(self) -> Tensor:
+        check_small(self.num_states, "a generator")
         flat = torch.full(
             (self.num_states, self.num_states), 1 / self.num_states, dtype=torch.float64
         )

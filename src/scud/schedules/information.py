@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator
 from torch import Tensor
 
+from scud.errors import fail
 from scud.processes.kernels.base import CHUNK_ELEMENTS, Kernel
 
 FORGOTTEN = 1e-8
@@ -24,6 +25,9 @@ FORGOTTEN = 1e-8
 
 SAMPLE = 512
 """Quantiles of p0 at which information is estimated."""
+
+LONGEST = 2.0**48
+"""How many times its first amount a curve may be long: floating-point numbers do not count much further one by one."""
 
 EXACT = 12
 """Counts below which divergences that are interpolated are exact."""
@@ -96,10 +100,13 @@ def smooth_divergences(kernel: Kernel, p0: Tensor, counts: Tensor, states: Tenso
 def _end(kernel: Kernel, p0: Tensor, start: float) -> float:
     """An amount, doubled from `start`, at which less than FORGOTTEN of H(p0) is left."""
     amount = start
-    while (
-        float(shares(kernel, p0, torch.tensor([amount], dtype=torch.float64), FEW)[0]) > FORGOTTEN
-    ):
+    while not float(shares(kernel, p0, p0.new_tensor([amount]), FEW)[0]) <= FORGOTTEN:
         amount *= 2
+        if amount > LONGEST * start:
+            rule = "forget the data, and be told from no noise at all"
+            found = f"noise that keeps more than {FORGOTTEN:g} of them after {amount:.1g} times its unit"
+            remedy = "raise gamma, or use rates that lead from every state to all others faster"
+            raise fail("process", rule, found, remedy)
     return amount
 
 

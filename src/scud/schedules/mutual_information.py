@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from scud.errors import check_distribution, check_in_interval
+from scud.errors import check_distribution, check_in_interval, fail
 from scud.options import Options
 from scud.processes import Process
 from scud.processes.kernels.base import check_small
@@ -66,6 +66,7 @@ class MutualInformation(Schedule):
             check_small(process.num_states, "the classical model's mutual-information schedule")
         if curve is None:
             curve = self._make_curve()
+        check_curve(curve)
         for name, values in zip(("knots", "values", "slopes"), curve.double(), strict=True):
             self.register_buffer(name, values.clone(), persistent=False)
 
@@ -133,6 +134,19 @@ class MutualInformation(Schedule):
         value = self.values[left] + width * u * (m0 + u * (curvature + u * twist))
         slope = m0 + u * (2 * curvature + 3 * u * twist)
         return value + slope * (x - inside), slope
+
+
+def check_curve(curve: Tensor) -> None:
+    """Raise `UserError` unless knots and values [n] increase, and all [3, n] are finite."""
+    right = curve.ndim == 2 and curve.shape[0] == 3 and curve.shape[1] >= 2
+    if right and curve.is_floating_point():
+        right = bool(curve.isfinite().all()) and bool((curve[:2].diff(dim=1) > 0).all())
+    else:
+        right = False
+    if not right:
+        found = f"{curve.dtype} of shape {list(curve.shape)}"
+        rule = "be knots and values that increase, and slopes, [3, n]"
+        raise fail("curve", rule, found, "leave it out, or give what spec() gave")
 
 
 @dataclass(frozen=True, kw_only=True)

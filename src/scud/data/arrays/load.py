@@ -21,7 +21,7 @@ from scud.data.labels import classes_line, number_labels
 from scud.data.splits import SPLITS, added_line, split_for
 from scud.errors import fail
 from scud.files import absolute
-from scud.files.memory import check_memory
+from scud.files.memory import check_read
 
 _STATE = 256
 """Bytes that a state takes at least, in marginals and the weights of a network."""
@@ -73,7 +73,7 @@ def load_arrays(
     )
     remedy = "number the categories from 0 on, without gaps"
     size, what = _STATE * modality.num_states, f"{modality.num_states:,} of them"
-    check_memory("states", size, what, remedy)
+    check_read("states", size, what, remedy)
     splits: dict[str, Examples] = {}
     for split, label in zip(present, labels, strict=True):
         x = arrays.pop(split)[0]

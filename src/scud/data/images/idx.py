@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scud.data.images.pixels import Pixels, Read, left_out
 from scud.errors import UserError, fail
 from scud.files import is_file
-from scud.files.memory import check_memory, check_ratio
+from scud.files.memory import check_ratio, check_read
 
 _PREFIXES = {"train": "train", "t10k": "test"}
 _AGAIN = "download it again"
@@ -72,7 +72,7 @@ def _read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
             most = min(prod(sizes) + 1, 1100 * held)
             if start[:4] == magic:
                 check_ratio(str(path), most, held, _PLAIN)
-                check_memory(str(path), most, f"{sizes}", "give fewer images")
+                check_read(str(path), most, f"{sizes}", "give fewer images")
             content = bytearray(file.read(most) if start[:4] == magic else b"")
     except UserError:
         raise

@@ -14,7 +14,7 @@ from scud.data.labels import checked_labels
 from scud.errors import fail
 from scud.files import is_file
 from scud.files.arrays import npz_arrays
-from scud.files.memory import check_memory
+from scud.files.memory import check_read
 
 _TRAIN = re.compile(r"train_data_batch(_([0-9]+))?\.npz")
 _VALID = "val_data.npz"
@@ -82,7 +82,7 @@ def joined(paths: list[Path]) -> tuple[Pixels, list[str]]:
         if start == 0:
             values, total = data.shape[1], sum(map(len, labels))
             remedy = "give fewer archives"
-            check_memory(str(path.parent), total * values, f"{total:,} images", remedy)
+            check_read(str(path.parent), total * values, f"{total:,} images", remedy)
             pixels = np.empty((total, values), np.uint8)
         if data.shape[1] != values:
             rule, remedy = f"have {values} values an image", "keep each size in its own folder"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scud.errors import UserError, fail
-from scud.files.memory import check_memory
+from scud.files.memory import check_read
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -121,7 +121,7 @@ def _check_total(what: str, picture: "Image.Image", total: int) -> None:
     width, height = picture.size
     size = total * width * height * (1 if picture.mode in ("1", "L") else 3)
     shown = f"{total:,} pictures of {width} x {height} pixels"
-    check_memory(
+    check_read(
         f"pictures such as {what.removeprefix('the picture ')}",
         size,
         shown,

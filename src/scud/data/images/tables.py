@@ -19,7 +19,7 @@ from scud.data.labels import checked_labels
 from scud.data.splits import SPLITS
 from scud.data.tables import Table, hub_tables, parquet_tables
 from scud.errors import fail
-from scud.files.memory import check_memory
+from scud.files.memory import check_read
 
 _IMAGE = ("image", "img")
 _LABEL = ("label", "labels", "fine_label")
@@ -87,7 +87,7 @@ def _image_column(table: Table) -> str:
     if table.rows == 0:
         raise fail(table.name, "hold at least one image", "none", "remove it, or add images")
     remedy = "give fewer"
-    check_memory(table.name, 8 * table.rows, f"{table.rows:,} labels", remedy)
+    check_read(table.name, 8 * table.rows, f"{table.rows:,} labels", remedy)
     return column
 
 

@@ -19,7 +19,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from scud.errors import fail
+from scud.errors import fail, shown
+from scud.numerics.memory import in_bytes
 from scud.processes.kernels.operator import EXACT, Operator
 from scud.typing import Evidence
 
@@ -205,4 +206,5 @@ def check_small(num_states: int, what: str) -> None:
     if num_states > LARGE:
         rule = f"be at most {LARGE} for {what}, which takes dense matrices"
         remedy = "use SCUD or Masking with noise that needs none: Uniform or NeighbourGraph"
-        raise fail("num_states", rule, num_states, remedy)
+        found = f"{shown(num_states)}, for which each takes {in_bytes(8 * num_states**2)}"
+        raise fail("num_states", rule, found, remedy)

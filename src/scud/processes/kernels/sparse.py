@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
+from scud.numerics.memory import check_memory
 from scud.processes.kernels.ancestors import AncestorSource
 from scud.processes.kernels.base import LARGE, Kernel, block_rows, check_small
 from scud.processes.kernels.operator import Identity, Operator
@@ -60,6 +61,10 @@ class SparseKernel(Kernel):
         if self._steps_to(dtype) * num_states > DOUBLE_ELEMENTS:
             dtype = torch.float32
         self.longest = self._steps_to(dtype)
+        size = 2 * (self.longest + 1) * num_states * dtype.itemsize
+        found = f"{self.longest:,} events of {num_states:,} states"
+        remedy = "raise the rate of jumps (process.marginal_rate), or gamma"
+        check_memory("the noise", size, found, remedy)
         jumps, total, step = [torch.zeros_like(jump, dtype=dtype)], torch.zeros_like(jump), jump
         for _ in range(self.longest):
             total = total + step
