@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scud.errors import fail
-from scud.files import write_text, writing
+from scud.files import is_file, write_text, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ def read_states(path: Path) -> "NDArray[np.integer[Any]]":
     from scud.files.arrays import npz_arrays
 
     remedy = "give the samples.npz that scud sample wrote"
-    if not path.is_file():
+    if not is_file(path, "samples"):
         raise fail("samples", "name a file that exists", path, remedy)
     arrays, found = npz_arrays(path, ["x"], argument="samples", remedy=remedy)
     if "x" not in arrays:

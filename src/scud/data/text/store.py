@@ -12,6 +12,7 @@ is kept in the cache (see `scud.files.cache`):
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -29,7 +30,7 @@ from scud.data.text.tokenizers import Piece, Tokenizer, code_points
 from scud.errors import UserError, fail
 from scud.typing import Batch, BatchSize
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same text would give another store."""
 
 HELD_BLOCKS = 10
@@ -60,6 +61,7 @@ class TextSet:
         length: states per chunk.
         whole: how much text was read, also what makes no whole chunk.
         unknown: how many of its states are the unknown token.
+        notes: what else reading it found, each with how often.
 
     Raises:
         UserError: the folder is not a complete store.
@@ -70,7 +72,7 @@ class TextSet:
         try:
             summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
             self.length, self.unknown = int(summary["length"]), int(summary["unknown"])
-            self.whole = Extent(**summary["read"])
+            self.whole, self.notes = Extent(**summary["read"]), dict(summary["notes"])
             states = np.asarray(
                 np.memmap(self.folder / "states.bin", dtype=summary["dtype"], mode="r")
             )
@@ -178,13 +180,14 @@ def write_text(
     dtype = next(
         kind for kind in ("<u1", "<u2", "<i4") if tokens.num_states - 1 <= np.iinfo(kind).max
     )
-    total, unknown, in_word = Extent(), 0, False
+    total, unknown, in_word, notes = Extent(), 0, False, Counter[str]()
     with (
         (folder / "states.bin").open("wb") as states,
         (folder / "borders.bin").open("wb") as borders,
     ):
         for piece in pieces:
             found = tokens.read(piece)
+            notes.update(found.notes)
             states.write(found.states.astype(dtype).data)
             before, in_word = _measure(piece.text, in_word)
             here = np.array([total.characters, total.bytes, total.words])
@@ -211,7 +214,8 @@ def write_text(
         )
         remedy = "give more text, or a smaller --data.length"
         raise fail(name, f"hold a chunk of {length} {tokens.units} or more", found_text, remedy)
-    summary = {"length": length, "dtype": dtype, "unknown": unknown, "read": asdict(total)}
+    summary = {"length": length, "dtype": dtype, "unknown": unknown, "notes": notes}
+    summary["read"] = asdict(total)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
 
 
