@@ -64,7 +64,7 @@ def _unified(path: Path, stream: BinaryIO | gzip.GzipFile, size: int, what: str)
     chunk = stream.read(size + len(_MARK)).removeprefix(_MARK)
     if chunk.startswith(_WIDE) or _is_wide(chunk):
         remedy = "convert it by: iconv -f utf-16 -t utf-8 FILE"
-        raise fail(str(path), "be UTF-8", "UTF-16 or UTF-32", remedy)
+        raise fail(str(path), "be text in UTF-8", "UTF-16 or UTF-32", remedy)
     while chunk:
         if b"\0" in chunk:
             raise fail(

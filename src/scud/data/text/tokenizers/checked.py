@@ -5,6 +5,7 @@ memory taken or in a process that is ended on the spot, which nobody can catch. 
 checked here; what is merely wrong is left to the package, whose errors are caught by `telling`.
 """
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,11 +19,17 @@ LARGEST = 40 << 20
 VALUES = 4_000_000
 """Commas and opening brackets of a tokenizer.json, of which each value has one."""
 
-STATES = 1 << 20
+STATES = 1 << 19
 """States of a vocabulary."""
 
-PARTS = 100
-"""Steps of a normalizer, pre-tokenizer, post-processor or decoder."""
+ADDED = 20_000
+"""Entries that a file adds to its model's."""
+
+ENTRY = 1000
+"""Characters of an entry."""
+
+PARTS = 200
+"""Steps of a normalizer, pre-tokenizer, post-processor or decoder, their parts included."""
 
 GROWTH = 32
 """By how much such a part may lengthen a text."""
@@ -93,7 +100,7 @@ def check_states(vocabulary: dict[str, int], added: object) -> None:
 
 def _check_number(number: object, entries: int) -> None:
     """Raise unless a number of an entry leaves no more numbers out than there are entries."""
-    most = min(2 * entries, STATES)
+    most = min(max(1, 2 * entries), STATES)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < most:
         rule = f"number its {entries:,} entries by whole numbers below {most:,}"
         raise fail(_ARGUMENT, rule, repr(number), _REMEDY)
@@ -102,8 +109,13 @@ def _check_number(number: object, entries: int) -> None:
 def _check_vocabulary(vocabulary: object) -> None:
     """Raise unless these are entries with their numbers or, for a unigram model, a list of entries with scores."""
     if isinstance(vocabulary, dict):
-        for number in vocabulary.values():
-            _check_number(number, len(vocabulary))
+        _check_length(max(vocabulary, key=len, default=""))
+        numbers = vocabulary.values()
+        wrong = [number for number in numbers if type(number) is not int] or [
+            min(numbers, default=0)
+        ]
+        _check_number(wrong[0], len(vocabulary))
+        _check_number(max(numbers, default=0), len(vocabulary))
         return
     if not isinstance(vocabulary, list):
         raise fail(_ARGUMENT, "hold a vocabulary", type(vocabulary).__name__, _REMEDY)
@@ -112,6 +124,14 @@ def _check_vocabulary(vocabulary: object) -> None:
         rule = f"list at most {STATES:,} different entries, each with its score"
         found = f"{len(vocabulary):,} entries, {len(set(names)):,} of them different ones so"
         raise fail(_ARGUMENT, rule, found, _REMEDY)
+    _check_length(max(names, key=len, default=""))
+
+
+def _check_length(longest: str) -> None:
+    """Raise for an entry that is too long: the package goes down a tree of its letters, one call in another."""
+    if len(longest) > ENTRY:
+        found = f"{len(longest):,}, {longest!r}"
+        raise fail(_ARGUMENT, f"have entries of at most {ENTRY:,} characters", found, _REMEDY)
 
 
 def _is_scored(entry: object) -> bool:
@@ -131,13 +151,16 @@ def _check_word(longest: object) -> None:
 
 def _check_added(added: object) -> None:
     """Raise unless these are added tokens, or none."""
-    for entry in added if isinstance(added, list) else [added] if added is not None else []:
+    entries = added if isinstance(added, list) else [added] if added is not None else []
+    if len(entries) > ADDED:
+        raise fail(_ARGUMENT, f"add at most {ADDED:,} tokens", f"{len(entries):,}", _REMEDY)
+    for entry in entries:
         content = entry.get("content") if isinstance(entry, dict) else None
         number = entry.get("id") if isinstance(entry, dict) else None
         right = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < STATES
         if not isinstance(content, str) or not right:
-            found = repr(entry)
-            raise fail(_ARGUMENT, "give added tokens a content and an id", found, _REMEDY)
+            raise fail(_ARGUMENT, "give added tokens a content and an id", entry, _REMEDY)
+        _check_length(content)
 
 
 def _check_section(name: str, section: object) -> None:
@@ -149,11 +172,26 @@ def _check_section(name: str, section: object) -> None:
             waiting += part
         elif isinstance(part, dict):
             waiting += part.values()
-            steps += "type" in part
+            steps += 1
             growth *= _growth(part)
+            _check_charsmap(part.get("precompiled_charsmap"))
     if steps > PARTS or growth > GROWTH:
         rule = f"have a {name} of at most {PARTS} steps that lengthen text {GROWTH} times at most"
         raise fail(_ARGUMENT, rule, f"{steps} steps and {growth:.3g} times", _REMEDY)
+
+
+def _check_charsmap(packed: object) -> None:
+    """Raise unless a table of characters, which is packed in base64, has the length that it begins with."""
+    if packed is None:
+        return
+    try:
+        table = base64.b64decode(packed if isinstance(packed, str) else "", validate=True)
+    except ValueError:
+        table = b""
+    length = int.from_bytes(table[:4], "little")
+    if length % 4 or not 4 <= length + 4 <= len(table):
+        found = f"one of {len(table):,} bytes that says {length:,}"
+        raise fail(_ARGUMENT, "hold an undamaged precompiled_charsmap", found, _REMEDY)
 
 
 def _growth(part: dict[str, Any]) -> float:

@@ -83,6 +83,8 @@ class Subword(Tokenizer):
         self.separator = separator
         self._num_states: int = max(self._vocabulary.values()) + 1
         self.unknown = _unknown(content["model"], self._tokenizer.model)
+        with telling("data.tokens", "write each of its entries as text", _REMEDY):
+            self._tokenizer.decode(list(self._vocabulary.values()))
         self._reader, self._states = self._tokenizer, np.arange(self._num_states)
         if self.unknown is None:
             self._reader, self._states = self._watched(content)
@@ -109,12 +111,13 @@ class Subword(Tokenizer):
                 found = self._states_of(encoded, piece, int(start))
                 inside += int((found == self.separator).sum())
                 states.append(np.append(found, self.separator))
-                offsets = [first for first, _ in encoded.offsets]
+                offsets = [min(first, len(line)) for first, _ in encoded.offsets]
                 begin.append(start + np.array([*offsets, len(line)], dtype=np.int64))
         if not states:
             states, begin = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
         notes = {LEFT_OUT: self._left_out(piece.text), INSIDE: inside}
-        return Encoded(np.concatenate(states), np.concatenate(begin), notes)
+        ascending = np.maximum.accumulate(np.concatenate(begin))  # which few parts do not keep
+        return Encoded(np.concatenate(states), ascending, notes)
 
     def encode(self, texts: Sequence[str], name: str = "the text") -> list[NDArray[np.int64]]:
         """The states of each of several texts, [length]: a separator for each line break, and none at the end."""
