@@ -126,7 +126,7 @@ def test_files_that_are_no_object(text: str, message: str) -> None:
 
 def test_files_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checked, "VALUES", 50)
-    with pytest.raises(UserError, match=r"at most .* 50 values, got 211 characters of about 102"):
+    with pytest.raises(UserError, match=r"at most .* 50 values, got 214 characters of about 102"):
         Subword('{"model": ' + "[" + "1," * 100 + "1]}")
 
 

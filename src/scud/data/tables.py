@@ -16,6 +16,8 @@ from scud.errors import UserError, fail
 from scud.files.cache import file_digest
 
 _ROWS = 256
+_BATCH = 64 << 20
+_RATIO = 200
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def _parquet_column(file: Path, rows: int, name: str) -> Iterator[Any]:
     left = rows
     try:
         with pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(_ROWS, columns=[name]):
+            for batch in table.iter_batches(_batch_rows(file, table, name), columns=[name]):
                 left -= len(batch)
                 if left >= 0:
                     yield batch.column(0)
@@ -185,6 +187,24 @@ def _parquet_column(file: Path, rows: int, name: str) -> Iterator[Any]:
         raise _damaged(file, error) from error
     if left:
         raise _damaged(file, f"{rows - left} of {rows} rows")
+
+
+def _batch_rows(file: Path, table: Any, name: str) -> int:
+    """How many rows of a column to read at once, so that they do not fill the memory.
+
+    Raises:
+        UserError: a part of it is much larger than it is compressed, as no examples are.
+    """
+    rows, metadata = _ROWS, table.metadata
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            size, packed = column.total_uncompressed_size, column.total_compressed_size
+            if column.path_in_schema.split(".")[0] != name or size <= _BATCH:
+                continue
+            if size > _RATIO * packed:
+                raise _damaged(file, f"{size:,} bytes of {name} packed into {packed:,}")
+            rows = min(rows, max(1, _BATCH * group.num_rows // size))
+    return rows
 
 
 def _damaged(file: Path, error: object) -> UserError:

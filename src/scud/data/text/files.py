@@ -25,6 +25,9 @@ COLUMN = "text"
 LINE = 1 << 20
 """Characters of a line, where whole lines are asked for."""
 
+ROW = 1 << 24
+"""Bytes of a row of a table."""
+
 ENDINGS = (".txt", ".txt.gz", ".parquet")
 """How names of text files end; a name without an ending, such as text8, is one of plain text."""
 
@@ -108,6 +111,9 @@ def _rows(table: Table) -> Iterator[str]:
 
 def _row(value: Any, where: str) -> str:
     """The text of a row, which ends with a line break; a value of pyarrow is decoded here."""
+    if len(value.as_buffer()) > ROW:
+        found = f"one of {len(value.as_buffer()):,}"
+        raise fail(f"text in {where}", f"have rows of at most {ROW:,} bytes", found, "divide it")
     try:
         text: str = value.as_py()
     except UnicodeDecodeError as error:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,10 +74,8 @@ class TextSet:
             summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
             self.length, self.unknown = int(summary["length"]), int(summary["unknown"])
             self.whole, self.notes = Extent(**summary["read"]), dict(summary["notes"])
-            states = np.asarray(
-                np.memmap(self.folder / "states.bin", dtype=summary["dtype"], mode="r")
-            )
-            self._states = states.reshape(-1, self.length)
+            self._dtype = str(summary["dtype"])
+            self._states = self._mapped()
             self._borders = np.asarray(
                 np.memmap(self.folder / "borders.bin", dtype="<i8", mode="r")
             ).reshape(-1, 3)
@@ -88,6 +87,11 @@ class TextSet:
         if not complete:
             raise _damaged(self.folder, "a file that was cut short")
         self.chunks = np.arange(len(self._states)) if chunks is None else chunks
+
+    def _mapped(self) -> NDArray[Any]:
+        """The states of all chunks, [chunks, length], as a memory map."""
+        states = np.memmap(self.folder / "states.bin", dtype=self._dtype, mode="r")
+        return np.asarray(states).reshape(-1, self.length)
 
     def __reduce__(self) -> tuple[type["TextSet"], tuple[Path, NDArray[np.int64]]]:
         return type(self), (self.folder, self.chunks)
@@ -132,11 +136,11 @@ class TextSet:
 
     @cached_property
     def _state_counts(self) -> Tensor:
-        """Counted once, because of a large text it takes seconds."""
+        """Counted once, because of a large text it takes seconds; each part by a map of its own, whose pages go with it."""
         counts = torch.zeros(0, dtype=torch.int64)
         for chunks in np.array_split(self.chunks, ceil(len(self) * self.length / _SLICE)):
             found = torch.from_numpy(
-                np.bincount(self._states[chunks].ravel(), minlength=len(counts))
+                np.bincount(self._mapped()[chunks].ravel(), minlength=len(counts))
             )
             found[: len(counts)] += counts
             counts = found
