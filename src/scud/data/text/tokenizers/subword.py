@@ -103,33 +103,45 @@ class Subword(Tokenizer):
         return names
 
     def read(self, piece: Piece) -> Encoded:
-        lines = piece.text.split("\n")
-        starts = np.cumsum([0, *(len(line) + 1 for line in lines)])
-        states, begin, inside = list[NDArray[np.int64]](), list[NDArray[np.int64]](), 0
-        for encoded, start, line in zip(self._batch(lines), starts, lines, strict=False):
-            if len(encoded.ids):
-                found = self._states_of(encoded, piece, int(start))
-                inside += int((found == self.separator).sum())
-                states.append(np.append(found, self.separator))
-                offsets = [min(first, len(line)) for first, _ in encoded.offsets]
-                begin.append(start + np.array([*offsets, len(line)], dtype=np.int64))
-        if not states:
-            states, begin = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+        states, begin, documents = self._joined(piece, empty=False)
+        inside = int((states == self.separator).sum()) - documents
         notes = {LEFT_OUT: self._left_out(piece.text), INSIDE: inside}
-        ascending = np.maximum.accumulate(np.concatenate(begin))  # which few parts do not keep
-        return Encoded(np.concatenate(states), ascending, notes)
+        return Encoded(states, begin, notes)
 
     def encode(self, texts: Sequence[str], name: str = "the text") -> list[NDArray[np.int64]]:
         """The states of each of several texts, [length]: a separator for each line break, and none at the end."""
-        return [self._joined(Piece(text, name)) for text in texts]
+        return [self._joined(Piece(text, name), empty=True)[0][:-1] for text in texts]
 
-    def _joined(self, piece: Piece) -> NDArray[np.int64]:
-        lines, start = piece.text.split("\n"), 0
-        parts = list[NDArray[np.int64]]()
+    def _joined(
+        self, piece: Piece, *, empty: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """The states of a piece's lines, a separator after each; where they begin, as in `Encoded`; and how many lines those are.
+
+        Args:
+            piece: the text.
+            empty: whether a line without a token is one too.
+        """
+        numbers, begin, ends, start = list[int](), list[int](), list[int](), 0
+        lines = piece.text.split("\n")
         for line, encoded in zip(lines, self._batch(lines), strict=True):
-            parts += [self._states_of(encoded, piece, start), np.array([self.separator])]
-            start += len(line) + 1
-        return np.concatenate(parts[:-1])
+            size, found = len(line), encoded.ids
+            if found or empty:
+                numbers += found
+                begin += [start + min(first, size) for first, _ in encoded.offsets]
+                ends.append(len(numbers))
+                numbers.append(0)
+                begin.append(start + size)
+            start += size + 1
+        states = self._states[np.array(numbers, dtype=np.int64)]
+        states[ends] = self.separator
+        # Few parts of tokenizers do not keep the order.
+        places = np.maximum.accumulate(np.array(begin, dtype=np.int64))
+        if self.unknown is None and len(states) and states.min() < 0:
+            wrong = int(states.argmin())
+            text = piece.text[places[wrong] : places[wrong + 1]].strip()
+            rule = "be what the vocabulary can write, as it has no unknown token"
+            raise fail(piece.place(int(places[wrong])), rule, repr(text), _LOST)
+        return states, places, len(ends)
 
     def decode(self, states: NDArray[np.integer[Any]]) -> str:
         borders = np.flatnonzero(states == self.separator)
@@ -157,16 +169,6 @@ class Subword(Tokenizer):
                     )
                 yield from found
                 first, size = place + 1, 0
-
-    def _states_of(self, encoded: Any, piece: Piece, start: int) -> NDArray[np.int64]:
-        """The states of a line that begins at a character of a piece; errors as in `read`."""
-        found: NDArray[np.int64] = self._states[np.array(encoded.ids, dtype=np.int64)]
-        if self.unknown is None and len(found) and found.min() < 0:
-            first, last = encoded.offsets[int(found.argmin())]
-            wrong = piece.text[start + first : start + max(last, first + 1)]
-            rule = "be what the vocabulary can write, as it has no unknown token"
-            raise fail(piece.place(start + first), rule, repr(wrong), _LOST)
-        return found
 
     def _left_out(self, text: str) -> int:
         """How many characters that are no white space have no state of their own, each taken alone."""
