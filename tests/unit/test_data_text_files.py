@@ -193,7 +193,7 @@ def test_a_table_that_is_much_larger_than_its_file(
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["a" * 1_000_000]}), path, compression="zstd")
     with pytest.raises(
-        UserError, match=r"undamaged parquet file, got an error \(1,000,0.. bytes of"
+        UserError, match=r"undamaged parquet file, got an error \(1,000,0.. bytes packed into"
     ):
         load_text(path, Bytes(), 1)
     rows = [f"{n * 7919 % 10007:x}" * 40 for n in range(100)]

@@ -179,7 +179,7 @@ def _parquet_column(file: Path, rows: int, name: str) -> Iterator[Any]:
     left = rows
     try:
         with pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(_batch_rows(file, table, name), columns=[name]):
+            for batch in table.iter_batches(_batch_rows(file, table.metadata), columns=[name]):
                 left -= len(batch)
                 if left >= 0:
                     yield batch.column(0)
@@ -189,20 +189,20 @@ def _parquet_column(file: Path, rows: int, name: str) -> Iterator[Any]:
         raise _damaged(file, f"{rows - left} of {rows} rows")
 
 
-def _batch_rows(file: Path, table: Any, name: str) -> int:
-    """How many rows of a column to read at once, so that they do not fill the memory.
+def _batch_rows(file: Path, metadata: Any) -> int:
+    """How many rows to read at once, so that they do not fill the memory.
+
+    Asked of groups of rows: pyarrow ends the process where it is asked of columns whose description is damaged.
 
     Raises:
-        UserError: a part of it is much larger than it is compressed, as no examples are.
+        UserError: a group is much larger than the file, as no examples are.
     """
-    rows, metadata = _ROWS, table.metadata
+    rows, packed = _ROWS, file.stat().st_size
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for column in map(group.column, range(group.num_columns)):
-            size, packed = column.total_uncompressed_size, column.total_compressed_size
-            if column.path_in_schema.split(".")[0] != name or size <= _BATCH:
-                continue
-            if size > _RATIO * packed:
-                raise _damaged(file, f"{size:,} bytes of {name} packed into {packed:,}")
+        size = group.total_byte_size
+        if size > max(_BATCH, _RATIO * packed):
+            raise _damaged(file, f"{size:,} bytes packed into {packed:,}")
+        if size > _BATCH:
             rows = min(rows, max(1, _BATCH * group.num_rows // size))
     return rows
 

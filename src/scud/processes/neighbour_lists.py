@@ -173,7 +173,7 @@ def embedding(
         remedy = "give the embedding of this vocabulary, special tokens included"
         raise fail(str(path), rule, f"{values.dtype} of shape {list(values.shape)}", remedy)
     with np.errstate(
-        over="ignore"
+        over="ignore", invalid="ignore"
     ):  # what is too large becomes infinity, of which more is said below
         vectors = torch.from_numpy(values.astype(np.float32))
     for wrong, what in (
