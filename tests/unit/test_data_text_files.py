@@ -1,6 +1,7 @@
 """Files and tables of text: what is read of them, and what is wrong with them."""
 
 import gzip
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,6 +169,71 @@ def test_tables_without_text(tmp_path: Path) -> None:
         UserError, match=r"text in .*a.parquet must be there in every row, got 1 rows without"
     ):
         load_text(table(path, ["ab", None, "cd"]), Bytes(), 1)
+
+
+def test_tables_that_are_not_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.parquet"
+    raw = pa.array([b"abc", b"a\xffb"], pa.binary())
+    text = pa.StringArray.from_buffers(2, raw.buffers()[1], raw.buffers()[2])
+    pq.write_table(pa.table({"text": text}), path)
+    with pytest.raises(UserError, match="must be UTF-8, got a row with invalid start byte; write"):
+        load_text(path, Bytes(), 1)
+    monkeypatch.setattr("scud.data.text.files.ROW", 10)
+    with pytest.raises(UserError, match="must have rows of at most 10 bytes, got one of 12"):
+        load_text(table(path, ["abc", "a" * 12]), Bytes(), 1)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="must be an undamaged parquet file"):
+        load_text(path, Bytes(), 1)
+
+
+def test_a_table_that_is_much_larger_than_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scud.data.tables._BATCH", 1000)
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a" * 1_000_000]}), path, compression="zstd")
+    with pytest.raises(
+        UserError, match=r"undamaged parquet file, got an error \(1,000,0.. bytes packed into"
+    ):
+        load_text(path, Bytes(), 1)
+    rows = [f"{n * 7919 % 10007:x}" * 40 for n in range(100)]
+    pq.write_table(pa.table({"text": rows}), path, compression="none")
+    assert content(load_text(path, Bytes(), 1, files={"valid": path})) == "\n".join(rows) + "\n"
+
+
+# Files of other kinds
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_text_in_utf16_is_told_as_such(tmp_path: Path, encoding: str) -> None:
+    data = "the cat sat\n".encode(encoding)
+    message = "must be text in UTF-8, got UTF-16 or UTF-32; convert it by: iconv"
+    for name, content in (("a.txt", data), ("a.txt.gz", gzip.compress(data))):
+        refused(tmp_path / name, content, message)
+
+
+def test_pipes_and_links_in_a_circle(tmp_path: Path) -> None:
+    pipe, loop = tmp_path / "pipe.txt", tmp_path / "loop.txt"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    with pytest.raises(UserError, match="must name a plain file, got a pipe or device"):
+        load_text(pipe, Bytes(), 1)
+    with pytest.raises(UserError, match="must be a path that can be followed"):
+        load_text(loop, Bytes(), 1)
+    with pytest.raises(UserError, match=r"data.tokens must be a path that can be followed"):
+        TextOptions(train=pipe, tokens=str(loop))
+
+
+def test_a_line_that_fills_the_memory_is_refused_for_vocabularies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scud.data.text.files.PIECE", 16)
+    monkeypatch.setattr("scud.data.text.files.LINE", 40)
+    path = tmp_path / "a.txt"
+    path.write_text("the cat\n" * 9 + "cat " * 30)
+    assert len(load_text(path, Bytes(), 2).split("train")) > 50
+    with pytest.raises(UserError, match=r"fewer characters .* got 40 and more in line 10; break"):
+        load_text(path, vocabulary(), 2)
 
 
 # The hub

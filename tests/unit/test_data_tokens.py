@@ -192,9 +192,9 @@ def test_files_that_are_no_vocabulary(tmp_path: Path) -> None:
         find_tokenizer(str(tmp_path / "nowhere.json"))
     for name, content, message in (
         ("model.bin", b"", r"data.tokens must end in .json or .txt or .npz"),
-        ("broken.json", b'{"a": 1}', "data.tokens must hold a tokenizer, got an error"),
+        ("broken.json", b'{"a": 1}', "data.tokens must hold a model, got NoneType"),
         ("broken.npz", b"PK", r"must be an undamaged \.npz file"),
-        ("latin.txt", b"\xe9", "must be readable text, got an error"),
+        ("latin.txt", b"\xe9", "must be a tokenizer or vocabulary in UTF-8, got"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=message) as caught:

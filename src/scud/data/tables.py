@@ -16,6 +16,8 @@ from scud.errors import UserError, fail
 from scud.files.cache import file_digest
 
 _ROWS = 256
+_BATCH = 64 << 20
+_RATIO = 200
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _parquet_column(file: Path, rows: int, name: str) -> Iterator[Any]:
     left = rows
     try:
         with pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(_ROWS, columns=[name]):
+            for batch in table.iter_batches(_batch_rows(file, table.metadata), columns=[name]):
                 left -= len(batch)
                 if left >= 0:
                     yield batch.column(0)
@@ -191,6 +193,24 @@ def _parquet_column(file: Path, rows: int, name: str) -> Iterator[Any]:
         raise _damaged(file, error) from error
     if left:
         raise _damaged(file, f"{rows - left} of {rows} rows")
+
+
+def _batch_rows(file: Path, metadata: Any) -> int:
+    """How many rows to read at once, so that they do not fill the memory.
+
+    Asked of groups of rows: pyarrow ends the process where it is asked of columns whose description is damaged.
+
+    Raises:
+        UserError: a group is much larger than the file, as no examples are.
+    """
+    rows, packed = _ROWS, file.stat().st_size
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        size = group.total_byte_size
+        if size > max(_BATCH, _RATIO * packed):
+            raise _damaged(file, f"{size:,} bytes packed into {packed:,}")
+        if size > _BATCH:
+            rows = min(rows, max(1, _BATCH * group.num_rows // size))
+    return rows
 
 
 def _damaged(file: Path, error: object) -> UserError:

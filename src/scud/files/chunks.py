@@ -14,6 +14,7 @@ from scud.files.opening import check_file
 
 _GZIP = b"\x1f\x8b"
 _MARK = b"\xef\xbb\xbf"
+_WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 
 
 def read_chunks(path: Path, size: int, what: str) -> Iterator[bytes]:
@@ -46,9 +47,24 @@ def read_chunks(path: Path, size: int, what: str) -> Iterator[bytes]:
         ) from error
 
 
+def _is_wide(data: bytes) -> bool:
+    """Whether this looks like UTF-16 without a mark: every other byte is zero, as for Latin letters, and none between."""
+    even, odd = data[:256:2], data[1:256:2]
+    return len(data) >= 4 and (
+        (_zero(even) and b"\0" not in odd) or (_zero(odd) and b"\0" not in even)
+    )
+
+
+def _zero(data: bytes) -> bool:
+    return data.count(0) == len(data)
+
+
 def _unified(path: Path, stream: BinaryIO | gzip.GzipFile, size: int, what: str) -> Iterator[bytes]:
     """Chunks of a stream without byte order mark and with \\n at line ends, none of them empty."""
     chunk = stream.read(size + len(_MARK)).removeprefix(_MARK)
+    if chunk.startswith(_WIDE) or _is_wide(chunk):
+        remedy = "convert it by: iconv -f utf-16 -t utf-8 FILE"
+        raise fail(str(path), "be text in UTF-8", "UTF-16 or UTF-32", remedy)
     while chunk:
         if b"\0" in chunk:
             raise fail(

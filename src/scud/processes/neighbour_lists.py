@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scud.errors import fail
+from scud.files import check_file
 from scud.files.arrays import npy_array, npz_arrays, safetensors_arrays
+from scud.files.strings import text_of
 from scud.typing import DataView
 
 SPECIAL = re.compile(r"\[[A-Za-z]+\d*\]|<\|?[^<>\s]+\|?>")
@@ -136,8 +138,7 @@ def read_arrays(path: Path) -> Mapping[str, NDArray[np.generic]]:
         UserError: the file is missing, of another kind, or damaged.
     """
     argument, remedy = "process.neighbours", "write it with numpy.save, numpy.savez or safetensors"
-    if not path.is_file():
-        raise fail(argument, "name a file that exists", path, "check the spelling")
+    check_file(path, "an array", argument)
     if path.suffix == ".npy":
         return {"embeddings": npy_array(path, argument=argument, remedy=remedy)}
     if path.suffix == ".npz":
@@ -172,7 +173,7 @@ def embedding(
         remedy = "give the embedding of this vocabulary, special tokens included"
         raise fail(str(path), rule, f"{values.dtype} of shape {list(values.shape)}", remedy)
     with np.errstate(
-        over="ignore"
+        over="ignore", invalid="ignore"
     ):  # what is too large becomes infinity, of which more is said below
         vectors = torch.from_numpy(values.astype(np.float32))
     for wrong, what in (
@@ -237,7 +238,10 @@ def listed(
             "lower it",
         )
     if "vocab" in arrays:
-        theirs = str(arrays["vocab"]).removesuffix("\n").split("\n")
+        vocabulary = text_of(
+            arrays["vocab"], f"vocab in {path}", "write it again, one entry per line"
+        )
+        theirs = vocabulary.removesuffix("\n").split("\n")
         for state, (named, name) in enumerate(zip_longest(theirs, names, fillvalue="")):
             if named != name:
                 found = f"{named!r} for {name!r} at state {state}"

@@ -8,6 +8,7 @@ from scud.data.text.files import check_text_file, file_pieces, table_pieces
 from scud.data.text.store import FORMAT, TextSet, write_text
 from scud.data.text.tokenizers import Piece, Tokenizer
 from scud.errors import fail
+from scud.files import is_folder
 from scud.files.cache import cached_folder, file_digest
 
 
@@ -19,7 +20,7 @@ def read_chunks(path: Path, split: str, tokens: Tokenizer, length: int) -> TextS
 
 def find_texts(path: Path) -> dict[str, Path | Table]:
     """The texts of a file ("train") or a folder, by split."""
-    if path.is_dir():
+    if is_folder(path):
         if not parquet_files(path):
             remedy = "give a text file, or a data set of the hub by --data.hub"
             raise fail(f"the folder {path}", "hold parquet files", "none", remedy)

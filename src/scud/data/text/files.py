@@ -8,6 +8,7 @@ import codecs
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from scud.data.tables import Table
 from scud.data.text.tokenizers import Piece
@@ -20,6 +21,12 @@ PIECE = 1 << 20
 
 COLUMN = "text"
 """The column of a table that holds text."""
+
+LINE = 1 << 20
+"""Characters of a line, where whole lines are asked for."""
+
+ROW = 1 << 24
+"""Bytes of a row of a table."""
 
 ENDINGS = (".txt", ".txt.gz", ".parquet")
 """How names of text files end; a name without an ending, such as text8, is one of plain text."""
@@ -99,12 +106,34 @@ def _rows(table: Table) -> Iterator[str]:
                     f"{part.null_count} rows without",
                     "remove these",
                 )
-            rows = (
-                row.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
-                for row in part.to_pylist()
-            )
-            text = "".join(f"{row}\n" for row in rows)
-            yield from (text[start : start + PIECE] for start in range(0, len(text), PIECE))
+            yield from _joined(_row(value, where) for value in part)
+
+
+def _row(value: Any, where: str) -> str:
+    """The text of a row, which ends with a line break; a value of pyarrow is decoded here."""
+    if len(value.as_buffer()) > ROW:
+        found = f"one of {len(value.as_buffer()):,}"
+        raise fail(f"text in {where}", f"have rows of at most {ROW:,} bytes", found, "divide it")
+    try:
+        text: str = value.as_py()
+    except UnicodeDecodeError as error:
+        remedy = "write the table again from text"
+        raise fail(f"text in {where}", "be UTF-8", f"a row with {error.reason}", remedy) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n") + "\n"
+
+
+def _joined(rows: Iterator[str]) -> Iterator[str]:
+    """Rows in pieces."""
+    waiting, size = list[str](), 0
+    for row in rows:
+        waiting.append(row)
+        size += len(row)
+        if size >= PIECE:
+            text = "".join(waiting)
+            yield from (text[start : start + PIECE] for start in range(0, size, PIECE))
+            waiting, size = [], 0
+    if size:
+        yield "".join(waiting)
 
 
 def _pieces(name: str, texts: Iterator[str], *, whole_lines: bool) -> Iterator[Piece]:
@@ -119,5 +148,10 @@ def _pieces(name: str, texts: Iterator[str], *, whole_lines: bool) -> Iterator[P
             pending = []
         if cut < len(text):
             pending.append(text[cut:])
+            if sum(len(part) for part in pending) > LINE:
+                found = f"{LINE:,} and more in line {line + 1}"
+                remedy = "break it into lines, as: fold -s -w 10000 FILE"
+                rule = "have lines of fewer characters for tokens that are parts of words"
+                raise fail(name, rule, found, remedy)
     if pending:
         yield Piece("".join(pending), name, line)

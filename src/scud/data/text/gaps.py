@@ -1,10 +1,12 @@
 """Texts with marked gaps: "in the [[20]] was the word" has one of 20 positions, to be drawn given the rest.
 
 What stands between gaps is encoded piece by piece, so a gap's positions are between whole tokens: where tokens are parts of
-words, a piece after a gap starts a word.
+words, a piece after a gap starts a word. It comes back as it was given, or it is refused; of tokens that are parts of words,
+as it was given but for spaces, which few of them keep.
 """
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 from scud.data.text.samples import POSITIONS
@@ -49,12 +51,12 @@ def encode_gaps(
     """States [length] of a text, 0 in its gaps, and where these are, [length].
 
     Raises:
-        UserError: it is longer than the model's training examples, or has letters that the model does not.
+        UserError: it is longer than the model's training examples, has letters that the model does not, or would not come
+            back as it was given.
     """
     import numpy as np
 
-    encoded = iter(tokens.encode([part for part in parts if isinstance(part, str)]))
-    pieces = [part if isinstance(part, int) else next(encoded) for part in parts]
+    pieces = [part if isinstance(part, int) else _encoded(part, tokens) for part in parts]
     sizes = [piece if isinstance(piece, int) else len(piece) for piece in pieces]
     if sum(sizes) > longest:
         rule = f"be at most {longest} {POSITIONS[tokens.unit]}s long, its gaps included, as the model's training examples are"
@@ -64,3 +66,21 @@ def encode_gaps(
         np.full(size, isinstance(piece, int)) for piece, size in zip(pieces, sizes, strict=True)
     ]
     return np.concatenate(states), np.concatenate(free)
+
+
+def _encoded(text: str, tokens: Tokenizer) -> "NDArray[np.int64]":
+    """The states of what stands between gaps, which must come back as it is."""
+    states = tokens.encode([text])[0]
+    read = tokens.decode(states)
+    exact = tokens.unit != "token"
+    if text != read if exact else _bare(text) != _bare(read):
+        found = f"{text!r}, which the model reads as {read!r}"
+        remedy = "write it as the model reads it, and leave out what it cannot write"
+        raise fail("text", "be what the model can give back as it is", found, remedy)
+    return states
+
+
+def _bare(text: str) -> str:
+    """A text without white space but line breaks; letters with accents are one character each where there is one."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(letter for letter in composed if letter == "\n" or not letter.isspace())

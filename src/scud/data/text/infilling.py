@@ -16,8 +16,8 @@ from scud.errors import fail
 
 @dataclass(frozen=True, kw_only=True)
 class TextInfillOptions:
-    """A text with marked gaps. What stands between gaps is read piece by piece, and kept as the
-    model reads it."""
+    """A text with marked gaps. What stands between gaps is read piece by piece, and comes
+    back as it is, or is refused."""
 
     text: str | None = None
     """What to fill in, each gap marked by its number of positions (characters, bytes or tokens,

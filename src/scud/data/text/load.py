@@ -110,6 +110,7 @@ def report_of(split: str, text: TextSet, tokens: Tokenizer) -> list[str]:
         lines.append(
             f"{split}: {text.unknown:,} {tokens.units} stand for what the vocabulary cannot write"
         )
+    lines += [f"{split}: {count:,} {note}" for note, count in text.notes.items() if count]
     if rest:
         lines.append(f"{split}: dropped the last {rest} {tokens.units}, which make no whole chunk")
     return lines

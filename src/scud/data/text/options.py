@@ -10,6 +10,7 @@ from scud.data.files import check_one_source, check_share, training_file
 from scud.data.text.load import load_hub_text, load_text
 from scud.data.text.modality import Text, check_length
 from scud.data.text.tokenizers import check_letters, find_tokenizer
+from scud.files import absolute
 from scud.options import Options
 
 
@@ -53,7 +54,7 @@ class TextOptions(Options):
 
     def __post_init__(self) -> None:
         if self.tokens not in ("characters", "bytes"):
-            path = Path(self.tokens).expanduser().resolve()
+            path = absolute(Path(self.tokens), "data.tokens")
             object.__setattr__(self, "tokens", str(path))
         super().__post_init__()
 

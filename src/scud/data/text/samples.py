@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scud.errors import fail
-from scud.files import writing_text
+from scud.files import is_file, writing_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ def read_states(path: Path) -> "NDArray[np.integer[Any]]":
     from scud.files.arrays import npz_arrays
 
     remedy = "give the samples.npz that scud sample wrote"
-    if not path.is_file():
+    if not is_file(path, "samples"):
         raise fail("samples", "name a file that exists", path, remedy)
     arrays, found = npz_arrays(path, ["x"], argument="samples", remedy=remedy)
     if "x" not in arrays:

@@ -12,11 +12,13 @@ is kept in the cache (see `scud.files.cache`):
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +31,7 @@ from scud.data.text.tokenizers import Piece, Tokenizer, code_points
 from scud.errors import UserError, fail
 from scud.typing import Batch, BatchSize
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same text would give another store."""
 
 HELD_BLOCKS = 10
@@ -60,6 +62,7 @@ class TextSet:
         length: states per chunk.
         whole: how much text was read, also what makes no whole chunk.
         unknown: how many of its states are the unknown token.
+        notes: what else reading it found, each with how often.
 
     Raises:
         UserError: the folder is not a complete store.
@@ -70,11 +73,9 @@ class TextSet:
         try:
             summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
             self.length, self.unknown = int(summary["length"]), int(summary["unknown"])
-            self.whole = Extent(**summary["read"])
-            states = np.asarray(
-                np.memmap(self.folder / "states.bin", dtype=summary["dtype"], mode="r")
-            )
-            self._states = states.reshape(-1, self.length)
+            self.whole, self.notes = Extent(**summary["read"]), dict(summary["notes"])
+            self._dtype = str(summary["dtype"])
+            self._states = self._mapped()
             self._borders = np.asarray(
                 np.memmap(self.folder / "borders.bin", dtype="<i8", mode="r")
             ).reshape(-1, 3)
@@ -86,6 +87,11 @@ class TextSet:
         if not complete:
             raise _damaged(self.folder, "a file that was cut short")
         self.chunks = np.arange(len(self._states)) if chunks is None else chunks
+
+    def _mapped(self) -> NDArray[Any]:
+        """The states of all chunks, [chunks, length], as a memory map."""
+        states = np.memmap(self.folder / "states.bin", dtype=self._dtype, mode="r")
+        return np.asarray(states).reshape(-1, self.length)
 
     def __reduce__(self) -> tuple[type["TextSet"], tuple[Path, NDArray[np.int64]]]:
         return type(self), (self.folder, self.chunks)
@@ -130,11 +136,11 @@ class TextSet:
 
     @cached_property
     def _state_counts(self) -> Tensor:
-        """Counted once, because of a large text it takes seconds."""
+        """Counted once, because of a large text it takes seconds; each part by a map of its own, whose pages go with it."""
         counts = torch.zeros(0, dtype=torch.int64)
         for chunks in np.array_split(self.chunks, ceil(len(self) * self.length / _SLICE)):
             found = torch.from_numpy(
-                np.bincount(self._states[chunks].ravel(), minlength=len(counts))
+                np.bincount(self._mapped()[chunks].ravel(), minlength=len(counts))
             )
             found[: len(counts)] += counts
             counts = found
@@ -178,13 +184,14 @@ def write_text(
     dtype = next(
         kind for kind in ("<u1", "<u2", "<i4") if tokens.num_states - 1 <= np.iinfo(kind).max
     )
-    total, unknown, in_word = Extent(), 0, False
+    total, unknown, in_word, notes = Extent(), 0, False, Counter[str]()
     with (
         (folder / "states.bin").open("wb") as states,
         (folder / "borders.bin").open("wb") as borders,
     ):
         for piece in pieces:
             found = tokens.read(piece)
+            notes.update(found.notes)
             states.write(found.states.astype(dtype).data)
             before, in_word = _measure(piece.text, in_word)
             here = np.array([total.characters, total.bytes, total.words])
@@ -211,7 +218,8 @@ def write_text(
         )
         remedy = "give more text, or a smaller --data.length"
         raise fail(name, f"hold a chunk of {length} {tokens.units} or more", found_text, remedy)
-    summary = {"length": length, "dtype": dtype, "unknown": unknown, "read": asdict(total)}
+    summary = {"length": length, "dtype": dtype, "unknown": unknown, "notes": notes}
+    summary["read"] = asdict(total)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
 
 

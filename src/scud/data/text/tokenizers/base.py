@@ -5,8 +5,8 @@ a run of states covers, in characters, bytes of UTF-8 and words, is known exactl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -33,10 +33,17 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """States [n], int64, and the character of the piece where the share of each begins, [n], int64, ascending."""
+    """What was read of a piece.
+
+    Attributes:
+        states: [n], int64.
+        begin: the character of the piece where the share of each begins, [n], int64, ascending.
+        notes: what is to be said of it, each with how often.
+    """
 
     states: NDArray[np.int64]
     begin: NDArray[np.int64]
+    notes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Tokenizer(ABC):
