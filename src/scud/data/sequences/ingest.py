@@ -17,7 +17,7 @@ is a counting sort, a slice of examples at a time.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scud.data.sequences.accounts import Tally, alphabet_hint
 from scud.data.sequences.alphabets import Alphabet
 from scud.data.sequences.fasta import Block, count_bytes
 from scud.data.splits import SPLITS
@@ -70,44 +71,6 @@ class StoreOptions:
         )
         check_choice("long", self.long, ("cut", "drop"))
         check_in_interval("valid_share", self.valid_share, 0, 1, "choose 0.05, say", open_high=True)
-
-
-@dataclass
-class Tally:
-    """What was read from a file.
-
-    Attributes:
-        records, residues: all of them.
-        short, long: sequences that were dropped for their length.
-        cut, parts: sequences that were cut, and the parts they gave.
-        blank: examples that were dropped because no residue was known.
-        unused: records that the given splits leave out.
-        folded: lower-case letters that were read as upper case.
-        letters: counts of letters that were read as another letter or as unknown.
-    """
-
-    records: int = 0
-    residues: int = 0
-    short: int = 0
-    long: int = 0
-    cut: int = 0
-    parts: int = 0
-    blank: int = 0
-    unused: int = 0
-    folded: int = 0
-    letters: dict[str, int] = field(default_factory=dict)
-
-    def add_letters(self, alphabet: Alphabet, written: NDArray[np.int64]) -> None:
-        """Count the letters of a file, written [256] times each."""
-        self.residues = int(written.sum())
-        upper = written.copy()
-        if alphabet.folds:
-            lower = slice(ord("a"), ord("z") + 1)
-            upper[ord("A") : ord("Z") + 1] += written[lower]
-            self.folded = int(written[lower].sum())
-        self.letters = {
-            letter: int(upper[ord(letter)]) for letter in alphabet.others if upper[ord(letter)]
-        }
 
 
 class RecordLabels(Protocol):
@@ -194,8 +157,9 @@ def ingest(
                     writer.add_labels(rows[chosen])
             del block  # before the next one is read
     tally.add_letters(alphabet, written)
+    hint = alphabet_hint(alphabet, written)
     for writer in writers:
-        writer.finish(alphabet, options, tally, labels)
+        writer.finish(alphabet, options, tally, labels, hint)
     return tally, {writer.folder.name: writer.examples for writer in writers}
 
 
@@ -282,7 +246,12 @@ class _Writer:
             file.write(rows.astype("<i4").data)
 
     def finish(
-        self, alphabet: Alphabet, options: StoreOptions, tally: Tally, labels: RecordLabels | None
+        self,
+        alphabet: Alphabet,
+        options: StoreOptions,
+        tally: Tally,
+        labels: RecordLabels | None,
+        hint: str,
     ) -> None:
         """Write what can be known only at the end."""
         if not self.examples:
@@ -304,6 +273,7 @@ class _Writer:
             "state_counts": self.code_counts[: alphabet.num_states].tolist(),
             "options": asdict(options),
             "read": asdict(tally),
+            "hint": hint,
         }
         if labels is not None:
             summary = {**summary, "label_names": list(labels.names), "most_labels": labels.most}

@@ -11,6 +11,7 @@ is kept in the cache (see `scud.files.cache`):
 - `summary.json`: what was read, in all.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ from scud.data.order import Shuffled, shuffled
 from scud.data.splits import fixed_shuffle
 from scud.data.text.tokenizers import Piece, Tokenizer, code_points
 from scud.errors import UserError, fail
+from scud.files.arrays import UNREADABLE
+from scud.files.checksums import digest_of, recorded_digest
 from scud.typing import Batch, BatchSize
 
 FORMAT = 1
@@ -81,7 +84,7 @@ class TextSet:
             complete = (
                 len(self._states) == len(self._borders) - 1 == self.whole.tokens // self.length
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (*UNREADABLE, KeyError, AttributeError) as error:
             raise _damaged(self.folder, f"an error ({error})") from error
         if not complete:
             raise _damaged(self.folder, "a file that was cut short")
@@ -115,6 +118,12 @@ class TextSet:
             if len(self) <= most
             else TextSet(self.folder, self.chunks[np.arange(most) * len(self) // most])
         )
+
+    def digest(self) -> str:
+        """A digest of the chunks, of which that of all is known since they were written."""
+        parts = [recorded_digest(self.folder, name) for name in ("states.bin", "borders.bin")]
+        chunks = hashlib.blake2b(self.chunks.astype("<i8").data).hexdigest()
+        return digest_of([self.length, *parts, chunks])
 
     @property
     def text(self) -> Extent:

@@ -1,0 +1,97 @@
+"""What was read from a file of sequences: what was left out, cut and read as something else, and of which alphabet it seems."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scud.data.sequences.alphabets import Alphabet
+
+_BASES, _AMBIGUOUS = "ACGTUN", "RYSWKMBDHV"
+"""Letters of DNA and RNA: those of bases and of an unknown one, and of what is one of several."""
+
+
+@dataclass
+class Tally:
+    """What was read from a file.
+
+    Attributes:
+        records, residues: all of them.
+        short, long: sequences that were dropped for their length.
+        cut, parts: sequences that were cut, and the parts they gave.
+        blank: examples that were dropped because no residue was known.
+        unused: records that the given splits leave out.
+        folded: lower-case letters that were read as upper case.
+        letters: counts of letters that were read as another letter or as unknown.
+    """
+
+    records: int = 0
+    residues: int = 0
+    short: int = 0
+    long: int = 0
+    cut: int = 0
+    parts: int = 0
+    blank: int = 0
+    unused: int = 0
+    folded: int = 0
+    letters: dict[str, int] = field(default_factory=dict)
+
+    def add_letters(self, alphabet: Alphabet, written: NDArray[np.int64]) -> None:
+        """Count the letters of a file, written [256] times each."""
+        self.residues = int(written.sum())
+        upper = written.copy()
+        if alphabet.folds:
+            lower = slice(ord("a"), ord("z") + 1)
+            upper[ord("A") : ord("Z") + 1] += written[lower]
+            self.folded = int(written[lower].sum())
+        self.letters = {
+            letter: int(upper[ord(letter)]) for letter in alphabet.others if upper[ord(letter)]
+        }
+
+    def letter_lines(self, replaced: Mapping[str, str]) -> list[str]:
+        """What letters were read as, a line each; replaced: the letter that a letter is read as."""
+        changed = [
+            f"{letter} as {replaced.get(letter, 'unknown')} {count:,}x"
+            for letter, count in self.letters.items()
+        ]
+        lines = [f"read {', '.join(changed)}"] if changed else []
+        if self.folded:
+            lines.append(f"read {self.folded:,} lower-case letters as upper case")
+        return lines
+
+
+def read_as(alphabet: Alphabet, texts: list[str]) -> list[str]:
+    """How the letters of a few sequences, as written, were read: a line each for what is worth a line."""
+    letters = np.frombuffer("".join(texts).encode("latin-1", "replace"), dtype=np.uint8)
+    written = np.bincount(letters, minlength=256)
+    tally = Tally()
+    tally.add_letters(alphabet, written)
+    hint = alphabet_hint(alphabet, written)
+    return [*tally.letter_lines(alphabet.replaced), *([hint] if hint else [])]
+
+
+def alphabet_hint(alphabet: Alphabet, written: NDArray[np.int64]) -> str:
+    """A line that says of which other alphabet letters seem to be, written [256] times each; empty where they seem right.
+
+    Letters are of DNA or RNA where at least nine in ten are bases or N, all but one in a hundred are codes of DNA or RNA, and all
+    four bases are there.
+    """
+    count = {letter: int(written[ord(letter)]) for letter in _BASES + _AMBIGUOUS}
+    if alphabet.folds:
+        count = {letter: n + int(written[ord(letter.lower())]) for letter, n in count.items()}
+    total = int(written.sum())
+    bases = sum(count[letter] for letter in _BASES)
+    four = [count["A"], count["C"], count["G"], count["T"] + count["U"]]
+    nucleic = min(four) * 100 >= total and bases * 10 >= total * 9
+    nucleic = nucleic and sum(count.values()) * 100 >= total * 99
+    name = "rna" if count["U"] > count["T"] else "dna"
+    others = set(alphabet.letters) - set(_BASES)
+    if nucleic and (others or (name == "rna") != ("U" in alphabet.letters)):
+        what = f"look like {name.upper()}, and are read as {alphabet.letters}"
+        return f"warning: the letters {what}; if they are {name.upper()}, add --data.alphabet {name}"
+    unknown = int(written[alphabet.codes == alphabet.num_states].sum())
+    if unknown * 2 > total:
+        share = 100 * unknown // total
+        return f"warning: {share} % of the letters are read as unknown; check --data.alphabet"
+    return ""
