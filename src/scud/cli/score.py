@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scud.cli.options import OfRun, load_run, parse, progress_bar
-from scud.errors import fail
+from scud.errors import fail, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,8 +146,9 @@ def compare_variants(
             name = f"given_{name}"
         header.append(name)
     write_table(target, header, rows, own)
+    wild = printable(variants.wild.name)
     print(
-        f"wrote {target}: {len(rows)} variants of {variants.wild.name}, nats above the wild type (estimates, not bounds)"
+        f"wrote {target}: {len(rows)} variants of {wild}, nats above the wild type (estimates, not bounds)"
     )
 
 
@@ -173,5 +174,5 @@ def write_table(
     title = None if len(rows) <= SHOWN else f"the first {SHOWN} of {len(rows)}"
     table = Table(*(name.replace("_", " ") for name in header[:columns]), title=title)
     for row in rows[:SHOWN]:
-        table.add_row(*(escape(str(value)) for value in row[:columns]))
+        table.add_row(*(escape(printable(str(value))) for value in row[:columns]))
     Console().print(table)

@@ -2,9 +2,9 @@
 
 The same file under another name is not read again, a changed one is. An entry is written by one process at a time, which holds
 the lock `.NAME.lock`; another that wants the same entry waits for it. It is written as `.NAME.XXXXXXXX.tmp`, brought to the disk
-with the checksums of its files (see `scud.files.checksums`), and renamed, so that an error or an interruption leaves nothing. What
-a killed process leaves is removed when the next entry is written: the lock of its name says that nobody is writing it. Who reads
-an entry compares it with its checksums and takes no lock; a damaged entry is made again.
+with the checksums of its files (see `scud.files.checksums`), and renamed, so that an error or an interruption leaves nothing.
+What a killed process leaves is removed when the next entry is written: the lock of its name says that nobody is writing it.
+Who reads an entry compares it with its checksums and takes no lock; a damaged entry is made again.
 """
 
 import hashlib
@@ -41,7 +41,9 @@ def default_cache() -> Path:
     try:
         return Path.home() / ".cache" / "scud"
     except RuntimeError as error:
-        raise fail("the cache", "lie in a home folder", f"an error ({error})", _ELSEWHERE) from error
+        raise fail(
+            "the cache", "lie in a home folder", f"an error ({error})", _ELSEWHERE
+        ) from error
 
 
 def file_digest(file: Path) -> str:
@@ -126,7 +128,9 @@ def _put(temporary: Path, target: Path) -> None:
         try:
             temporary.rename(target)
         except OSError:
-            if fault(target) is not None:  # if nothing is, a process without locks has just written it
+            if (
+                fault(target) is not None
+            ):  # if nothing is, a process without locks has just written it
                 raise
         sync_folder(target.parent)
     finally:

@@ -2,16 +2,17 @@
 
 `checksums.json` holds the size and the digest (blake2b) of every file of the folder, and of a file above 64 MB also the digest of
 64 blocks of 1 MB that are spread evenly over it, the first and the last one included. `fault` compares all sizes; the digests of
-files up to 64 MB; and of larger ones those of the 64 blocks, so that opening a large store takes a fraction of a second. So a file
-of another size is always noticed, and any change of a file up to 64 MB; a change of a few bytes in a larger one may not be.
+files up to 64 MB; and of larger ones those of the 64 blocks, so that opening a large store takes a fraction of a second. So a
+file of another size is always noticed, and any change of a file up to 64 MB; a change of a few bytes in a larger one may not be.
 Hidden files are none of the folder's.
 """
 
 import hashlib
 import json
 import os
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from scud.errors import UserError
 from scud.files.opening import read_text
@@ -120,7 +121,7 @@ def _record(path: Path) -> Record:
     return record
 
 
-def _digest(file: BinaryIO, part: str, size: int) -> str:
+def _digest(file: BufferedReader | BufferedRandom, part: str, size: int) -> str:
     """The digest of an open file ("digest"), or of some blocks of it ("sample")."""
     file.seek(0)
     if part == "digest":

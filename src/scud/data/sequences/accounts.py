@@ -61,37 +61,34 @@ class Tally:
         return lines
 
 
-def read_as(alphabet: Alphabet, texts: list[str]) -> list[str]:
-    """How the letters of a few sequences, as written, were read: a line each for what is worth a line."""
+def read_as(alphabet: Alphabet, texts: list[str]) -> tuple[list[str], str]:
+    """How the letters of a few sequences, as written, were read, a line each; and `seems` of these."""
     letters = np.frombuffer("".join(texts).encode("latin-1", "replace"), dtype=np.uint8)
     written = np.bincount(letters, minlength=256)
     tally = Tally()
     tally.add_letters(alphabet, written)
-    hint = alphabet_hint(alphabet, written)
-    return [*tally.letter_lines(alphabet.replaced), *([hint] if hint else [])]
+    return tally.letter_lines(alphabet.replaced), seems(alphabet, written)
 
 
-def alphabet_hint(alphabet: Alphabet, written: NDArray[np.int64]) -> str:
-    """A line that says of which other alphabet letters seem to be, written [256] times each; empty where they seem right.
+def seems(alphabet: Alphabet, written: NDArray[np.int64]) -> str:
+    """The alphabet that letters seem to be of, written [256] times each, if it is another one: dna or rna; else empty.
 
-    Letters are of DNA or RNA where at least nine in ten are bases or N, all but one in a hundred are codes of DNA or RNA, and all
-    four bases are there.
+    They seem to be of DNA or RNA where nine in ten are bases or N, all but one in a hundred are codes of DNA or RNA, and every
+    base is at least one in a hundred.
     """
     count = {letter: int(written[ord(letter)]) for letter in _BASES + _AMBIGUOUS}
     if alphabet.folds:
         count = {letter: n + int(written[ord(letter.lower())]) for letter, n in count.items()}
     total = int(written.sum())
     bases = sum(count[letter] for letter in _BASES)
-    four = [count["A"], count["C"], count["G"], count["T"] + count["U"]]
-    nucleic = min(four) * 100 >= total and bases * 10 >= total * 9
-    nucleic = nucleic and sum(count.values()) * 100 >= total * 99
-    name = "rna" if count["U"] > count["T"] else "dna"
-    others = set(alphabet.letters) - set(_BASES)
-    if nucleic and (others or (name == "rna") != ("U" in alphabet.letters)):
-        what = f"look like {name.upper()}, and are read as {alphabet.letters}"
-        return f"warning: the letters {what}; if they are {name.upper()}, add --data.alphabet {name}"
-    unknown = int(written[alphabet.codes == alphabet.num_states].sum())
-    if unknown * 2 > total:
-        share = 100 * unknown // total
-        return f"warning: {share} % of the letters are read as unknown; check --data.alphabet"
-    return ""
+    rarest = min(count["A"], count["C"], count["G"], count["T"] + count["U"])
+    if rarest * 100 < total or bases * 10 < total * 9 or sum(count.values()) * 100 < total * 99:
+        return ""
+    if set(alphabet.letters) <= set(_BASES) and (count["T"] == 0) == ("U" in alphabet.letters):
+        return ""
+    return "rna" if count["U"] > count["T"] else "dna"
+
+
+def seems_line(name: str, letters: str) -> str:
+    """A line that says which alphabet letters seem to be of, and that they are read as others."""
+    return f"warning: the letters look like {name.upper()}, and are read as {letters}"

@@ -109,10 +109,8 @@ def read_fasta(path: str | Path, alphabet: Alphabet, *, marked: str = "") -> lis
                 )
                 raise fail(str(path), rule, value, "rename or remove one of the two")
             seen[name] = int(line)
-            written = b"".join(block.text[block.headers[i, 1] : ends[i]].split())[
-                : len(codes)
-            ].decode("latin-1")
-            records.append(Record(name, codes, written.upper() if alphabet.folds else written))
+            written = block.text[block.headers[i, 1] : ends[i]].translate(None, _WHITE)
+            records.append(Record(name, codes, written[: len(codes)].decode("latin-1")))
     return records
 
 
@@ -127,7 +125,7 @@ def write_fasta(path: str | Path, records: Iterable[tuple[str, str]]) -> None:
         raise fail("path", "lie in a folder that exists", path, f"create {path.parent} first")
     with writing_text(path) as file:
         for number, (header, sequence) in enumerate(records, start=1):
-            if len(header.splitlines()) > 1 or header.endswith(("\n", "\r")):
+            if "\n" in header or "\r" in header:
                 raise fail(
                     f"header {number}", "be one line", repr(header), "remove its line breaks"
                 )

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scud.data.base import Gap
+from scud.data.sequences.accounts import read_as, seems_line
 from scud.data.sequences.alphabets import Alphabet
 from scud.data.sequences.edits import parse_positions
 from scud.data.sequences.fasta import Record, read_fasta, write_fasta
-from scud.errors import UserError, fail
+from scud.errors import UserError, fail, printable
 
 MARK = "?"
 """The letter that marks a residue to redesign."""
@@ -64,6 +65,9 @@ class SequencesInfilling:
             free = choose(record, options.positions, self.alphabet.num_states, self.longest)
             states = torch.from_numpy(record.codes.astype(np.int64))
             gaps.append(Gap(record.name, states, torch.from_numpy(~free), record))
+        _, other = read_as(self.alphabet, [gap.origin.text for gap in gaps])
+        if other:
+            print(seems_line(other, self.alphabet.letters))
         return gaps
 
     def write(self, gaps: Sequence[Gap], drawn: Sequence[Tensor], target: Path) -> str:
@@ -99,7 +103,8 @@ class SequencesInfilling:
                 for new, old in redesigned
             )
             residues = "".join(new for new, _ in redesigned)
-            table.add_row(escape(name), str(len(redesigned)), str(changed), escape(residues))
+            shown_name = escape(printable(name))
+            table.add_row(shown_name, str(len(redesigned)), str(changed), escape(residues))
         Console().print(table)
 
 

@@ -26,7 +26,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scud.data.sequences.accounts import Tally, alphabet_hint
+from scud.data.sequences.accounts import Tally, seems
 from scud.data.sequences.alphabets import Alphabet
 from scud.data.sequences.fasta import Block, count_bytes
 from scud.data.splits import SPLITS
@@ -157,9 +157,9 @@ def ingest(
                     writer.add_labels(rows[chosen])
             del block  # before the next one is read
     tally.add_letters(alphabet, written)
-    hint = alphabet_hint(alphabet, written)
+    seen = seems(alphabet, written)
     for writer in writers:
-        writer.finish(alphabet, options, tally, labels, hint)
+        writer.finish(alphabet, options, tally, labels, seen)
     return tally, {writer.folder.name: writer.examples for writer in writers}
 
 
@@ -251,7 +251,7 @@ class _Writer:
         options: StoreOptions,
         tally: Tally,
         labels: RecordLabels | None,
-        hint: str,
+        seen: str,
     ) -> None:
         """Write what can be known only at the end."""
         if not self.examples:
@@ -273,7 +273,7 @@ class _Writer:
             "state_counts": self.code_counts[: alphabet.num_states].tolist(),
             "options": asdict(options),
             "read": asdict(tally),
-            "hint": hint,
+            "seems": seen,
         }
         if labels is not None:
             summary = {**summary, "label_names": list(labels.names), "most_labels": labels.most}
@@ -296,7 +296,10 @@ def _write_order(folder: Path, counts: NDArray[np.int64], examples: int) -> None
     if examples > 1 << 32:
         raise fail("a split", "hold at most 2^32 examples", examples, "divide the file")
     place = np.cumsum(counts) - counts
-    with (folder / "offsets.npy").open("rb") as offsets, (folder / "by_length.npy").open("wb") as file:
+    with (
+        (folder / "offsets.npy").open("rb") as offsets,
+        (folder / "by_length.npy").open("wb") as file,
+    ):
         file.write(_npy_header("<u4", examples))
         for start in range(0, examples, _SLICE):
             offsets.seek(_HEADER + 8 * start)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scud.data.sequences.accounts import Tally
+from scud.data.sequences.accounts import Tally, seems_line
 from scud.data.sequences.alphabets import Alphabet
 from scud.data.sequences.buckets import in_order
 from scud.data.sequences.fasta import read_blocks
@@ -204,8 +204,10 @@ class SequenceSet:
                 f"cut {tally.cut:,} longer than {options.max_length} into {tally.parts:,} examples"
             )
         lines += tally.letter_lines(self.summary["replaced"])
-        if self.summary["hint"]:
-            lines.append(self.summary["hint"])
+        other = self.summary["seems"]
+        if other:
+            line = seems_line(other, self.summary["letters"])
+            lines.append(f"{line}; read {other.upper()} with --data.alphabet {other}")
         span = f"of length {shortest} to {self.longest}, {mean:.0f} on average"
         return [*lines, f"{self.summary['split']}: {len(self):,} examples {span}"]
 
@@ -272,6 +274,10 @@ class Labels(RecordLabels, Protocol):
     @property
     def key(self) -> list[str]: ...
 
+    def finish(self, folder: Path, /) -> None:
+        """Write into a store what is known at the end."""
+        ...
+
 
 def build_stores(
     path: str | Path,
@@ -314,6 +320,8 @@ def _read_into(
     with source as assign:
         blocks = read_blocks(text, alphabet)
         tally, examples = ingest(folder, blocks, assign, alphabet, options, labels)
+    if labels is not None:
+        labels.finish(folder)
     if not examples["train"]:
         held = sum(examples.values())
         losses = [
