@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from scud.data.sequences.alphabets import Alphabet
+from scud.data.sequences.alphabets import INVALID, Alphabet
 
 _BASES, _AMBIGUOUS = "ACGTUN", "RYSWKMBDHV"
 """Letters of DNA and RNA: those of bases and of an unknown one, and of what is one of several."""
@@ -79,7 +79,7 @@ def seems(alphabet: Alphabet, written: NDArray[np.int64]) -> str:
     count = {letter: int(written[ord(letter)]) for letter in _BASES + _AMBIGUOUS}
     if alphabet.folds:
         count = {letter: n + int(written[ord(letter.lower())]) for letter, n in count.items()}
-    total = int(written.sum())
+    total = int(written[alphabet.codes != INVALID].sum())  # marks of gaps to fill are no letters
     bases = sum(count[letter] for letter in _BASES)
     rarest = min(count["A"], count["C"], count["G"], count["T"] + count["U"])
     if rarest * 100 < total or bases * 10 < total * 9 or sum(count.values()) * 100 < total * 99:

@@ -85,13 +85,16 @@ class Block:
         return self.line + 1 + np.searchsorted(breaks, self.headers[:, 0])
 
 
-def read_fasta(path: str | Path, alphabet: Alphabet, *, marked: str = "") -> list[Record]:
+def read_fasta(
+    path: str | Path, alphabet: Alphabet, *, marked: str = "", named: bool = True
+) -> list[Record]:
     """The records of a small file; one without a name is called record_K, K counted from 1.
 
     Args:
         path: the file.
         alphabet: what letters stand for.
         marked: further letters that are allowed, such as "?" for positions to fill in; they are read as unknown.
+        named: whether each must have a name of its own.
 
     Raises:
         UserError: whatever `read_blocks` says, or a name that two records have.
@@ -102,7 +105,7 @@ def read_fasta(path: str | Path, alphabet: Alphabet, *, marked: str = "") -> lis
         ends = [*block.headers[1:, 0].tolist(), len(block.text)]
         for i, (codes, line) in enumerate(zip(sequences, block.lines(), strict=True)):
             name = block.name(i) or f"record_{block.before + i + 1}"
-            if name in seen:
+            if named and name in seen:
                 rule, value = (
                     "name each record differently",
                     f"{name!r} on lines {seen[name]} and {line}",

@@ -11,7 +11,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +29,10 @@ _SLICE = 1 << 22
 _DEFLATED = 1032
 """Bytes that a byte of a gzip file stands for at most."""
 _AGAIN = "download it again; it should hold an array `ells` of integers"
+_READ_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _LIST = re.compile(rb'"([^"]*)"\s*:\s*\[([^\]]*)\]')
 
 
@@ -113,21 +117,16 @@ def given_splits(folder: Path) -> Iterator[GivenSplits]:
             already in another.
     """
     path = folder / LENGTHS
-    try:
-        archive = zipfile.ZipFile(path)
-        stream = archive.open("ells.npy")
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        shape, _, dtype = read_header[np.lib.format.read_magic(stream)](stream)
-    except (*UNREADABLE, KeyError) as error:
-        raise _unreadable(path, error) from error
-    with archive, stream:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            stream = stack.enter_context(archive.open("ells.npy"))
+            shape, _, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
+        except (*UNREADABLE, KeyError) as error:
+            raise _unreadable(path, error) from error
         if len(shape) != 1 or dtype.kind not in "iu":
-            raise fail(
-                str(path), "hold integers `ells` [records]", f"{dtype} {list(shape)}", _AGAIN
-            )
+            found = f"{dtype} {list(shape)}"
+            raise fail(str(path), "hold integers `ells` [records]", found, _AGAIN)
         _check_count(folder, shape[0])
         given = GivenSplits(folder, _read_members(folder / MEMBERS, shape[0]), stream, dtype)
         yield given

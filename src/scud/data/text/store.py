@@ -195,19 +195,19 @@ def write_text(
         for piece in pieces:
             found = tokens.read(piece)
             states.write(found.states.astype(dtype).data)
-            before, in_word = _measure(piece.text, in_word)
             here = np.array([total.characters, total.bytes, total.words])
             first = np.arange(
                 -total.tokens % length, len(found.states), length
             )  # the first state of each chunk
-            rows = here + before[found.begin[first]]
+            before, size, in_word = _measured(piece.text, found.begin[first], in_word)
+            rows = here + before
             if tokens.unit == "byte":
                 rows[:, 1] = total.tokens + first  # a chunk may begin within a character
             if not total.tokens:
                 rows[:1] = 0  # what comes before the first state is its share too
             borders.write(rows.astype("<i8").data)
             unknown += 0 if tokens.unknown is None else int((found.states == tokens.unknown).sum())
-            total = Extent(total.tokens + len(found.states), *(here + before[-1]).tolist())
+            total = Extent(total.tokens + len(found.states), *(here + size).tolist())
         whole, rest = divmod(total.tokens, length)
         if not rest:
             borders.write(np.array([total.characters, total.bytes, total.words], dtype="<i8").data)
@@ -222,6 +222,30 @@ def write_text(
         raise fail(name, f"hold a chunk of {length} {tokens.units} or more", found_text, remedy)
     summary = {"length": length, "dtype": dtype, "unknown": unknown, "read": asdict(total)}
     (folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+
+
+def _measured(
+    text: str, places: NDArray[np.int64], in_word: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
+    """How many characters, bytes and words of a text are before each of some characters, and in all; a slice at a time.
+
+    Args:
+        text: the characters.
+        places: which of them [n], ascending.
+        in_word: whether what came before ends within a word.
+
+    Returns:
+        These, [n, 3] and [3], and whether the text ends within a word.
+    """
+    total, rows = np.zeros(3, dtype=np.int64), np.zeros((len(places), 3), dtype=np.int64)
+    for start in range(0, len(text), _SLICE):
+        part = text[start : start + _SLICE]
+        before, in_word = _measure(part, in_word)
+        first, last = np.searchsorted(places, [start, start + len(part)])
+        rows[first:last] = total + before[places[first:last] - start]
+        total = total + before[-1]
+    rows[np.searchsorted(places, len(text)) :] = total
+    return rows, total, in_word
 
 
 def _measure(text: str, in_word: bool) -> tuple[NDArray[np.int64], bool]:
