@@ -240,7 +240,7 @@ def train_job(
             progress=progress,
         )
     average.eval().requires_grad_(False)
-    return Run(job.model, average, data.modality, labels, files.path)
+    return Run(job.model, average, data.modality, labels, files.path, job.digests)
 
 
 def check_folder(files: RunFolder, about: dict[str, Any], *, resume: bool, overwrite: bool) -> None:

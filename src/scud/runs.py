@@ -45,6 +45,7 @@ class Run:
         label_names: what each class label is called, in the order of their numbers; none where it reads no labels.
         folder: where it was loaded from, or None.
         digests: hashes of the data that it was trained on and validated with, by split, as `save` was given them.
+        checked: whether a checksum says that its numbers are those that were saved; models of version 0.1.0 have none.
     """
 
     model: Diffusion
@@ -53,6 +54,7 @@ class Run:
     label_names: tuple[str, ...] = ()
     folder: Path | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    checked: bool = True
 
     def __repr__(self) -> str:
         weights = sum(weight.numel() for weight in self.network.parameters())
@@ -152,17 +154,19 @@ def save(
         modality: what the states stand for, or the data that say so.
         label_names: of a network that reads labels; by default those of the data.
         step: of training, which `saved_step` gives back.
-        digests: hashes of the data by split, to be kept as `Run.digests`.
+        digests: hashes of the data by split, to be kept as `Run.digests`; by default those of the data.
 
     Raises:
         UserError: the network or the process has no `spec()`; the model or the schedule is of a class of one's own; names of
-            labels that the network does not read, or another number of them.
+            labels that the network does not read, or another number of them; a weight that is NaN or infinite.
     """
     if isinstance(modality, Data):
         if not label_names and reads_labels(network):
             label_names = tuple(modality.label_names)
+        digests = modality.digests() if digests is None else digests
         modality = modality.modality
     _check_label_names(network, label_names)
+    _check_finite(network)
     specs.check_savable(model, network, modality)
     process = getattr(model, "process", None)
     parts: dict[str, Spec] = {
@@ -194,6 +198,14 @@ def saved_step(folder: str | Path) -> int | None:
     None where a file of it is missing or damaged, or it was saved without a step: then it must be written again.
     """
     return saved.saved_step(RunFolder(Path(folder)).model)
+
+
+def _check_finite(network: nn.Module) -> None:
+    """Raise `UserError` for a network with a weight that is NaN or infinite: nothing could be drawn from it."""
+    for name, weight in network.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            remedy = "train it again with a lower learning rate"
+            raise fail(f"the network's {name}", "hold finite numbers", "NaN or infinity", remedy)
 
 
 def _check_label_names(network: nn.Module, label_names: tuple[str, ...]) -> None:
@@ -242,7 +254,8 @@ def load(
     _check_together(files, net, kind)
     load_weights(net, weights, str(files.folder))
     net.eval().requires_grad_(False)
-    return Run(model.to(place), net.to(place), kind, files.labels, Path(folder), files.digests)
+    about = kind, files.labels, Path(folder), files.digests, files.checked
+    return Run(model.to(place), net.to(place), *about)
 
 
 def _check_together(files: Saved, net: nn.Module, kind: Modality) -> None:

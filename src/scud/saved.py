@@ -42,11 +42,13 @@ class Saved:
         config: the kind and arguments of each part, and what else is kept, in today's format.
         tensors: p0, those of the network, and those among the arguments of parts, as part.name.
         folder: of the files.
+        checked: whether they have a checksum, which was compared; those of version 0.1.0 have none.
     """
 
     config: dict[str, Any]
     tensors: dict[str, Tensor]
     folder: Path
+    checked: bool
 
     def part(self, name: str) -> Spec:
         """The kind and arguments of a part, tensors among them."""
@@ -114,27 +116,28 @@ def read_model(run: Path) -> Saved:
         remedy = "check the spelling; `scud train` makes one"
         raise fail("run", "be a folder that exists", run, remedy)
     folder = run / "model"
-    text, tensors = _read(run, folder / "model.safetensors", folder / "config.json")
+    text, tensors, checked = _read(run, folder / "model.safetensors", folder / "config.json")
     config = _current(_parsed(text, folder), folder)
     _check_entries(config, tensors, folder)
-    return Saved(config, tensors, folder)
+    return Saved(config, tensors, folder, checked)
 
 
-def _read(run: Path, file: Path, copy: Path) -> tuple[str, dict[str, Tensor]]:
-    """The text of the configuration, and the tensors."""
+def _read(run: Path, file: Path, copy: Path) -> tuple[str, dict[str, Tensor], bool]:
+    """The text of the configuration, the tensors, and whether a checksum was compared."""
     _check_there(run, file)
     try:
         with reading(file, "model") as weights:
             size = max((stored.end for stored in weights.tensors.values()), default=0)
             check_memory("model", size, file, "load it where there is more memory")
             tensors, text = weights.load(), weights.metadata.get("config")
+            checked = weights.has_checksum
     except UnsoundError as error:
         raise damaged(file.parent, f"{file.name}: {error}") from error
     if text is not None:
         _compare_copy(copy, text)
-        return text, tensors
+        return text, tensors, checked
     _check_there(run, copy)  # version 0.1.0 wrote no metadata
-    return _text_of(copy), tensors
+    return _text_of(copy), tensors, checked
 
 
 def _check_there(run: Path, file: Path) -> None:

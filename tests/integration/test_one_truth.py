@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from scud.cli import main
 from scud.errors import UserError
 from scud.files import locks
+from scud.runs import load, save
 from scud.training import callbacks, checkpoint, metrics
 from scud.training.files import RunFolder
 from tests.integration.conftest import Command
@@ -368,6 +370,33 @@ def test_a_checkpoint_that_is_not_finite_is_not_gone_on_from(scud: Command, fini
     outcome = resume(scud, finished)
     assert outcome.status == 2
     assert "NaN or infinity" in outcome.err
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_data_of_other_content_are_told_though_their_counts_are_the_same(
+    scud: Command, tiny: list[str], images: Path, tmp_path: Path, split: str
+) -> None:
+    own, run = tmp_path / "own.npz", tmp_path / "run"
+    shutil.copy(images, own)
+    assert scud("train", "images", *tiny, *STEPS, f"--data.train={own}", "--out", run).status == 0
+    with np.load(images) as arrays:
+        parts = dict(arrays)
+    parts[f"x_{split}"] = parts[f"x_{split}"][::-1]
+    np.savez(own, **parts)
+    for outcome in (resume(scud, run), scud("evaluate", run, "--repeats", 1)):
+        assert outcome.status == 2
+        assert f"got other examples of {split}; restore the data file" in outcome.err
+    with np.load(images) as arrays:
+        np.savez_compressed(own, **arrays)
+    assert resume(scud, run).status == 0, "the same content in another file"
+
+
+def test_weights_that_are_not_finite_are_not_saved(finished: Path, tmp_path: Path) -> None:
+    run = load(finished)
+    next(run.network.parameters()).fill_(math.inf)
+    with pytest.raises(UserError, match="must hold finite numbers"):
+        save(tmp_path / "own", run.model, run.network, run.modality)
+    assert not (tmp_path / "own").exists()
 
 
 def test_a_place_that_cannot_be_written_to_is_told_before_the_data_are_read(

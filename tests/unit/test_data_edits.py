@@ -163,5 +163,18 @@ def test_files_that_are_wrong(tmp_path: Path, content: bytes, message: str) -> N
 def test_a_file_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name a file that exists"):
         read_mutations(tmp_path / "mutations.csv")
-    with pytest.raises(UserError, match="name a file that exists"):
+    with pytest.raises(UserError, match="name a file, got the folder"):
         read_mutations(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "digits", ["9" * 19, "0" * 5000, "1" * 5000], ids=["19", "5000 zeros", "5000"]
+)
+def test_positions_of_many_digits_are_refused(tmp_path: Path, digits: str) -> None:
+    path = tmp_path / "mutations.csv"
+    path.write_text(f"mutation\nA{digits}C\n")
+    with pytest.raises(UserError, match=r"line 2: mutation must have positions of at most 18"):
+        read_mutations(path)
+    for text in (digits, f"1-{digits}", f"{digits}-2"):
+        with pytest.raises(UserError, match="positions must have positions of at most 18 digits"):
+            parse_positions(text, 10)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scud.data.sequences.alphabets import ALPHABETS, Alphabet, find_alphabet
 from scud.data.sequences.fasta import read_blocks, read_fasta, write_fasta
+from scud.data.sequences.modality import Sequences
 from scud.errors import UserError
 
 PROTEIN = ALPHABETS["protein"]
@@ -235,6 +237,33 @@ def test_duplicate_names_are_an_error_with_both_lines(tmp_path: Path) -> None:
     path = save(tmp_path, b"\n\n>a x\nACD\n>b\nA\nC\n>a y\nACD\n")
     with pytest.raises(UserError, match="'a' on lines 3 and 8"):
         read_fasta(path, PROTEIN)
+
+
+def test_samples_need_no_names_of_their_own(tmp_path: Path) -> None:
+    path = save(tmp_path, b">T=0.1, sample=1\nACD\n>T=0.1, sample=2\nAC\n")
+    states = Sequences(PROTEIN, torch.tensor([0, 0, 0, 1])).read(path)
+    assert [one.tolist() for one in states] == [[0, 1, 2], [0, 1]]
+
+
+def test_names_with_any_character_can_be_written(tmp_path: Path) -> None:
+    """What was drawn is not lost for a name that was read."""
+    path = tmp_path / "out.fasta"
+    for name in ("a\x1cb", "a\x85b", "a\u2028b", "a\x1b[31mb"):
+        write_fasta(path, [(name, "ACD")])
+        assert [record.name for record in read_fasta(path, PROTEIN)] == [name]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10])
+@pytest.mark.parametrize("kind", ["digit", "gap", "header within", "only a stop", "no sequence"])
+def test_what_is_wrong_is_found_in_slices_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, size: int
+) -> None:
+    monkeypatch.setattr("scud.data.sequences.fasta._SLICE", size)
+    data, words = BAD[kind]
+    with pytest.raises(UserError) as error:
+        streamed(save(tmp_path, data), PROTEIN, 1 << 22)
+    for word in words:
+        assert word in str(error.value)
 
 
 def test_marked_letters_may_not_be_letters(tmp_path: Path) -> None:

@@ -238,6 +238,24 @@ def test_a_store_without_labels_is_that_of_earlier_versions(tmp_path: Path) -> N
     assert store.folder.parent.name == KEY
 
 
+def test_lines_of_a_table_that_name_no_record_are_told(tmp_path: Path) -> None:
+    """Of any of the files, also where these are in the cache."""
+    train = write(tmp_path / "a.fasta", "".join(f">p{i}\nACD{'E' * i}\n" for i in range(1, 5)))
+    valid = write(tmp_path / "b.fasta", ">q1\nACD\n")
+    rows = "name\tlabel\np1\tx\nq1\ty\nz1\tx\nz2\tx\nz3\t\nz4\tx\n"
+    table = write(tmp_path / "labels.tsv", rows)
+    for _ in range(2):
+        data = load_sequences(train, files={"valid": valid}, labels=table)
+        line = "left out 4 lines of the labels that name no record: z1, z2, z3, ..."
+        assert [found for found in data.report if "left out" in found] == [line]
+
+
+def test_a_header_with_two_labels_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fasta", ">p1 bin=1\nACD\n>p2 bin=1 x bin=2\nACD\n")
+    with pytest.raises(UserError, match="the header of p2 must hold bin= once"):
+        load_sequences(path, label_field="bin")
+
+
 KEY = "62a36d86a5d64ad5a47d2ee4fbe147f8"
 """As it was when the first store of this file was made."""
 

@@ -253,30 +253,82 @@ def test_a_bad_file_leaves_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache" / "sequences").iterdir())
 
 
-def test_two_who_read_the_same_file_share_what_the_first_wrote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, cache, real = save(tmp_path, ["ACD"]), tmp_path / "cache", ingest.ingest
-
-    def overtaken(*arguments: Any) -> Any:
-        monkeypatch.setattr("scud.data.sequences.store.ingest", real)
-        build_stores(path, PROTEIN, None, cache)
-        return real(*arguments)
-
-    monkeypatch.setattr("scud.data.sequences.store.ingest", overtaken)
-    assert texts(build_stores(path, PROTEIN, None, cache)["train"]) == ["ACD"]
-    assert len(list((cache / "sequences").iterdir())) == 1
-
-
-def test_a_damaged_store_is_named(tmp_path: Path) -> None:
+def test_a_damaged_store_is_named_and_made_again(tmp_path: Path) -> None:
     path = save(tmp_path, ["ACDEF"])
     train = build_stores(path, PROTEIN, None, tmp_path / "cache")["train"]
     (train.folder / "residues.bin").write_bytes(b"\0")
     with pytest.raises(UserError, match="delete"):
-        build_stores(path, PROTEIN, None, tmp_path / "cache")
+        SequenceSet(train.folder)
+    with pytest.warns(UserWarning, match=r"some\.fasta is damaged and made again: train/residues"):
+        again = build_stores(path, PROTEIN, None, tmp_path / "cache")["train"]
+    assert texts(again) == ["ACDEF"]
     (train.folder / "summary.json").unlink()
     with pytest.raises(UserError, match="delete"):
         SequenceSet(train.folder)
+
+
+def test_a_digest_is_that_of_the_examples(tmp_path: Path) -> None:
+    """Whatever the file is called; other for other sequences, another order, and some of them."""
+    sequences = random_sequences(60, 20)
+    stores = [
+        build_stores(
+            save(tmp_path, held, f"{number}.fasta"), PROTEIN, None, tmp_path / f"c{number}"
+        )
+        for number, held in enumerate(
+            [sequences, sequences, sequences[::-1], [*sequences[:-1], "ACD"]]
+        )
+    ]
+    first, same, *others = [store["train"].digest() for store in stores]
+    assert first == same
+    whole = stores[0]["train"]
+    parts = [whole.part(most).digest() for most in (10, 20)]
+    assert whole.part(10).digest() == parts[0]
+    assert whole.part(60).digest() == first
+    assert len({first, *others, *parts}) == 5
+    assert pickle.loads(pickle.dumps(whole)).digest() == first
+
+
+@pytest.mark.parametrize(
+    ("letters", "alphabet", "name"),
+    [
+        ("ACGTN", "protein", "dna"),
+        ("acgt", "protein", "dna"),
+        ("ACGU", "protein", "rna"),
+        ("ACGU", "dna", "rna"),
+        ("ACGT", "rna", "dna"),
+        ("ACGT", "dna", None),
+        ("ACGU", "rna", None),
+        ("A", "protein", None),
+        ("ACGTE", "protein", None),
+        (PROTEIN.letters, "protein", None),
+    ],
+)
+def test_letters_that_look_like_another_alphabet_are_told(
+    tmp_path: Path, letters: str, alphabet: str, name: str | None
+) -> None:
+    path = save(tmp_path, [letters * 20])
+    report = build_stores(path, find_alphabet(alphabet), None, tmp_path / "c")["train"].report()
+    warned = [line for line in report if line.startswith("warning")]
+    assert len(warned) == (name is not None)
+    assert all(f"--data.alphabet {name}" in line for line in warned)
+
+
+def test_a_long_record_in_slices_is_what_it_is_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequences = [f"{text}*" for text in random_sequences(30, 50, "ACDX")]
+    path = tmp_path / "some.fasta"
+    lines = [f">{'long name ' * i}\n{text[:9]}\n {text[9:]}" for i, text in enumerate(sequences)]
+    path.write_text("\n".join(lines))
+    options = StoreOptions(max_length=7, valid_share=0.3)
+    whole = build_stores(path, PROTEIN, options, tmp_path / "whole")
+    for size in (1, 2, 5, 64):
+        monkeypatch.setattr("scud.data.sequences.fasta._SLICE", size)
+        monkeypatch.setattr(ingest, "_AT_ONCE", size)
+        sliced = build_stores(path, PROTEIN, options, tmp_path / f"{size}")
+        assert {name: part.digest() for name, part in sliced.items()} == {
+            name: part.digest() for name, part in whole.items()
+        }
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """UniRef50 in the folder layout of CARP and EvoDiff: its own splits, and what disagrees is named."""
 
 import json
+import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +96,38 @@ def test_a_folder_for_validation_gives_its_own_validation_split(
     assert texts(valid) == ["ACDEF"]
     with pytest.raises(UserError, match=r"data\.test must hold sequences of the split test"):
         load_sequences(folder / "consensus.fasta", files={"valid": folder, "test": folder})
+
+
+def npy(array: Any) -> bytes:
+    file = BytesIO()
+    np.lib.format.write_array(file, array)
+    return file.getvalue()
+
+
+LENGTHS = np.array([len(sequence) for sequence in FOLDER])
+HUGE = npy(LENGTHS).replace(b"(6,), }            ", b"(6000000000000,), }")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (npy(LENGTHS)[:-3], "undamaged .npz file"),
+        (npy(LENGTHS).replace(b"(6,)", b"(6,("), "undamaged .npz file"),
+        (npy(LENGTHS).replace(b"'descr'", b"'d\n\t'  "), "undamaged .npz file"),
+        (HUGE, "as many lengths as consensus.fasta has records, got 6,000,000,000,000"),
+    ],
+    ids=["cut short", "brackets", "names", "more than memory holds"],
+)
+def test_lengths_that_are_damaged_are_named(tmp_path: Path, content: bytes, words: str) -> None:
+    folder = uniref(tmp_path / "u")
+    with zipfile.ZipFile(folder / "lengths_and_offsets.npz", "w") as archive:
+        archive.writestr("ells.npy", content)
+    with pytest.raises(UserError) as error:
+        build_stores(folder, PROTEIN, None, tmp_path / "cache")
+    assert words in str(error.value)
+
+
+def test_a_list_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    folder = uniref(tmp_path / "u", '{"train": [0], "train": [1]}')
+    with pytest.raises(UserError, match="hold each list once, got train again"):
+        build_stores(folder, PROTEIN, None, tmp_path / "cache")

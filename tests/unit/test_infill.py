@@ -1,5 +1,7 @@
 """Infilling: known residues never change, and what is filled in follows the conditional law."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scud import SCUD, Classical, Diffusion, Masking
+from scud.data.sequences.alphabets import find_alphabet
 from scud.data.sequences.fasta import Record
-from scud.data.sequences.infilling import choose
+from scud.data.sequences.infilling import SequencesInfilling, SequencesInfillOptions, choose
+from scud.data.sequences.scoring import SequencesScoring
 from scud.errors import UserError
 from scud.networks.bytenet import ByteNet
 from scud.processes import Blosum62, Gaussian
@@ -159,3 +163,34 @@ def test_what_is_redesigned() -> None:
         chosen([1, 2, 3], "2-4")
     with pytest.raises(UserError, match="P1 must be at most 9 long"):
         chosen([20] * 10, None)
+
+
+def test_known_residues_come_back_as_they_were_given_and_names_are_shown_escaped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lower case, and letters that are read as others, too."""
+    (tmp_path / "in.fasta").write_bytes(b">a\x1b]0;HACK\x07\nacU?OxD*\n")
+    infilling = SequencesInfilling(find_alphabet("protein"), 40)
+    gaps = infilling.gaps(SequencesInfillOptions(input=tmp_path / "in.fasta"))
+    drawn = [torch.full((7,), 18)]
+    infilling.write(gaps, drawn, tmp_path / "out.fasta")
+    name, design = (tmp_path / "out.fasta").read_text().splitlines()
+    assert design == "acUWOWD"
+    assert name == ">a\x1b]0;HACK\x07_design_1"
+    shown = capsys.readouterr().out
+    assert "\x1b]0" not in shown
+    assert "\x07" not in shown
+    assert "\\x1b]0;HACK\\x07" in "".join(shown.split())
+
+
+def test_letters_of_another_alphabet_and_unknown_ones_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.fasta").write_text(">a\nACGTN?\n")
+    protein = find_alphabet("protein")
+    SequencesInfilling(protein, 40).gaps(SequencesInfillOptions(input=tmp_path / "in.fasta"))
+    assert "look like DNA" in capsys.readouterr().out
+    (tmp_path / "in.fasta").write_text(">a\nMKUXXw\n")
+    SequencesScoring(protein, 40).records(tmp_path / "in.fasta")
+    told = capsys.readouterr().out
+    assert told == "read U as C 1x, X as unknown 2x\nread 1 lower-case letters as upper case\n"

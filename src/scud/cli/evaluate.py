@@ -129,7 +129,11 @@ def data_of(run: "Run", options: Evaluate) -> "Data":
         UserError: the run has no config.yaml, or the data are not those it was trained on.
     """
     from scud.config import read_data_options
-    from scud.training.checkpoint import check_same_data, check_same_labels
+    from scud.training.checkpoint import (
+        check_same_content,
+        check_same_data,
+        check_same_labels,
+    )
     from scud.training.files import RunFolder
 
     config = RunFolder(options.run).config
@@ -149,6 +153,7 @@ def data_of(run: "Run", options: Evaluate) -> "Data":
         remedy = "restore the data file, and alphabet or vocabulary, that the run was trained on"
         raise fail("data", rule, f"{theirs.describe()}{shapes}", remedy)
     check_same_data(data.p0(), run.model.p0, data.name)
+    check_same_content(data.digests(), run.digests)
     if run.label_names:
         check_same_labels(data.label_names, run.label_names)
     return data

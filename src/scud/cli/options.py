@@ -1,5 +1,6 @@
 """What commands share: reading options, loading the run that they are about, and showing how far they are."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, make_dataclass
@@ -139,7 +140,13 @@ def load_run(options: OfRun) -> "Run":
         for name, text in named.items()
         if text is not None
     }
-    return runs.load(options.run, options.device, **classes)
+    run = runs.load(options.run, options.device, **classes)
+    if not run.checked:
+        lacks = (
+            "which kept no checksum of it and no digest of its data: changes of these go unnoticed"
+        )
+        print(f"the model in {options.run} is of version 0.1.0, {lacks}", file=sys.stderr)
+    return run
 
 
 def check_counts(options: Any, *names: str) -> None:

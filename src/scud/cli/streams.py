@@ -9,9 +9,12 @@ import io
 import os
 import select
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
+
+from scud.errors import printable
 
 UNREAD = 128 + 13
 """Exit status where nobody read what was printed, as of a program that SIGPIPE ended."""
@@ -74,6 +77,8 @@ class Outlets:
 def guarded() -> Iterator[Outlets]:
     """Standard output and error as such streams, within the block; those that a program has put in their place stay."""
     before, outlets = (sys.stdout, sys.stderr), Outlets()
+    format_of_warnings = warnings.formatwarning
+    warnings.formatwarning = in_one_line
     out, errors = sys.__stdout__, sys.__stderr__  # None where they are closed
     if out is not None and sys.stdout is out:
         outlets.out = Outlet(out.fileno())
@@ -87,6 +92,12 @@ def guarded() -> Iterator[Outlets]:
             if stream is not None:
                 stream.flush()
         sys.stdout, sys.stderr = before
+        warnings.formatwarning = format_of_warnings
+
+
+def in_one_line(message: Warning | str, *_: object, **__: object) -> str:
+    """A warning as commands show it, without the place in the code."""
+    return f"scud: {printable(str(message))}\n"
 
 
 def _text(outlet: Outlet, like: TextIO) -> TextIO:

@@ -7,13 +7,14 @@ for the system (Windows), `locked` says so in a warning and goes on. Readers tak
 
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from scud.errors import UserError, fail
+from scud.errors import fail, printable
 from scud.files.writing import not_written
 
 fcntl: Any
@@ -24,6 +25,11 @@ except ImportError:  # Windows
 
 NAME = ".lock"
 """Of the file in a folder that is locked."""
+
+PATIENCE = 3.0
+"""Seconds that another process is waited for without a word."""
+
+_PAUSE = 0.1
 
 
 @contextmanager
@@ -42,13 +48,20 @@ def locked(
         UserError: another process holds it, or the folder cannot be written to.
     """
     file = folder / name
-    descriptor = _acquired(file, argument, wait)
+    try:
+        descriptor = _acquired(file, f"{argument} ({folder})" if wait else None)
+    except BlockingIOError as error:
+        rule, found = "not be written by another process", f"{folder}, which {_holder(file)} writes"
+        remedy = "wait until it ends, or choose another folder"
+        raise fail(argument, rule, found, remedy) from error
+    except OSError as error:
+        raise not_written(folder, error) from error
+    if descriptor is None:
+        _say(f"{folder} cannot be locked here: see that no second process writes to it")
     try:
         yield
     finally:
-        if descriptor is not None:
-            file.unlink(missing_ok=True)
-            os.close(descriptor)
+        _let_go(file, descriptor)
 
 
 def check_unlocked(folder: Path, argument: str = "out") -> None:
@@ -58,29 +71,68 @@ def check_unlocked(folder: Path, argument: str = "out") -> None:
             pass
 
 
-def _acquired(file: Path, argument: str, wait: bool) -> int | None:
-    """An open file whose lock is held; None where there are no locks."""
+@contextmanager
+def holding(file: Path, waits_for: str | None = None) -> Iterator[bool]:
+    """Hold the lock that is a file of this name, which is removed afterwards; whether it is held, or the system has no locks.
+
+    Args:
+        file: the name, in a folder that exists.
+        waits_for: what another process that holds it is waited for, as a warning says after some seconds;
+            None: it is not waited for.
+
+    Raises:
+        BlockingIOError: another process holds it, and is not waited for.
+        OSError: the file cannot be made.
+    """
+    descriptor = _acquired(file, waits_for)
+    try:
+        yield descriptor is not None
+    finally:
+        _let_go(file, descriptor)
+
+
+def _acquired(file: Path, waits_for: str | None) -> int | None:
+    """An open file whose lock is held; None where there are no locks. Arguments and errors as in `holding`."""
     if fcntl is None:
-        _say_unlocked(file.parent, "this system has no such locks")
         return None
+    since = time.monotonic()
+    said = False
     while True:
+        descriptor = _opened(file)
         try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise not_written(file.parent, error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise _held(file, descriptor, argument) from error
-        except OSError as error:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(descriptor)
-            _say_unlocked(file.parent, error.strerror)
+            if waits_for is None:
+                raise
+            if not said and time.monotonic() - since >= PATIENCE:
+                said = True
+                _say(f"waiting for {_holder(file)}, which holds {waits_for}")
+            time.sleep(_PAUSE)
+            continue
+        except OSError:  # a file system without locks
+            os.close(descriptor)
             return None
         if _is_at(descriptor, file):
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            _name_holder(descriptor)
             return descriptor
         os.close(descriptor)  # who held it has just removed it: the file of that name is another
+
+
+def _opened(file: Path) -> int:
+    """A lock file, made if it is missing; one that another user has left behind can be locked, but not written to."""
+    try:
+        return os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        if not file.exists():
+            raise
+        return os.open(file, os.O_RDONLY)
+
+
+def _let_go(file: Path, descriptor: int | None) -> None:
+    if descriptor is not None:
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _is_at(descriptor: int, file: Path) -> bool:
@@ -91,18 +143,22 @@ def _is_at(descriptor: int, file: Path) -> bool:
         return False
 
 
-def _held(file: Path, descriptor: int, argument: str) -> UserError:
-    holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-    os.close(descriptor)
-    rule, remedy = (
-        "not be written by another process",
-        "wait until it ends, or choose another folder",
-    )
-    return fail(argument, rule, f"{file.parent}, which {holder} writes", remedy)
+def _name_holder(descriptor: int) -> None:
+    """Write into a lock who holds it; on a full disk it is held without a name."""
+    with suppress(OSError):
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
-def _say_unlocked(folder: Path, reason: str | None) -> None:
-    warnings.warn(
-        f"{folder} cannot be locked ({reason}): see that no second process writes to it",
-        stacklevel=4,
-    )
+def _holder(file: Path) -> str:
+    """Who holds a lock, as far as it says so."""
+    try:
+        with file.open("rb") as stream:
+            name = stream.read(200).decode(errors="replace").strip()
+    except OSError:  # it has just been let go, or others may not read it
+        name = ""
+    return name or "another process"
+
+
+def _say(line: str) -> None:
+    warnings.warn(printable(line), stacklevel=4)

@@ -88,6 +88,11 @@ class TensorFile:
         self.tensors = {name: _stored(name, entry) for name, entry in given.items()}
         _check_layout(list(self.tensors.values()), self._numbers)
 
+    @property
+    def has_checksum(self) -> bool:
+        """Whether there is a checksum, which `load` and `check` compare."""
+        return _CHECKSUM in self.metadata
+
     def load(self) -> dict[str, Tensor]:
         """All tensors; raises `UnsoundError` where the file is not what was written."""
         content = bytearray(self._numbers)

@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from scud.data.sequences.alphabets import Alphabet
 from scud.errors import UserError, fail
+from scud.files import read_bytes
 
 COLUMNS = ("mutation", "mutant", "mutations", "variant")
 """Headers of the column that holds variants, the first one found is read."""
 
+_DIGITS = 18
+_MOST = 512 << 20
 _MUTATION = re.compile(r"(\D)([0-9]+)(\D)")
 _RANGE = re.compile(r"([0-9]+)(?:\s*-\s*([0-9]+))?")
 
@@ -48,8 +51,16 @@ def parse_variant(text: str) -> tuple[Mutation, ...]:
         if found is None:
             remedy = "write A24G for G in place of A at position 24, join several with colons, and separate columns by commas"
             raise fail("mutation", "be a letter, a position and a letter", repr(text), remedy)
-        mutations.append(Mutation(found[1], int(found[2]), found[3]))
+        mutations.append(Mutation(found[1], _position("mutation", found[2]), found[3]))
     return tuple(mutations)
+
+
+def _position(argument: str, digits: str) -> int:
+    """The number that digits say; one of hundreds of digits is refused, which Python would not read."""
+    if len(digits) > _DIGITS:
+        found = f"{digits[:_DIGITS]}... of {len(digits):,} digits"
+        raise fail(argument, f"have positions of at most {_DIGITS} digits", found, "correct it")
+    return int(digits)
 
 
 def apply_variant(
@@ -130,7 +141,7 @@ def parse_positions(text: str, length: int) -> NDArray[np.int64]:
         found = _RANGE.fullmatch(part.strip())
         if found is None:
             raise fail("positions", "be numbers and ranges", repr(text), "write them like 10-25,40")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = (_position("positions", end) for end in (found[1], found[2] or found[1]))
         if last < first:
             raise fail(
                 "positions", "have ranges that run forwards", part.strip(), f"write {last}-{first}"
@@ -250,13 +261,12 @@ def _located(place: str) -> Iterator[None]:
 
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """The rows of a CSV file, each with the number of its (last) line."""
-    if not path.is_file():
-        raise fail("mutations", "name a file that exists", path, "check the spelling")
+    content = read_bytes(path, "a CSV file", argument="mutations", most=_MOST)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        if "\0" in text:
+        if b"\0" in content:
             raise ValueError("it has zero bytes")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+        reader = csv.reader(text, strict=True)
         return [(reader.line_num, row) for row in reader]
     except (ValueError, csv.Error) as error:
         raise fail(

@@ -32,6 +32,7 @@ COLUMNS = 60
 
 _WHITE = b" \t\n\v\f\r"
 _STOP = ord("*")
+_SLICE = 1 << 23
 _VISIBLE = bytes(byte not in _WHITE for byte in range(256))
 
 
@@ -84,13 +85,16 @@ class Block:
         return self.line + 1 + np.searchsorted(breaks, self.headers[:, 0])
 
 
-def read_fasta(path: str | Path, alphabet: Alphabet, *, marked: str = "") -> list[Record]:
+def read_fasta(
+    path: str | Path, alphabet: Alphabet, *, marked: str = "", named: bool = True
+) -> list[Record]:
     """The records of a small file; one without a name is called record_K, K counted from 1.
 
     Args:
         path: the file.
         alphabet: what letters stand for.
         marked: further letters that are allowed, such as "?" for positions to fill in; they are read as unknown.
+        named: whether each must have a name of its own.
 
     Raises:
         UserError: whatever `read_blocks` says, or a name that two records have.
@@ -101,17 +105,15 @@ def read_fasta(path: str | Path, alphabet: Alphabet, *, marked: str = "") -> lis
         ends = [*block.headers[1:, 0].tolist(), len(block.text)]
         for i, (codes, line) in enumerate(zip(sequences, block.lines(), strict=True)):
             name = block.name(i) or f"record_{block.before + i + 1}"
-            if name in seen:
+            if named and name in seen:
                 rule, value = (
                     "name each record differently",
                     f"{name!r} on lines {seen[name]} and {line}",
                 )
                 raise fail(str(path), rule, value, "rename or remove one of the two")
             seen[name] = int(line)
-            written = b"".join(block.text[block.headers[i, 1] : ends[i]].split())[
-                : len(codes)
-            ].decode("latin-1")
-            records.append(Record(name, codes, written.upper() if alphabet.folds else written))
+            written = block.text[block.headers[i, 1] : ends[i]].translate(None, _WHITE)
+            records.append(Record(name, codes, written[: len(codes)].decode("latin-1")))
     return records
 
 
@@ -169,54 +171,102 @@ def read_blocks(
         block = _parse(path, alphabet, table, text, before, line)
         before += len(block.lengths)
         yield block
+        del block, text  # before the next one is read
 
 
 def _parse(
     path: Path, alphabet: Alphabet, table: NDArray[np.uint8], text: bytes, before: int, line: int
 ) -> Block:
-    """The records of a text that begins with a header."""
-    letters = np.frombuffer(text, dtype=np.uint8)
-    headers = _headers(letters)
-    border = np.zeros(len(letters) + 1, dtype=np.int8)
-    border[headers[:, 0]], border[headers[:, 1]] = 1, -1
-    # bytes.translate is several times as fast as indexing a table with an array
-    keep = np.frombuffer(text.translate(_VISIBLE), dtype=np.bool_)
-    keep = keep & (np.add.accumulate(border, out=border)[:-1] == 0)
-    lengths = np.add.reduceat(keep, headers[:, 0], dtype=np.int64)
-    letters = letters[keep]
+    """The records of a text that begins with a header; of a long text, a slice at a time, so that it is copied only once."""
+    headers = _headers(text)
+    letters, lengths = _letters(text, headers)
     if len(letters) and "*" not in alphabet.letters and _STOP in text:
         letters, lengths = _drop_final_stops(letters, lengths)
-    codes = np.frombuffer(letters.tobytes().translate(table.tobytes()), dtype=np.uint8)
-    block = Block(codes, lengths, count_bytes(letters), before, text, headers, line)
+    block = Block(letters, lengths, count_bytes(letters), before, text, headers, line)
     if not lengths.all():
         name = _describe(path, block, int(np.argmin(lengths)))
         raise fail(
             name, "hold a sequence", "a header alone", "add the sequence, or remove the record"
         )
-    if block.written[table == INVALID].any():
-        wrong = int(np.argmax(codes == INVALID))
+    invalid = table == INVALID
+    if block.written[invalid].any():
+        wrong = _first(letters, invalid)
         ends = np.cumsum(lengths)
         record = int(np.searchsorted(ends, wrong, side="right"))
         position = wrong - int(ends[record] - lengths[record]) + 1
         raise alphabet.wrong_letter(_describe(path, block, record), chr(letters[wrong]), position)
+    codes = table.tobytes()
+    for start in range(0, len(letters), _SLICE):
+        part = letters[start : start + _SLICE]
+        # bytes.translate is several times as fast as indexing a table with an array
+        part[:] = np.frombuffer(part.tobytes().translate(codes), dtype=np.uint8)
     return block
 
 
-def _headers(letters: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _headers(text: bytes) -> NDArray[np.int64]:
     """Where each header of a text begins and ends, [records, 2]."""
-    breaks, marks = np.flatnonzero(letters == ord("\n")), np.flatnonzero(letters == ord(">"))
-    starts = marks[(marks == 0) | (letters[marks - 1] == ord("\n"))]
-    ends = np.append(breaks, len(letters))[np.searchsorted(breaks, starts)]
-    return np.stack([starts, ends], axis=1)
+    raw, found = np.frombuffer(text, dtype=np.uint8), list[NDArray[np.int64]]()
+    for start in range(0, len(text), _SLICE):
+        part = raw[start : start + _SLICE]
+        marks = np.flatnonzero(part == ord(">")) + start
+        starts = marks[(marks == 0) | (raw[marks - 1] == ord("\n"))]
+        breaks = np.flatnonzero(part == ord("\n")) + start
+        beyond = text.find(b"\n", start + len(part))
+        breaks = np.append(breaks, len(text) if beyond < 0 else beyond)
+        found.append(np.stack([starts, breaks[np.searchsorted(breaks, starts)]], axis=1))
+    return np.concatenate(found)
+
+
+def _letters(
+    text: bytes, headers: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The letters of a text's sequences, one after another, and how many each record has."""
+    raw, letters = np.frombuffer(text, dtype=np.uint8), np.empty(len(text), dtype=np.uint8)
+    lengths, total = np.zeros(len(headers), dtype=np.int64), 0
+    for start in range(0, len(text), _SLICE):
+        stop = min(start + _SLICE, len(text))
+        first, last = np.searchsorted(headers[:, 0], [start, stop])
+        ended, end = np.searchsorted(headers[:, 1], [start, stop])
+        starts = headers[first:last, 0] - start
+        border = np.zeros(stop - start + 1, dtype=np.int8)
+        border[starts], border[headers[ended:end, 1] - start] = 1, -1
+        border[0] += first - ended  # a header that began before and goes on
+        keep = np.frombuffer(text[start:stop].translate(_VISIBLE), dtype=np.bool_)
+        keep = keep & (np.add.accumulate(border, out=border)[:-1] == 0)
+        kept = raw[start:stop][keep]
+        goes_on = not len(starts) or int(starts[0]) > 0  # a record that began before
+        edges = np.append(0, starts) if goes_on else starts
+        lengths[first - goes_on : last] += np.add.reduceat(keep, edges, dtype=np.int64)
+        if stop - start == len(text):
+            return kept, lengths
+        letters[total : total + len(kept)] = kept
+        total += len(kept)
+    return letters[:total], lengths
 
 
 def _drop_final_stops(
     letters: NDArray[np.uint8], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Letters and lengths without the stop that a record may end with."""
+    """Letters and lengths without the stop that a record may end with; in place."""
     last = np.cumsum(lengths) - 1
     stopped = (lengths > 0) & (letters[last] == _STOP)
-    return np.delete(letters, last[stopped]), lengths - stopped
+    dropped, total = last[stopped], 0
+    for start in range(0, len(letters), _SLICE):
+        stop = min(start + _SLICE, len(letters))
+        here = dropped[np.searchsorted(dropped, start) : np.searchsorted(dropped, stop)]
+        kept = np.delete(letters[start:stop], here - start)
+        letters[total : total + len(kept)] = kept
+        total += len(kept)
+    return letters[:total], lengths - stopped
+
+
+def _first(letters: NDArray[np.uint8], wanted: NDArray[np.bool_]) -> int:
+    """Where the first of the wanted [256] bytes stands; there is one."""
+    for start in range(0, len(letters), _SLICE):
+        found = np.flatnonzero(wanted[letters[start : start + _SLICE]])
+        if len(found):
+            return start + int(found[0])
+    raise AssertionError("none of these bytes is there")
 
 
 def count_bytes(letters: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -248,12 +298,17 @@ def _texts(path: Path, chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
         # Only what has just been read is searched, so that a long record costs no more than a short one.
         cut = rest.rfind(b"\n>") + 1
         if cut or (pending and rest.startswith(b">") and pending[-1].endswith(b"\n")):
-            text = b"".join([*pending, rest[:cut]])
+            pending.append(rest[:cut])
+            text = b"".join(pending)
+            pending.clear()
             yield line, text
             line += text.count(b"\n")
-            pending, rest = [], rest[cut:]
+            del text  # before the next one is read
+            rest = rest[cut:]
         if rest:
             pending.append(rest)
     if not pending:
         raise fail(str(path), "hold at least one record", "an empty file", "give a FASTA file")
-    yield line, b"".join(pending)
+    text = b"".join(pending)
+    pending.clear()
+    yield line, text

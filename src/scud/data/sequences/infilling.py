@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scud.data.base import Gap
+from scud.data.sequences.accounts import read_as, seems_line
 from scud.data.sequences.alphabets import Alphabet
 from scud.data.sequences.edits import parse_positions
 from scud.data.sequences.fasta import Record, read_fasta, write_fasta
@@ -65,6 +66,9 @@ class SequencesInfilling:
             free = choose(record, options.positions, self.alphabet.num_states, self.longest)
             states = torch.from_numpy(record.codes.astype(np.int64))
             gaps.append(Gap(record.name, states, torch.from_numpy(~free), record))
+        _, other = read_as(self.alphabet, [gap.origin.text for gap in gaps])
+        if other:
+            print(seems_line(other, self.alphabet.letters))
         return gaps
 
     def write(self, gaps: Sequence[Gap], drawn: Sequence[Tensor], target: Path) -> str:

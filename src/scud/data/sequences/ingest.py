@@ -17,14 +17,16 @@ is a counting sort, a slice of examples at a time.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scud.data.sequences.accounts import Tally, seems
 from scud.data.sequences.alphabets import Alphabet
 from scud.data.sequences.fasta import Block, count_bytes
 from scud.data.splits import SPLITS
@@ -39,6 +41,7 @@ LONGEST = 1 << 20
 _TABLE_SEED = 20250608
 _PERIOD = 4096
 _SLICE = 1 << 18
+_AT_ONCE = 1 << 23
 _HEADER = 128
 
 
@@ -68,44 +71,6 @@ class StoreOptions:
         )
         check_choice("long", self.long, ("cut", "drop"))
         check_in_interval("valid_share", self.valid_share, 0, 1, "choose 0.05, say", open_high=True)
-
-
-@dataclass
-class Tally:
-    """What was read from a file.
-
-    Attributes:
-        records, residues: all of them.
-        short, long: sequences that were dropped for their length.
-        cut, parts: sequences that were cut, and the parts they gave.
-        blank: examples that were dropped because no residue was known.
-        unused: records that the given splits leave out.
-        folded: lower-case letters that were read as upper case.
-        letters: counts of letters that were read as another letter or as unknown.
-    """
-
-    records: int = 0
-    residues: int = 0
-    short: int = 0
-    long: int = 0
-    cut: int = 0
-    parts: int = 0
-    blank: int = 0
-    unused: int = 0
-    folded: int = 0
-    letters: dict[str, int] = field(default_factory=dict)
-
-    def add_letters(self, alphabet: Alphabet, written: NDArray[np.int64]) -> None:
-        """Count the letters of a file, written [256] times each."""
-        self.residues = int(written.sum())
-        upper = written.copy()
-        if alphabet.folds:
-            lower = slice(ord("a"), ord("z") + 1)
-            upper[ord("A") : ord("Z") + 1] += written[lower]
-            self.folded = int(written[lower].sum())
-        self.letters = {
-            letter: int(upper[ord(letter)]) for letter in alphabet.others if upper[ord(letter)]
-        }
 
 
 class RecordLabels(Protocol):
@@ -186,14 +151,15 @@ def ingest(
             rows = None if labels is None else np.repeat(labels.rows(block), parts, axis=0)
             for number, writer in enumerate(writers):
                 chosen = split == number
-                if chosen.any():
-                    codes = block.codes if chosen.all() else block.codes[np.repeat(chosen, lengths)]
-                    writer.add(codes, lengths[chosen])
-                    if rows is not None:
-                        writer.add_labels(rows[chosen])
+                for codes, some in _chosen(block.codes, lengths, chosen):
+                    writer.add(codes, some)
+                if rows is not None and chosen.any():
+                    writer.add_labels(rows[chosen])
+            del block  # before the next one is read
     tally.add_letters(alphabet, written)
+    seen = seems(alphabet, written)
     for writer in writers:
-        writer.finish(alphabet, options, tally, labels)
+        writer.finish(alphabet, options, tally, labels, seen)
     return tally, {writer.folder.name: writer.examples for writer in writers}
 
 
@@ -222,12 +188,26 @@ def _examples(
     number = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
     lengths = np.repeat(size, parts) + (number < np.repeat(rest, parts))
     split = np.repeat(np.where(dropped, np.uint8(NO_SPLIT), split), parts)
-    known = block.codes != num_states
-    if not known.all():
-        blank = np.add.reduceat(known, np.cumsum(lengths) - lengths, dtype=np.int64) == 0
+    if block.codes.max() == num_states:  # the code of an unknown residue, which is the largest
+        blank = np.minimum.reduceat(block.codes, np.cumsum(lengths) - lengths) == num_states
         tally.blank += int((blank & (split != NO_SPLIT)).sum())
         split[blank] = NO_SPLIT
     return lengths, split, parts
+
+
+def _chosen(
+    codes: NDArray[np.uint8], lengths: NDArray[np.int64], chosen: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Codes and lengths of the chosen ones of the examples that codes are, some of these at a time."""
+    ends = np.append(0, np.cumsum(lengths))
+    steps = np.arange(_AT_ONCE, ends[-1], _AT_ONCE)
+    edges = np.unique([0, *np.searchsorted(ends[1:], steps, side="right"), len(lengths)])
+    for first, last in pairwise(edges.tolist()):
+        here = chosen[first:last]
+        if here.any():
+            part = codes[ends[first] : ends[last]]
+            some = lengths[first:last]
+            yield (part if here.all() else part[np.repeat(here, some)]), some[here]
 
 
 class _Writer:
@@ -245,11 +225,11 @@ class _Writer:
         self._offsets.write(bytes(_HEADER) + bytes(8))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._residues.close()
-        self._offsets.seek(0)
-        self._offsets.write(_npy_header("<i8", self.examples + 1))
-        self._offsets.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        with self._residues, self._offsets:
+            if kind is None:
+                self._offsets.seek(0)
+                self._offsets.write(_npy_header("<i8", self.examples + 1))
 
     def add(self, codes: NDArray[np.uint8], lengths: NDArray[np.int64]) -> None:
         """Write examples of these lengths, the codes of one after those of another."""
@@ -266,7 +246,12 @@ class _Writer:
             file.write(rows.astype("<i4").data)
 
     def finish(
-        self, alphabet: Alphabet, options: StoreOptions, tally: Tally, labels: RecordLabels | None
+        self,
+        alphabet: Alphabet,
+        options: StoreOptions,
+        tally: Tally,
+        labels: RecordLabels | None,
+        seen: str,
     ) -> None:
         """Write what can be known only at the end."""
         if not self.examples:
@@ -275,7 +260,9 @@ class _Writer:
             self.folder.rmdir()
             return
         counts = self.length_counts[: np.flatnonzero(self.length_counts)[-1] + 1]
-        np.save(self.folder / "length_counts.npy", counts)
+        with (self.folder / "length_counts.npy").open("wb") as file:
+            file.write(_npy_header("<i8", len(counts)))
+            file.write(counts.astype("<i8").data)
         _write_order(self.folder, counts, self.examples)
         summary: Mapping[str, object] = {
             "split": self.folder.name,
@@ -286,6 +273,7 @@ class _Writer:
             "state_counts": self.code_counts[: alphabet.num_states].tolist(),
             "options": asdict(options),
             "read": asdict(tally),
+            "seems": seen,
         }
         if labels is not None:
             summary = {**summary, "label_names": list(labels.names), "most_labels": labels.most}
@@ -307,15 +295,19 @@ def _write_order(folder: Path, counts: NDArray[np.int64], examples: int) -> None
     """Write `by_length.npy`; counts [longest + 1] of each length."""
     if examples > 1 << 32:
         raise fail("a split", "hold at most 2^32 examples", examples, "divide the file")
-    offsets = np.load(folder / "offsets.npy", mmap_mode="r")
-    order = np.lib.format.open_memmap(
-        folder / "by_length.npy", mode="w+", dtype=np.uint32, shape=(examples,)
-    )
     place = np.cumsum(counts) - counts
-    for start in range(0, examples, _SLICE):
-        lengths = np.diff(offsets[start : start + _SLICE + 1])
-        here = np.bincount(lengths, minlength=len(counts))
-        within = np.arange(len(lengths)) + np.repeat(place - (np.cumsum(here) - here), here)
-        order[within] = start + np.argsort(lengths, kind="stable")
-        place += here
-    order.flush()
+    with (
+        (folder / "offsets.npy").open("rb") as offsets,
+        (folder / "by_length.npy").open("wb") as file,
+    ):
+        file.write(_npy_header("<u4", examples))
+        for start in range(0, examples, _SLICE):
+            offsets.seek(_HEADER + 8 * start)
+            lengths = np.diff(np.frombuffer(offsets.read(8 * (_SLICE + 1)), dtype="<i8"))
+            order = (start + np.argsort(lengths, kind="stable")).astype("<u4")
+            here = np.bincount(lengths, minlength=len(counts))
+            ends = np.cumsum(here)
+            for length in np.flatnonzero(here).tolist():
+                file.seek(_HEADER + 4 * int(place[length]))
+                file.write(order[ends[length] - here[length] : ends[length]].data)
+            place += here

@@ -1,7 +1,7 @@
 """Class labels of the records of a FASTA file: from a table by name, or from their headers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from scud.data.labels import LabelTable, occurring, read_labels, sorted_names
 from scud.data.sequences.fasta import Block
 from scud.data.sequences.store import Labels, SequenceSet
-from scud.errors import fail
+from scud.errors import fail, printable
 from scud.files.cache import file_digest
+
+_USED = "used.bin"
+"""Of a store: one byte for each line of a table of labels, 1 where it names a record."""
 
 _NAME = re.compile(r"[^\s=]+")
 
@@ -25,6 +28,10 @@ class LabelSource(Labels, Protocol):
         """Whether a record may have several labels."""
         ...
 
+    def report(self, stores: Iterable[Path], /) -> list[str]:
+        """What of the labels is of no record of any of these stores, a line."""
+        ...
+
 
 class TableLabels:
     """Labels by the name of a record, which is the first word of its header."""
@@ -32,6 +39,8 @@ class TableLabels:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.table: LabelTable = read_labels(path)
+        self._place = {name: place for place, name in enumerate(self.table.of)}
+        self._used = np.zeros(len(self._place), dtype=np.uint8)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,7 +59,23 @@ class TableLabels:
         return ["table", file_digest(self.path)]
 
     def rows(self, block: Block) -> NDArray[np.int64]:
-        return self.table.rows([block.name(record) for record in range(len(block.lengths))])
+        names = [block.name(record) for record in range(len(block.lengths))]
+        self._used[[self._place[name] for name in names if name in self._place]] = 1
+        return self.table.rows(names)
+
+    def finish(self, folder: Path) -> None:
+        (folder / _USED).write_bytes(self._used.tobytes())
+        self._used[:] = 0
+
+    def report(self, stores: Iterable[Path]) -> list[str]:
+        used = np.zeros(len(self._place), dtype=np.uint8)
+        for folder in stores:
+            used |= np.frombuffer((folder / _USED).read_bytes(), dtype=np.uint8)
+        unused = [name for name, here in zip(self._place, used, strict=True) if not here]
+        if not unused:
+            return []
+        listed = printable(", ".join(unused[:3])) + (", ..." if len(unused) > 3 else "")
+        return [f"left out {len(unused):,} lines of the labels that name no record: {listed}"]
 
 
 class HeaderLabels:
@@ -76,10 +101,19 @@ class HeaderLabels:
     def rows(self, block: Block) -> NDArray[np.int64]:
         rows = np.full((len(block.lengths), 1), -1, dtype=np.int64)
         for record in range(len(block.lengths)):
-            match = self._pattern.search(block.header(record))
-            if match is not None:
-                rows[record] = self._numbers.setdefault(match[1], len(self._numbers))
+            found = set(self._pattern.findall(block.header(record)))
+            if len(found) > 1:
+                rule = f"hold {self.field}= once"
+                raise fail(f"the header of {block.name(record)}", rule, sorted(found), "keep one")
+            for label in found:
+                rows[record] = self._numbers.setdefault(label, len(self._numbers))
         return rows
+
+    def finish(self, folder: Path) -> None:
+        """Nothing more is kept."""
+
+    def report(self, stores: Iterable[Path]) -> list[str]:  # noqa: ARG002 - of other sources
+        return []
 
 
 def check_field(field: str) -> None:

@@ -67,6 +67,7 @@ def load_sequences(
     if source is not None:
         names, splits = with_labels(splits, source)
         report += [label_report(name, len(names), part) for name, part in splits.items()]
+        report += source.report({part.folder.parent for part in splits.values()})
     modality = Sequences(letters, torch.as_tensor(splits["train"].length_counts))
     title = Path(train).name.split(".")[0]
     return Data(title, splits, modality, names, tuple(report))

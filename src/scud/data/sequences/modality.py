@@ -93,7 +93,8 @@ class Sequences(Modality):
 
     def read(self, path: Path) -> list[Tensor]:
         """States of the records of a FASTA file, [length] uint8; B where unknown."""
-        return [torch.from_numpy(record.codes) for record in read_fasta(path, self.alphabet)]
+        records = read_fasta(path, self.alphabet, named=False)
+        return [torch.from_numpy(record.codes) for record in records]
 
     def examples(self, path: Path) -> SequenceSet:
         """Sequences longer than any in training are cut into equal parts, as in training."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scud.data.base import Variants
+from scud.data.sequences.accounts import read_as, seems_line
 from scud.data.sequences.alphabets import Alphabet
 from scud.data.sequences.edits import read_mutations
 from scud.data.sequences.fasta import Record, read_fasta
@@ -37,6 +38,7 @@ class SequencesScoring:
             if record.codes.min() >= self.alphabet.num_states:
                 rule = "have a letter that is known"
                 raise fail(argument, rule, "unknown letters only", "remove it")
+        self._tell(records)
         return records
 
     def variants(self, wild_type: Path, mutations: Path) -> Variants:
@@ -54,4 +56,11 @@ class SequencesScoring:
         check_length(f"{wild.name} in {wild_type}", wild, self.longest)
         table = read_mutations(mutations)
         codes = table.apply(wild.codes, self.alphabet, wild.name)
+        self._tell(records)
         return Variants(wild, codes, table.variants, table.other_names, table.other_cells)
+
+    def _tell(self, records: Sequence[Record]) -> None:
+        """Print what letters were read as others."""
+        lines, other = read_as(self.alphabet, [record.text for record in records])
+        for line in [*lines, *([seems_line(other, self.alphabet.letters)] if other else [])]:
+            print(line)

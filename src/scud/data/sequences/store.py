@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scud.data.sequences.accounts import Tally, seems_line
 from scud.data.sequences.alphabets import Alphabet
 from scud.data.sequences.buckets import in_order
 from scud.data.sequences.fasta import read_blocks
@@ -24,7 +25,6 @@ from scud.data.sequences.ingest import (
     Assign,
     RecordLabels,
     StoreOptions,
-    Tally,
     hash_split,
     ingest,
 )
@@ -33,7 +33,9 @@ from scud.data.sequences.uniref import folder_files, given_splits
 from scud.data.splits import SPLITS
 from scud.errors import UserError, fail
 from scud.files import check_file
+from scud.files.arrays import UNREADABLE
 from scud.files.cache import cached_folder, file_digest
+from scud.files.checksums import digest_of, recorded_digest
 from scud.typing import Batch, BatchSize
 
 __all__ = ["SequenceSet", "StoreOptions", "build_stores"]
@@ -71,7 +73,7 @@ class SequenceSet:
             if numbers is not None:
                 labels = np.memmap(self.folder / "labels.bin", dtype="<i4", mode="r")
                 self._labels = np.asarray(labels).reshape(len(self), self.summary["most_labels"])
-        except (OSError, ValueError, KeyError) as error:
+        except (*UNREADABLE, KeyError, IndexError) as error:
             raise _damaged(self.folder, f"an error ({error})") from error
         if not complete:
             raise _damaged(self.folder, "a file that was cut short")
@@ -173,14 +175,22 @@ class SequenceSet:
         """How often each state occurs, [B] int64; unknown residues are left out."""
         return torch.tensor(self.summary["state_counts"], dtype=torch.int64)
 
+    def digest(self) -> str:
+        """A digest of the examples and, where they are read, their labels; it is known since they were written."""
+        labels = [] if self.numbers is None else ["labels.bin"]
+        store = self.folder.parent
+        parts: list[object] = [
+            recorded_digest(store, f"{self.folder.name}/{name}")
+            for name in ["residues.bin", "offsets.npy", *labels]
+        ]
+        parts.append(self.summary["letters"])
+        if self.numbers is not None:
+            parts += [self.summary["label_names"], self.numbers.tolist()]
+        return digest_of(parts)
+
     def report(self) -> list[str]:
         """What was read, dropped, cut and replaced in the whole file, and what this split holds; a line each."""
         tally, options = Tally(**self.summary["read"]), StoreOptions(**self.summary["options"])
-        replaced: dict[str, str] = self.summary["replaced"]
-        changed = [
-            f"{letter} as {replaced.get(letter, 'unknown')} {n:,}x"
-            for letter, n in tally.letters.items()
-        ]
         shortest, mean = (
             int(np.flatnonzero(self.length_counts)[0]),
             self.summary["residues"] / len(self),
@@ -193,10 +203,11 @@ class SequenceSet:
             lines.append(
                 f"cut {tally.cut:,} longer than {options.max_length} into {tally.parts:,} examples"
             )
-        if changed:
-            lines.append(f"read {', '.join(changed)}")
-        if tally.folded:
-            lines.append(f"read {tally.folded:,} lower-case letters as upper case")
+        lines += tally.letter_lines(self.summary["replaced"])
+        other = self.summary["seems"]
+        if other:
+            line = seems_line(other, self.summary["letters"])
+            lines.append(f"{line}; read {other.upper()} with --data.alphabet {other}")
         span = f"of length {shortest} to {self.longest}, {mean:.0f} on average"
         return [*lines, f"{self.summary['split']}: {len(self):,} examples {span}"]
 
@@ -243,6 +254,10 @@ class SequencePart:
             return self
         return SequencePart(self.whole, self.index[torch.arange(most) * len(self) // most])
 
+    def digest(self) -> str:
+        """A digest of the examples and their labels."""
+        return digest_of([self.whole.digest(), self.index.tolist()])
+
     def state_counts(self) -> Tensor:
         """How often each state occurs, [B] int64; unknown residues are left out."""
         counts = torch.zeros(self.whole.num_states, dtype=torch.int64)
@@ -258,6 +273,10 @@ class Labels(RecordLabels, Protocol):
 
     @property
     def key(self) -> list[str]: ...
+
+    def finish(self, folder: Path, /) -> None:
+        """Write into a store what is known at the end."""
+        ...
 
 
 def build_stores(
@@ -285,7 +304,7 @@ def build_stores(
     path, options = Path(path), options or StoreOptions()
     key = _key(path, alphabet, options) + ([] if labels is None else [labels.key])
     read = partial(_read_into, path=path, alphabet=alphabet, options=options, labels=labels)
-    folder = cached_folder("sequences", key, read, cache)
+    folder = cached_folder("sequences", key, read, cache, what=f"the sequences of {path}")
     return {name: SequenceSet(folder / name) for name in SPLITS if (folder / name).is_dir()}
 
 
@@ -301,6 +320,8 @@ def _read_into(
     with source as assign:
         blocks = read_blocks(text, alphabet)
         tally, examples = ingest(folder, blocks, assign, alphabet, options, labels)
+    if labels is not None:
+        labels.finish(folder)
     if not examples["train"]:
         held = sum(examples.values())
         losses = [

@@ -11,7 +11,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -22,9 +22,17 @@ from scud.data.sequences.fasta import Block
 from scud.data.sequences.ingest import NO_SPLIT
 from scud.data.splits import SPLITS
 from scud.errors import UserError, fail
+from scud.files.arrays import UNREADABLE
 
 SEQUENCES, MEMBERS, LENGTHS = "consensus.fasta", "splits.json", "lengths_and_offsets.npz"
 _SLICE = 1 << 22
+_DEFLATED = 1032
+"""Bytes that a byte of a gzip file stands for at most."""
+_AGAIN = "download it again; it should hold an array `ells` of integers"
+_READ_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _LIST = re.compile(rb'"([^"]*)"\s*:\s*\[([^\]]*)\]')
 
 
@@ -67,7 +75,7 @@ class GivenSplits:
         count = len(block.lengths)
         if self.before + count > len(self.split):
             raise self._disagree(f"more than {len(self.split)} records in {SEQUENCES}")
-        given = np.frombuffer(self._lengths.read(count * self._dtype.itemsize), dtype=self._dtype)
+        given = self._next(count)
         wrong = np.flatnonzero(given != block.lengths)
         if len(wrong):
             i = int(wrong[0])
@@ -82,6 +90,14 @@ class GivenSplits:
             raise self._disagree(
                 f"{self.before} records in {SEQUENCES} and {len(self.split)} lengths"
             )
+
+    def _next(self, count: int) -> NDArray[np.integer]:
+        """The lengths of so many records, [count]."""
+        try:
+            content = self._lengths.read(count * self._dtype.itemsize)
+            return np.frombuffer(content, dtype=self._dtype, count=count)
+        except UNREADABLE as error:
+            raise _unreadable(self.folder / LENGTHS, error) from error
 
     def _disagree(self, value: str) -> UserError:
         return fail(
@@ -101,25 +117,35 @@ def given_splits(folder: Path) -> Iterator[GivenSplits]:
             already in another.
     """
     path = folder / LENGTHS
-    remedy = "download it again; it should hold an array `ells` of integers"
-    try:
-        archive = zipfile.ZipFile(path)
-        stream = archive.open("ells.npy")
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        shape, _, dtype = read_header[np.lib.format.read_magic(stream)](stream)
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise fail(str(path), "be an undamaged .npz file", f"an error ({error})", remedy) from error
-    with archive, stream:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            stream = stack.enter_context(archive.open("ells.npy"))
+            shape, _, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
+        except (*UNREADABLE, KeyError) as error:
+            raise _unreadable(path, error) from error
         if len(shape) != 1 or dtype.kind not in "iu":
-            raise fail(
-                str(path), "hold integers `ells` [records]", f"{dtype} {list(shape)}", remedy
-            )
+            found = f"{dtype} {list(shape)}"
+            raise fail(str(path), "hold integers `ells` [records]", found, _AGAIN)
+        _check_count(folder, shape[0])
         given = GivenSplits(folder, _read_members(folder / MEMBERS, shape[0]), stream, dtype)
         yield given
         given.check_end()
+
+
+def _check_count(folder: Path, records: int) -> None:
+    """Raise `UserError` for more records than a file of the size of the sequences can hold, before there is room for them."""
+    path = folder / SEQUENCES
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    most = path.stat().st_size * (_DEFLATED if zipped else 1)
+    if records * len(">\nA") > most:
+        rule = f"have as many lengths as {SEQUENCES} has records"
+        raise fail(str(folder / LENGTHS), rule, f"{records:,}", _AGAIN)
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return fail(str(path), "be an undamaged .npz file", f"an error ({error})", _AGAIN)
 
 
 def _read_members(path: Path, records: int) -> NDArray[np.uint8]:
@@ -130,6 +156,8 @@ def _read_members(path: Path, records: int) -> NDArray[np.uint8]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         for match in _LIST.finditer(text):
             name = match[1].decode("utf-8", "replace")
+            if name in found:
+                raise fail(str(path), "hold each list once", f"{name} again", "download it again")
             found.append(name)
             if name in SPLITS:
                 for index in _numbers(path, text, *match.span(2)):

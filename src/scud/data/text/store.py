@@ -11,6 +11,7 @@ is kept in the cache (see `scud.files.cache`):
 - `summary.json`: what was read, in all.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,8 @@ from scud.data.order import Shuffled, shuffled
 from scud.data.splits import fixed_shuffle
 from scud.data.text.tokenizers import Piece, Tokenizer, code_points
 from scud.errors import UserError, fail
+from scud.files.arrays import UNREADABLE
+from scud.files.checksums import digest_of, recorded_digest
 from scud.typing import Batch, BatchSize
 
 FORMAT = 2
@@ -82,7 +85,7 @@ class TextSet:
             complete = (
                 len(self._states) == len(self._borders) - 1 == self.whole.tokens // self.length
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (*UNREADABLE, KeyError, AttributeError) as error:
             raise _damaged(self.folder, f"an error ({error})") from error
         if not complete:
             raise _damaged(self.folder, "a file that was cut short")
@@ -121,6 +124,12 @@ class TextSet:
             if len(self) <= most
             else TextSet(self.folder, self.chunks[np.arange(most) * len(self) // most])
         )
+
+    def digest(self) -> str:
+        """A digest of the chunks, of which that of all is known since they were written."""
+        parts = [recorded_digest(self.folder, name) for name in ("states.bin", "borders.bin")]
+        chunks = hashlib.blake2b(self.chunks.astype("<i8").data).hexdigest()
+        return digest_of([self.length, *parts, chunks])
 
     @property
     def text(self) -> Extent:
@@ -193,19 +202,19 @@ def write_text(
             found = tokens.read(piece)
             notes.update(found.notes)
             states.write(found.states.astype(dtype).data)
-            before, in_word = _measure(piece.text, in_word)
             here = np.array([total.characters, total.bytes, total.words])
             first = np.arange(
                 -total.tokens % length, len(found.states), length
             )  # the first state of each chunk
-            rows = here + before[found.begin[first]]
+            before, size, in_word = _measured(piece.text, found.begin[first], in_word)
+            rows = here + before
             if tokens.unit == "byte":
                 rows[:, 1] = total.tokens + first  # a chunk may begin within a character
             if not total.tokens:
                 rows[:1] = 0  # what comes before the first state is its share too
             borders.write(rows.astype("<i8").data)
             unknown += 0 if tokens.unknown is None else int((found.states == tokens.unknown).sum())
-            total = Extent(total.tokens + len(found.states), *(here + before[-1]).tolist())
+            total = Extent(total.tokens + len(found.states), *(here + size).tolist())
         whole, rest = divmod(total.tokens, length)
         if not rest:
             borders.write(np.array([total.characters, total.bytes, total.words], dtype="<i8").data)
@@ -221,6 +230,30 @@ def write_text(
     summary = {"length": length, "dtype": dtype, "unknown": unknown, "notes": notes}
     summary["read"] = asdict(total)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+
+
+def _measured(
+    text: str, places: NDArray[np.int64], in_word: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
+    """How many characters, bytes and words of a text are before each of some characters, and in all; a slice at a time.
+
+    Args:
+        text: the characters.
+        places: which of them [n], ascending.
+        in_word: whether what came before ends within a word.
+
+    Returns:
+        These, [n, 3] and [3], and whether the text ends within a word.
+    """
+    total, rows = np.zeros(3, dtype=np.int64), np.zeros((len(places), 3), dtype=np.int64)
+    for start in range(0, len(text), _SLICE):
+        part = text[start : start + _SLICE]
+        before, in_word = _measure(part, in_word)
+        first, last = np.searchsorted(places, [start, start + len(part)])
+        rows[first:last] = total + before[places[first:last] - start]
+        total = total + before[-1]
+    rows[np.searchsorted(places, len(text)) :] = total
+    return rows, total, in_word
 
 
 def _measure(text: str, in_word: bool) -> tuple[NDArray[np.int64], bool]:
