@@ -1,5 +1,6 @@
 """What the front door is given, checked: what is trained, examples to evaluate, and what to draw."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scud.data import Examples
 from scud.diffusion import Diffusion
 from scud.errors import UserError, as_signed, check_count, check_states, fail
 from scud.networks.labels import reads_labels
+from scud.numerics.memory import check_memory
 from scud.runs import Run
 from scud.typing import ExampleSet, Given, Shape
 
@@ -74,6 +76,7 @@ def checked_shape(trained: Trained, shape: Any) -> Shape:
     sizes = [int(size) if isinstance(size, np.integer) else size for size in shape]
     for size in sizes:
         check_count("shape", size, 1, remedy)
+    check_memory("shape", 8 * prod(sizes), sizes, "draw fewer at once, by several calls")
     _check_dims("shape", tuple(sizes), trained)
     return tuple(sizes)
 

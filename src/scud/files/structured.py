@@ -5,6 +5,9 @@ from typing import Any
 
 from scud.errors import UserError, fail
 
+MOST_PARTS = 4_000_000
+"""Values that a text may hold: each takes some hundred bytes of memory at most."""
+
 
 def parse_json(text: str, argument: str, remedy: str) -> dict[str, Any]:
     """The object that a text of JSON holds.
@@ -15,9 +18,12 @@ def parse_json(text: str, argument: str, remedy: str) -> dict[str, Any]:
         remedy: what to do where it is not as it should be.
 
     Raises:
-        UserError: it is no JSON, no object, nested too deeply, holds a name twice, NaN or infinity, or a number of
-            thousands of digits.
+        UserError: it has millions of parts, is no JSON, no object, nested too deeply, holds a name twice, NaN or
+            infinity, or a number of thousands of digits.
     """
+    parts = sum(map(text.count, ",[{"))
+    if parts > MOST_PARTS:
+        raise fail(argument, f"have at most {MOST_PARTS:,} parts", f"{parts:,}", remedy)
     try:
         value = json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
     except (ValueError, RecursionError) as error:

@@ -49,10 +49,10 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = temporary_of(path)
     try:
-        try:
-            raw = _File(temporary, "wb", path)
-        except OSError as error:
-            raise not_written(path, error) from error
+        raw = _File(temporary, "wb", path)
+    except OSError as error:
+        raise not_written(path, error) from error
+    try:
         with io.BufferedWriter(raw) as file:
             yield file
             file.flush()

@@ -134,9 +134,13 @@ class Sequences(Modality):
         return SequencesScoring(self.alphabet, self.longest)
 
 
+LONGEST = 1 << 24
+"""Lengths that can be drawn: PyTorch draws from no more."""
+
+
 def is_length_counts(value: object) -> bool:
     """Whether a value is counts of lengths, [longest + 1], some above 0."""
-    if not isinstance(value, Tensor) or value.ndim != 1 or len(value) < 2:
+    if not isinstance(value, Tensor) or value.ndim != 1 or not 2 <= len(value) <= LONGEST:
         return False
     if value.dtype.is_floating_point or value.dtype.is_complex or value.dtype == torch.bool:
         return False
