@@ -105,7 +105,7 @@ def _work(work: Callable[[], int | None], output: int) -> None:
     try:
         for descriptor in (1, 2):
             os.dup2(output, descriptor)
-        sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, errors="replace")
+        sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
         status = _status(work)
         sys.stdout.flush()
     finally:
