@@ -36,7 +36,7 @@ SECONDS, WAITING = 10.0, 30.0
 """Of computing, and in all, so that a busy machine is no finding."""
 
 MEMORY = 1 << 30
-CEILING = 8 << 30
+CEILING = 2 << 30
 """Bytes more than at first, that a child may touch; and that it may ask the system for, so that the machine stays usable."""
 
 BATCH = 50
@@ -174,7 +174,8 @@ class _Limits:
     """What a child takes for the input at hand."""
 
     def __init__(self, pid: int) -> None:
-        self.pid, self.beyond, self.base = pid, "", self._memory()
+        self.pid, self.beyond = pid, ""
+        self.base = self._memory()
         self.restart()
 
     def restart(self) -> None:
