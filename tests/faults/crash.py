@@ -66,7 +66,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000, help="at least so many")
     parser.add_argument("--minutes", type=float, default=120, help="stop after so many")
     parser.add_argument("--only", default="", help="scenarios whose name holds this")
-    parser.add_argument("--traced", type=int, default=36, help="kills by strace")
+    parser.add_argument("--traced", type=int, default=24, help="kills by strace")
     options = parser.parse_args()
     torch.set_num_threads(1)
     end = time.monotonic() + 60 * options.minutes

@@ -47,23 +47,27 @@ _SOURCE = f"{os.sep}scud{os.sep}"
 
 @dataclass
 class Tally:
-    """What became of a target's inputs."""
+    """What became of a target's inputs; of findings by kind and place, how many, and the first one's seed and words."""
 
     inputs: int = 0
     valid: int = 0
     refused: int = 0
     findings: Counter[str] = field(default_factory=Counter)
-    seeds: dict[str, int] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
 
-    def add(self, seed: int, outcome: str) -> None:
+    def add(self, seed: int, outcome: str) -> bool:
+        """Count an outcome; whether it is a finding of a new kind and place."""
         self.inputs += 1
         if outcome == "valid":
             self.valid += 1
         elif outcome == "refused":
             self.refused += 1
         else:
-            self.findings[outcome] += 1
-            self.seeds.setdefault(outcome, seed)
+            kind, _, said = outcome.partition(": ")
+            self.findings[kind] += 1
+            self.first.setdefault(kind, f"{seed} | {said}")
+            return self.findings[kind] == 1
+        return False
 
 
 def seed_files(target: Target, folder: Path) -> Files:
@@ -246,11 +250,17 @@ def table(tallies: dict[str, Tally]) -> int:
     found = sum(total.findings.values())
     print(f"| all | {total.inputs:,} | {total.refused:,} | {total.valid:,} | {found:,} |")
     if found:
-        print("\n| target | times | seed | finding |\n|---|---|---|---|")
+        print("\n| target | finding | times | first seed | it says |\n|---|---|---|---|---|")
     for name, tally in tallies.items():
         for finding, times in tally.findings.most_common():
-            print(f"| {name} | {times} | {tally.seeds[finding]} | {finding} |")
+            print(f"| {name} | {finding} | {times} | {tally.first[finding]} |")
     return found
+
+
+def save(target: Target, files: Files, seed: int, folder: Path | None) -> None:
+    """Keep an input, if there is a folder for it."""
+    if folder is not None:
+        put(input_of(target, files, seed), folder / f"{target.name}-{seed}".replace("/", "-"))
 
 
 def main() -> int:
@@ -276,15 +286,9 @@ def main() -> int:
                 files = seeds[target.name]
                 batch = range(start, min(start + BATCH, options.first + options.inputs))
                 for seed, outcome in run_batch(target, files, batch, place):
-                    new = outcome not in tallies[target.name].findings
-                    tallies[target.name].add(seed, outcome)
-                    if outcome not in ("valid", "refused") and new:
+                    if tallies[target.name].add(seed, outcome):
                         print(f"{target.name}, seed {seed}: {outcome}", flush=True)
-                        if options.save:
-                            put(
-                                input_of(target, files, seed),
-                                options.save / f"{target.name}-{seed}".replace("/", "-"),
-                            )
+                        save(target, files, seed, options.save)
     return 1 if table(tallies) else 0
 
 

@@ -124,7 +124,8 @@ def test_nothing_asks_the_network(tmp_path: Path) -> None:
     finished(place)
     sequences, run = str(place.root / "some.fasta"), str(place.root / "proteins")
     small = ["--network.width=16", "--network.layers=1", "--network.hidden=8", "--training.steps=1"]
-    (tmp_path / "gaps.fasta").write_text(">one\nACD??FGH\n")
+    gaps = tmp_path / "gaps.fasta"
+    gaps.write_text(">one\nACD??FGH\n")
 
     def commands() -> int:
         refuse_network()
@@ -137,7 +138,7 @@ def test_nothing_asks_the_network(tmp_path: Path) -> None:
         infill = [
             "infill",
             run,
-            str(tmp_path / "gaps.fasta"),
+            f"--input={gaps}",
             "--num=1",
             "--steps=1",
             "--device=cpu",

@@ -46,7 +46,7 @@ def _points(strace: str, trial: Trial) -> list[tuple[str, int]]:
     """Which calls of the main thread change what is below the folder: the call, and its number among all of that name."""
     log = trial.place.root / "calls"
     trial.put_back()
-    assert _run(strace, trial, "-y", "-s0", f"-o{log}") == 0
+    assert _run(strace, trial, "--seccomp-bpf", "-y", "-s0", f"-o{log}") == 0
     seen: Counter[str] = Counter()
     found, main = list[tuple[str, int]](), ""
     for line in log.read_text(errors="replace").splitlines():

@@ -82,7 +82,7 @@ class Trial:
 
         ended = forked(count)
         assert ended.status == 0, ended.text
-        return listed.read_text().splitlines()
+        return listed.read_text().replace(f"{self.place.work}/", "").splitlines()
 
     def start(self, act: Act) -> Ended:
         """Start what is interrupted, from what was there before."""
