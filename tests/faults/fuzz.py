@@ -22,6 +22,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -42,6 +43,9 @@ CEILING = 2 << 30
 BATCH = 50
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")
+Make = Callable[[int], Files]
+"""Makes the input of a seed."""
+
 _SOURCE = f"{os.sep}scud{os.sep}"
 
 
@@ -115,18 +119,18 @@ def outcome_of(read: Callable[[], object]) -> str:
 
 
 def run_batch(
-    target: Target, files: Files, seeds: Iterable[int], folder: Path
+    target: Target, make: Make, seeds: Iterable[int], folder: Path
 ) -> Iterator[tuple[int, str]]:
     """The outcomes of some inputs; another child goes on after one that ended."""
     left = list(seeds)
     while left:
-        for seed, outcome in _in_child(target, files, left, folder):
+        for seed, outcome in _in_child(target, make, left, folder):
             left.remove(seed)
             yield seed, outcome
 
 
 def _in_child(
-    target: Target, files: Files, seeds: list[int], folder: Path
+    target: Target, make: Make, seeds: list[int], folder: Path
 ) -> Iterator[tuple[int, str]]:
     """The outcomes of inputs up to the first one that ends the child."""
     reading, writing = os.pipe()
@@ -135,7 +139,7 @@ def _in_child(
         warnings.simplefilter("ignore")
         pid = os.fork()
     if pid == 0:
-        _read_all(target, files, seeds, folder, writing)
+        _read_all(target, make, seeds, folder, writing)
     os.close(writing)
     at, reason = seeds[0], ""
     with os.fdopen(reading, "rb") as lines:
@@ -206,7 +210,7 @@ class _Limits:
         return 0.0
 
 
-def _read_all(target: Target, files: Files, seeds: list[int], folder: Path, output: int) -> None:
+def _read_all(target: Target, make: Make, seeds: list[int], folder: Path, output: int) -> None:
     """Read inputs in the child, and tell what became of each."""
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -218,7 +222,7 @@ def _read_all(target: Target, files: Files, seeds: list[int], folder: Path, outp
         warnings.simplefilter("ignore")
         base = _highest()
         for seed in seeds:
-            put(input_of(target, files, seed), folder)
+            put(make(seed), folder)
             os.write(output, json.dumps([seed, None]).encode() + b"\n")
             outcome = outcome_of(lambda: target.read(folder))
             if _highest() - base > MEMORY:
@@ -285,7 +289,8 @@ def main() -> int:
                     continue
                 files = seeds[target.name]
                 batch = range(start, min(start + BATCH, options.first + options.inputs))
-                for seed, outcome in run_batch(target, files, batch, place):
+                make = partial(input_of, target, files)
+                for seed, outcome in run_batch(target, make, batch, place):
                     if tallies[target.name].add(seed, outcome):
                         print(f"{target.name}, seed {seed}: {outcome}", flush=True)
                         save(target, files, seed, options.save)

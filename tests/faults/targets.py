@@ -300,8 +300,8 @@ def resume_run(folder: Path) -> None:
 
 def small_data(folder: Path) -> Data:
     x = np.arange(12).reshape(6, 2) % STATES
-    np.savez(folder / "x.npz", x_train=x, x_valid=x)
-    return ArraysOptions(train=folder / "x.npz", num_states=STATES).read()
+    np.savez(folder / "small.npz", x_train=x, x_valid=x)
+    return ArraysOptions(train=folder / "small.npz", num_states=STATES).read()
 
 
 RATES = np.array([[-1.0, 0.5, 0.5], [1.0, -2.0, 1.0], [0.25, 0.25, -0.5]])

@@ -1,5 +1,6 @@
 """Two processes that write to one place at once: one writes, the other waits or is refused, and the outcome is as of one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,9 @@ def together(place: Place, *actions: Action) -> list[Ended]:
     ],
     ids=["new runs", "--resume", "--overwrite", "scud.fit"],
 )
-def test_two_starts_in_one_folder(tmp_path: Path, prepare, action: Action) -> None:
+def test_two_starts_in_one_folder(
+    tmp_path: Path, prepare: Callable[[Place], None], action: Action
+) -> None:
     trial = Trial(Scenario("alone", prepare, action, ()), Place(tmp_path))
     trial.put_back()
     ended = together(trial.place, action, action)
