@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from tests.faults import traced
+from tests.faults.changes import WRITES
 from tests.faults.scenarios import SCENARIOS, Place, Scenario
 from tests.faults.trials import Tally, Trial, tried
 
@@ -30,20 +31,18 @@ def places(root: Path) -> Iterator[Place]:
         )
 
 
-def fault(
-    kind: str, trials: list[Trial], tallies: dict[str, Tally], enough: Callable[[], bool]
-) -> None:
-    """Try a fault at each change of some trials."""
-    for trial in trials:
-        tally = tallies.setdefault(trial.scenario.name, Tally())
-        for number in trial.points:
-            if enough():
-                return
-            name = f"{trial.scenario.name}, {kind} at {number}: {trial.changes[number - 1]}"
-            attempt = trial.killed if kind == "kill" else trial.full
-            wrong = tried(tally, name, lambda attempt=attempt, number=number: attempt(number))
-            if wrong:
-                print(f"  {tally.findings[-1]}", flush=True)
+def fault(kind: str, trial: Trial, tally: Tally, enough: Callable[[], bool]) -> None:
+    """Try a fault at each change of a trial."""
+    for number in trial.points:
+        change = trial.changes[number - 1]
+        if enough():
+            return
+        if kind == "disk full" and change.split()[0] not in WRITES:
+            continue
+        attempt = trial.killed if kind == "killed" else trial.full
+        name = f"{trial.scenario.name}, {kind} at {number}: {change}"
+        if tried(tally, name, lambda attempt=attempt, number=number: attempt(number)):
+            print(f"  {tally.findings[-1]}", flush=True)
 
 
 def table(title: str, tallies: dict[str, Tally]) -> int:
@@ -78,18 +77,17 @@ def main() -> int:
 def run(
     root: Path, chosen: list[Scenario], options: argparse.Namespace, late: Callable[[], bool]
 ) -> int:
-    kills: dict[str, Tally] = {}
-    full: dict[str, Tally] = {}
+    kills, full = ({scenario.name: Tally() for scenario in chosen} for _ in range(2))
     for place in places(root):
         for scenario in chosen:
             trial = Trial(scenario, place)
-            fault("kill", [trial], kills, late)
+            fault("killed", trial, kills[scenario.name], late)
             if place.root.name == "round-0":
-                fault("full disk", [trial], full, late)
+                fault("disk full", trial, full[scenario.name], late)
         if late() or sum(tally.tries for tally in kills.values()) >= options.kills:
             break
     wrong = table("killed", kills) + table("disk full", full)
-    below = traced.kills(root / "traced", options.traced, late)
+    below = traced.kills(root / "traced", options.traced, late) if options.traced else Tally()
     if below is None:
         print("\nno kills below Python: there is no strace here")
     else:
