@@ -3,7 +3,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 BIN := .venv/bin
-.PHONY: demo demo-short test theory lint bench numbers clean
+.PHONY: demo demo-short test theory lint bench numbers crash fuzz clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,14 @@ test: .venv/installed
 # The statements of the theory with their long forms, which say the same with finer grids.
 theory: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "long or not long" tests/theory
+
+# What docs/reliability.md promises, at length: a thousand kills and full disks, which takes an hour or so; MINUTES of inputs made invalid.
+crash: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.crash --kills 1000
+
+MINUTES ?= 60
+fuzz: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzz --minutes $(MINUTES)
 
 lint: .venv/installed
 	$(BIN)/ruff check src tests benchmarks
