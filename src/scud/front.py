@@ -216,7 +216,7 @@ def train_job(
 
     def save(averaged: nn.Module, step: int) -> None:
         about = data.modality, labels
-        runs.save(files.path, job.model, averaged, *about, step=step, digests=job.digests)
+        runs.save_held(files.path, job.model, averaged, *about, step=step, digests=job.digests)
 
     if start is not None and runs.saved_step(files.path) != start.step:
         # Killed before the model of this step was written, or the model was lost or damaged since.

@@ -158,8 +158,38 @@ def save(
 
     Raises:
         UserError: the network or the process has no `spec()`; the model or the schedule is of a class of one's own; names of
-            labels that the network does not read, or another number of them; a weight that is NaN or infinite.
+            labels that the network does not read, or another number of them; a weight that is NaN or infinite; another
+            process writes to the folder.
     """
+    content = _content(model, network, modality, label_names, digests)
+    files = RunFolder(Path(folder))
+    with files.held():
+        saved.write_model(files.model, *content, step)
+
+
+def save_held(
+    folder: Path,
+    model: Diffusion,
+    network: nn.Module,
+    modality: Modality,
+    label_names: tuple[str, ...],
+    *,
+    step: int,
+    digests: Mapping[str, str],
+) -> None:
+    """Like `save`, for who holds the folder's lock."""
+    content = _content(model, network, modality, label_names, digests)
+    saved.write_model(RunFolder(folder).model, *content, step)
+
+
+def _content(
+    model: Diffusion,
+    network: nn.Module,
+    modality: Modality | Data,
+    label_names: tuple[str, ...],
+    digests: Mapping[str, str] | None,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The configuration and the tensors of a saved model; arguments and errors as in `save`."""
     if isinstance(modality, Data):
         if not label_names and reads_labels(network):
             label_names = tuple(modality.label_names)
@@ -189,7 +219,7 @@ def save(
     config["labels"] = list(label_names)
     if digests:
         config["digests"] = dict(digests)
-    saved.write_model(RunFolder(Path(folder)).model, config, tensors, step)
+    return config, tensors
 
 
 def saved_step(folder: str | Path) -> int | None:

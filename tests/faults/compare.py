@@ -44,8 +44,9 @@ def _digest(path: Path) -> str:
 
 
 def _without_seconds(text: str) -> str:
-    rows = list(csv.reader(io.StringIO(text)))
-    return "\n".join(",".join(row[:-1]) for row in rows)
+    header, *rows = list(csv.reader(io.StringIO(text))) or [[]]
+    kept = [place for place, name in enumerate(header) if name != "seconds"]
+    return "\n".join(",".join(row[place] for place in kept) for row in [header, *rows])
 
 
 def _checkpoint(path: Path) -> str:

@@ -171,7 +171,7 @@ def with_samples(place: Place) -> None:
 
 
 def sample(seed: int) -> Action:
-    run = ["--num=3", "--steps=2", "--device=cpu", f"--seed={seed}"]
+    run = ["--num=3", "--steps=2", "--device=cpu", f"--seed={seed}", "--overwrite"]
     return lambda place: main(["sample", str(place.run), *run])
 
 

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scud.errors import UserError, fail, printable
@@ -88,6 +88,7 @@ def cached_folder(
         if not os.path.lexists(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
         elif fault(folder) is None:
+            _remove_lock(folder)
             return folder
         with holding(_lock_of(folder), f"{folder}, to write {what}") as held:
             wrong = fault(folder) if os.path.lexists(folder) else ""
@@ -154,6 +155,14 @@ def _remove_stale(folder: Path) -> None:
                 _remove(*(temporaries if held else []))
         except OSError:  # it is being written, or another user's: not ours to remove
             continue
+
+
+def _remove_lock(folder: Path) -> None:
+    """Remove the lock of an entry that is complete, where a process that was killed has left it."""
+    with suppress(OSError):  # it is held, or in a cache that may only be read
+        if _lock_of(folder).exists():
+            with holding(_lock_of(folder)):
+                pass
 
 
 def _remove(*paths: Path) -> None:
