@@ -113,6 +113,7 @@ def _work(work: Callable[[], int | None], output: int) -> None:
 
 
 def _status(work: Callable[[], int | None]) -> int:
+    warnings.resetwarnings()  # which tests turn into errors: here they are lines, as for users
     try:
         return work() or 0
     except UserError as error:

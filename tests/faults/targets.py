@@ -31,6 +31,7 @@ from tests.faults.changes import Watch, kill_before_rename
 from tests.faults.children import forked
 from tests.faults.mutations import Files
 from tests.faults.scenarios import STATES, Place, fit, parts, train
+from tests.saved import rewrite, strip
 from tests.unit import image_files
 from tests.unit.sequences import random_fasta
 from tests.unit.texts import ENTRIES, some_text, vocabulary, write_vocabulary
@@ -246,6 +247,24 @@ def model(folder: Path) -> None:
     scud.save(folder, *parts(0), data)
 
 
+def old_model(folder: Path) -> None:
+    """A model whose configuration stands in config.json alone, as in version 0.1.0."""
+    model(folder)
+    strip(folder)
+
+
+def old_sequence_model(folder: Path) -> None:
+    sequence_model(folder)
+    strip(folder)
+
+
+def use_rewritten_model(folder: Path) -> None:
+    """Put the text of config.json into the weights, and use the model."""
+    text = (folder / "model" / "config.json").read_bytes().decode(errors="replace")
+    rewrite(folder, lambda _: text)
+    use_model(folder)
+
+
 def sequence_model(folder: Path) -> None:
     """A model of sequences, whose data say more than those of arrays."""
     from scud.networks import ByteNet
@@ -414,8 +433,9 @@ TARGETS = (
     Target("imagenet npz", imagenet, images("")),
     Target("picture folder", pictures, images("")),
     Target("config.yaml", config, lambda folder: read_config(folder / "config.yaml"), (".yaml",)),
-    Target("model/config.json", model, use_model, (".json",)),
-    Target("model/config.json of sequences", sequence_model, use_model, ("config.json",)),
+    Target("model/config.json", old_model, use_model, (".json",)),
+    Target("model/config.json of sequences", old_sequence_model, use_model, ("config.json",)),
+    Target("configuration in the weights", model, use_rewritten_model, ("config.json",)),
     Target("model.safetensors", model, use_model, (".safetensors",)),
     Target("last.ckpt, resumed", interrupted_run, resume_fit, ("last.ckpt",), slow=True),
     Target("fit.json, resumed", interrupted_run, resume_fit, ("fit.json",), slow=True),

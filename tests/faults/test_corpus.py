@@ -187,7 +187,7 @@ CASES: dict[str, dict[str, Change]] = {
         "the step": in_checkpoint("step", value="two"),
         "the average": in_checkpoint("average", value=None),
         "the weights": in_checkpoint("network", value=[1]),
-        "the optimiser's groups": in_checkpoint("optimizer", "param_groups", value=[{}]),
+        "no groups of the optimiser": in_checkpoint("optimizer", value={"state": {}}),
         "the optimiser's state": in_checkpoint("optimizer", "state", value={0: {"step": "x"}}),
         "the best": in_checkpoint("best", value="x"),
     },
@@ -210,6 +210,8 @@ CASES: dict[str, dict[str, Change]] = {
     "samples.npz": {"more elements than there is memory": instead(archive(x=HUGE))},
 }  # fmt: skip
 """What is done to the file of a target."""
+
+CASES["configuration in the weights"] = CASES["model/config.json"]
 
 MAY_BE_VALID = {"metrics.csv, resumed"}
 """Targets whose damaged parts may also be made again."""
