@@ -335,6 +335,7 @@ ENTRIES: dict[str, object] = {
     "label_counts": [0.5],
     "digests": {"train": 3},
     "row": {"step": 1},
+    "average of sparse tensors": {"average": torch.ones(2, 2).to_sparse()},
     "further": 1,
 }
 
@@ -344,11 +345,22 @@ def test_a_checkpoint_with_an_entry_of_the_wrong_kind_is_refused(
     scud: Command, finished: Path, entry: str
 ) -> None:
     last = RunFolder(finished).last
-    torch.save(torch.load(last, weights_only=True) | {entry: ENTRIES[entry]}, last)
+    name = entry.split()[0]
+    torch.save(torch.load(last, weights_only=True) | {name: ENTRIES[entry]}, last)
     outcome = resume(scud, finished)
     assert outcome.status == 2
     assert "checkpoint must" in outcome.err
     assert len(outcome.err.splitlines()) == 1
+
+
+def test_a_checkpoint_that_is_nested_deeply_is_refused(finished: Path) -> None:
+    last = RunFolder(finished).last
+    deep: object = 1
+    for _ in range(200):
+        deep = [deep]
+    torch.save(torch.load(last, weights_only=True) | {"process": {"rates": deep}}, last)
+    with pytest.raises(UserError, match="nested deeply"):
+        checkpoint.read(last)
 
 
 def test_a_flipped_bit_of_a_checkpoint_is_named(finished: Path) -> None:

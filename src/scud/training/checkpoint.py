@@ -94,6 +94,8 @@ def read(path: Path) -> Checkpoint:
     try:
         _check_archive(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
+        if not _is_plain(values):
+            raise _damaged(path, "it holds what no checkpoint does, or is nested deeply")
         found = Checkpoint(**values)
     except UserError:
         raise
@@ -141,6 +143,18 @@ def _wrong_entry(found: Checkpoint) -> str | None:
         "row": found.row is None or _is_row(found.row),
     }
     return next((name for name, fits in right.items() if not fits), None)
+
+
+def _is_plain(value: object, depth: int = 6) -> bool:
+    """Whether a value is made of dense tensors, numbers, texts, lists and dictionaries, nested so deep at most."""
+    if isinstance(value, Tensor):
+        dense = value.layout == torch.strided and not value.is_quantized and not value.is_nested
+        return dense and value.device.type == "cpu"
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(_is_plain(part, depth - 1) for part in value)
+    return isinstance(value, int | float | str | None)
 
 
 def _is_tensors(value: object) -> bool:
