@@ -353,6 +353,23 @@ def test_a_checkpoint_with_an_entry_of_the_wrong_kind_is_refused(
     assert len(outcome.err.splitlines()) == 1
 
 
+def test_moments_that_share_their_memory_are_given_their_own(
+    scud: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    """AdamW's fused step would read and write beyond it."""
+    flat = [*tiny, "--training.decay=constant", "--training.validate-every=2"]
+    run = tmp_path / "run"
+    assert scud("train", "images", *flat, "--training.steps=2", "--out", run).status == 0
+    last = RunFolder(run).last
+    content = torch.load(last, weights_only=True)
+    for moments in content["optimizer"]["state"].values():
+        for name in ("exp_avg", "exp_avg_sq"):
+            moments[name] = torch.zeros(()).expand(moments[name].shape)
+    torch.save(content, last)
+    more = ["--out", run, "--resume", "--training.steps=4"]
+    assert scud("train", run / "config.yaml", *more).status == 0
+
+
 def test_a_checkpoint_that_is_nested_deeply_is_refused(finished: Path) -> None:
     last = RunFolder(finished).last
     deep: object = 1

@@ -260,7 +260,9 @@ def _are_moments(value: object, weight: Tensor | None) -> bool:
         return False
     shapes = {"step": (), "exp_avg": weight.shape, "exp_avg_sq": weight.shape}
     return set(value) == set(shapes) and all(
-        isinstance(value[name], Tensor) and value[name].shape == shape
+        isinstance(value[name], Tensor)
+        and value[name].shape == shape
+        and value[name].is_floating_point()
         for name, shape in shapes.items()
     )
 

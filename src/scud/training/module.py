@@ -66,8 +66,10 @@ class DiffusionTraining(pl.LightningModule):
         )
         if self.start is not None:
             groups = optimizer.state_dict()["param_groups"]
+            weights = dict(enumerate(self.network.parameters()))
             moments = self.start.optimizer["state"]
-            optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            state = {place: laid_out(moments[place], weights[place]) for place in moments}
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
         return optimizer
 
     def transfer_batch_to_device(
@@ -141,6 +143,14 @@ class NotFiniteError(UserError):
 
     def __init__(self, step: int, term: str, value: float) -> None:
         super().__init__(f"training stopped at step {step}: {term} is {value}")
+
+
+def laid_out(moments: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
+    """What AdamW keeps of a weight, in memory as the weight is: its fused step goes by that, whatever a file says."""
+    return {
+        name: value.float() if name == "step" else torch.empty_like(weight).copy_(value)
+        for name, value in moments.items()
+    }
 
 
 def learning_rate(settings: TrainingOptions, step: int) -> float:
