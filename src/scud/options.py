@@ -9,6 +9,7 @@ import ast
 import inspect
 import textwrap
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -54,6 +55,7 @@ def texts(options: type) -> dict[str, str]:
     return meanings
 
 
+@cache
 def _own_texts(options: type) -> dict[str, str]:
     """The texts below the fields that a class itself declares; none where there is no source, as of a class made by code."""
     if "__texts__" in vars(options):

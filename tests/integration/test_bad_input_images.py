@@ -148,8 +148,8 @@ def test_training_on_a_folder_of_classes(scud: Command, tiny: list[str], tmp_pat
     ]
     outcome = scud("train", "images", *options, "--out", tmp_path / "run")
     assert outcome.status == 0
-    assert "train: 16 images" in outcome.out
-    assert "valid: 4 images, held out of those for training" in outcome.out
+    assert "train: 16 images" in outcome.err
+    assert "valid: 4 images, held out of those for training" in outcome.err
     assert scud("evaluate", tmp_path / "run", "--repeats=1").status == 0
     assert scud("sample", tmp_path / "run", "--num=2", "--steps=2").status == 0
     assert np.asarray(Image.open(tmp_path / "run" / "samples" / "samples.png")).ndim == 2

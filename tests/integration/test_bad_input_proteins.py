@@ -90,7 +90,7 @@ def test_windows_line_ends_are_no_mistake(
         tmp_path / "run",
     )
     assert trained.status == 0, trained.err
-    assert "of length 24 to 24" in trained.out
+    assert "of length 24 to 24" in trained.err
 
 
 def test_filters_that_leave_nothing(train: Callable[..., str]) -> None:

@@ -37,10 +37,10 @@ def test_images(scud: Command, tiny: list[str], tmp_path: Path) -> None:
     assert scud("train", "images", *options, "--training.steps=1", "--out", run).status == 0
     check_file(scud, run, train, valid)
     np.savez(valid, x_train=x[:20], x_valid=x[20:25])
-    assert scud("evaluate", run, f"--data={valid}", "--repeats=1", "--overwrite").status == 0
+    assert scud("evaluate", run, f"--data={valid}", "--repeats=1").status == 0
     assert figures(run, "other.npz")["examples"] == 20, "those for training, without any for test"
     np.savez(valid, x_train=x[:20], x_test=x[20:27])
-    assert scud("evaluate", run, f"--data={valid}", "--repeats=1", "--overwrite").status == 0
+    assert scud("evaluate", run, f"--data={valid}", "--repeats=1").status == 0
     assert figures(run, "other.npz")["examples"] == 7, "those for test"
 
 
@@ -53,7 +53,7 @@ def test_arrays(scud: Command, tmp_path: Path) -> None:
     options = [f"--data.train={train}", f"--data.valid={valid}", *network, "--training.steps=2"]
     trained = scud("train", "arrays", *options, "--out", run)
     assert trained.status == 0, trained.err
-    assert "states 0..3" in trained.out
+    assert "states 0..3" in trained.err
     check_file(scud, run, train, valid)
     sampled = scud("sample", run, "--num=3", "--steps=2")
     assert sampled.status == 0, sampled.err

@@ -101,7 +101,7 @@ def test_held_out_and_training_images_as_samples(
     assert figures["share equal to a training image"] == ("0.0", "0.0", "")
     assert float(figures["accuracy of the classifier on validation images"][1]) > 0.9
     np.savez(tmp_path / "drawn.npz", x=data["x_train"][:30, ..., None])
-    again = scud("evaluate", run, "--samples", tmp_path / "drawn.npz", "--overwrite")
+    again = scud("evaluate", run, "--samples", tmp_path / "drawn.npz")
     assert again.status == 0
     assert report(run)["share equal to a training image"] == ("1.0", "0.0", "")
 
@@ -126,6 +126,7 @@ def test_files_that_are_no_samples(refuse: Callable[..., str], run: Path, tmp_pa
 
 @pytest.mark.parametrize("missing", ["train", "valid"])
 def test_images_without_labels(
+    scud: Command,
     refuse: Callable[..., str],
     run: Path,
     data: dict[str, NDArray[np.uint8]],
@@ -137,6 +138,7 @@ def test_images_without_labels(
         tmp_path / "data.npz",
         **{name: array for name, array in data.items() if name != f"y_{missing}"},
     )
+    assert scud("train", run / "config.yaml", "--overwrite", "--out", run).status == 0
     message = refuse("evaluate", run, "--samples", tmp_path / "drawn.npz")
     assert f"{missing} images of data must have a class label each" in message
     assert f"add an array y_{missing} to an .npz file" in message

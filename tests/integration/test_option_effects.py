@@ -316,7 +316,8 @@ def seen(config: Config, folder: Path) -> Seen:
     x0 = data.split("train").batch(torch.arange(2)).x0
     yield "noise", model.noise(x0, torch.tensor([0.5, 0.5], dtype=torch.float64), seeded(0, 1))
     job = front.job_of(model, network, data, config.training, config.objective.build(), config.seed)
-    experiment.find_start(config, RunFolder(folder / "none"), prepared, job, resume=False)
+    if config.init_from is not None:
+        experiment.start_from(config.init_from, prepared, job)
     yield "weights", network.state_dict()
     portions = list(Stream(job, 0))
     yield "batches", [(part.batch.x0, part.batch.known, part.batch.label) for part in portions]
@@ -341,8 +342,7 @@ def trained(job: Job, data: scud.Data, folder: Path) -> Seen:
         return checkpoint(*arguments, **options)
 
     out = RunFolder(folder / "run")
-    out.path.mkdir(exist_ok=True, parents=True)
-    out.clear()
+    out.path.mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DiffusionTraining, "__init__", record)
         patch.setattr(dit, "checkpoint", again)

@@ -36,7 +36,7 @@ def test_from_a_fasta_file_to_samples(
     run = tmp_path / "runs" / "mine"
     trained = scud("train", "proteins", *small, *options, f"--data.train={proteins}", "--out", run)
     assert trained.status == 0, trained.err
-    assert "read 60 sequences" in trained.out
+    assert "read 60 sequences" in trained.err
     assert "validation perplexity" in trained.last_line
     assert {path.name for path in run.iterdir()} == {
         "config.yaml",

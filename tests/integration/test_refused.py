@@ -378,7 +378,7 @@ def test_a_file_of_images_for_validation_is_read(
         "train", "images", *options, f"--data.valid={tmp_path / 'valid.npz'}", "--out", run
     )
     assert trained.status == 0, trained.err
-    assert "valid: 7 images" in trained.out
+    assert "valid: 7 images" in trained.err
     assert scud("evaluate", run, "--split=valid", "--repeats=1").status == 0
     assert json.loads((run / "evaluation-valid.json").read_text())["examples"] == 7
     missing = ["--data.valid=nowhere.npz", "--out", tmp_path / "x"]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ def same_model(run: Path, other: Path) -> bool:
 
 
 @pytest.fixture
-def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+def stop_after() -> Iterator[Callable[[int, Callable[[], None]], None]]:
     """Let something happen right after a step."""
 
     def plan(step: int, event: Callable[[], None]) -> None:
@@ -34,12 +34,13 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], N
         def report_then_stop(bar: Bar, row: metrics.Metrics) -> None:
             report(bar, row)
             if row.step == step:
-                monkeypatch.undo()
+                patch.undo()
                 event()
 
-        monkeypatch.setattr(Bar, "__call__", report_then_stop)
+        patch.setattr(Bar, "__call__", report_then_stop)
 
-    return plan
+    with pytest.MonkeyPatch.context() as patch:
+        yield plan
 
 
 def crash() -> None:

@@ -45,7 +45,7 @@ def test_from_a_file_of_characters_to_text(scud: Command, run: Path, text: Path)
     }
     trained = scud("train", run / "config.yaml", "--overwrite", "--out", run)
     assert trained.status == 0, trained.err
-    assert f"train: read {size:,} characters in 400 words" in trained.out
+    assert f"train: read {size:,} characters in 400 words" in trained.err
     assert "bits/char" in trained.last_line
 
     loaded = library.load(run)

@@ -74,7 +74,7 @@ BOMB = ", ".join(
         ("seed: \x00", "special characters are not allowed"),
         ("data:\n\tkind: digits", r"line 2: found character"),
         (b"\xff\xfes\0e\0e\0d\0", "be a configuration in UTF-8"),
-        ("data: {kind: text, train: '~nosuchuser/x'}", r"data\.train must be a path that can be"),
+        ("data: {kind: text, train: '~nosuchuser/x'}", r"data\.train must name a home folder"),
         ("", "hold sections of options"),
     ],
     ids=lambda value: str(value)[:24],

@@ -32,6 +32,7 @@ from scud.data.sequences.fasta import write_fasta
 from scud.data.sequences.infilling import SequencesInfillOptions
 from scud.data.text.infilling import TextInfillOptions
 from scud.errors import UserError
+from scud.samplers import Samples
 from scud.typing import BatchSize
 from tests.unit.sequences import random_fasta
 from tests.unit.test_evaluation_text import evaluation
@@ -49,14 +50,6 @@ KINDS: dict[str, Modality] = {
     "subword": Text(vocabulary(), 8),
 }
 GENERATOR = torch.Generator().manual_seed(0)
-
-
-class Drawn:
-    """What a sampler gives: states, and moments of how they came to be."""
-
-    def __init__(self, states: list[Tensor], frames: list[Tensor] | None = None) -> None:
-        self.states = states
-        self.frames = frames or []
 
 
 def draw(modality: Modality, num: int) -> list[Tensor]:
@@ -150,7 +143,7 @@ def test_samples_are_read_back(
     modality: Modality, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn = draw(modality, 5)
-    files = modality.write(Drawn(drawn), tmp_path)
+    files = modality.write(Samples(drawn, []), tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(files)
     again = modality.read(files[0])
     assert len(again) == 5
@@ -330,7 +323,7 @@ def test_pictures_have_an_animation_where_there_are_frames(tmp_path: Path) -> No
     images = KINDS["images"]
     states = draw(images, 3)
     frames = [torch.full((3, 1, 4, 6), 17), torch.stack(states)]
-    files = images.write(Drawn(states, frames), tmp_path)
+    files = images.write(Samples(states, frames), tmp_path)
     assert [file.name for file in files] == ["samples.npz", "samples.png", "denoising.gif"]
     x = np.load(files[0])["x"]
     assert (x.shape, x.dtype) == ((3, 4, 6, 1), np.uint8)

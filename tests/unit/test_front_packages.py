@@ -73,8 +73,8 @@ print(len(run.sample(2, sampler=scud.samplers.Ancestral(steps=2))))
 """
 
 
-def program(text: str, packages: dict[str, str], folder: Path) -> list[str]:
-    """What a program prints where these packages are not found."""
+def program(text: str, packages: dict[str, str], folder: Path) -> tuple[list[str], list[str]]:
+    """What a program prints where these packages are not found: its results, and what it says beside."""
     text = (BLOCK + text).replace("GIVEN_PACKAGES", repr(packages))
     done = subprocess.run(
         [sys.executable, "-c", text.replace("FOLDER", repr(str(folder)))],
@@ -84,15 +84,14 @@ def program(text: str, packages: dict[str, str], folder: Path) -> list[str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return done.stdout.splitlines(), done.stderr.splitlines()
 
 
 def test_all_of_it_works_without_what_commands_and_files_need(tmp_path: Path) -> None:
     """And all but training without Lightning, which brings PyYAML."""
-    trained = program(TRAIN + USE, PACKAGES, tmp_path)
-    said = [line.partition(" bits/dim")[0] for line in trained]
+    trained, said = program(TRAIN + USE, PACKAGES, tmp_path)
     assert any(line.startswith("training 6/6 ") for line in said), "lines in place of a bar"
-    used = program("run = scud.load(FOLDER)" + USE, PACKAGES | OF_LIGHTNING, tmp_path)
+    used, _ = program("run = scud.load(FOLDER)" + USE, PACKAGES | OF_LIGHTNING, tmp_path)
     for lines in (trained, used):
         assert "bits/dim, of 20 examples by 2 draws each" in lines[-4]
         assert lines[-2:] == ["(3, 3)", "2"]

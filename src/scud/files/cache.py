@@ -41,9 +41,7 @@ def default_cache() -> Path:
     try:
         return Path.home() / ".cache" / "scud"
     except RuntimeError as error:
-        raise fail(
-            "the cache", "lie in a home folder", f"an error ({error})", _ELSEWHERE
-        ) from error
+        raise fail("the cache", "have a place", "no home folder", _ELSEWHERE) from error
 
 
 def file_digest(file: Path) -> str:

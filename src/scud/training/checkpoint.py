@@ -229,10 +229,6 @@ def check_continues(start: Checkpoint, path: Path, job: Job, data: str) -> None:
         raise _damaged(path, "it holds NaN or infinity")
     if start.p0 is not None:
         check_same_data(job.model.p0, start.p0, data)
-    if start.digests is not None:
-        check_same_content(job.digests, start.digests)
-    if start.process is not None:
-        check_same_noise(job.model, start.process)
     if start.labels is not None:
         check_same_labels(job.label_names, start.labels)
     if start.label_counts is not None and job.label_counts != start.label_counts:
@@ -241,6 +237,10 @@ def check_continues(start: Checkpoint, path: Path, job: Job, data: str) -> None:
         )
         found = f"other numbers of examples of {count} of {len(start.label_counts)} labels"
         raise fail("labels", _SAME_LABELS, found, _RESTORE_LABELS)
+    if start.digests is not None:  # of states and labels together: what is told above says more
+        check_same_content(job.digests, start.digests)
+    if start.process is not None:
+        check_same_noise(job.model, start.process)
 
 
 def _check_optimizer(state: Mapping[str, Any], path: Path, network: nn.Module) -> None:
