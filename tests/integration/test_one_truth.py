@@ -414,7 +414,7 @@ def test_data_of_other_content_are_told_though_their_counts_are_the_same(
     np.savez(own, **parts)
     for outcome in (resume(scud, run), scud("evaluate", run, "--repeats", 1)):
         assert outcome.status == 2
-        assert f"got other examples of {split}; restore the data file" in outcome.err
+        assert f"got other examples or labels of {split}; restore the data file" in outcome.err
     with np.load(images) as arrays:
         np.savez_compressed(own, **arrays)
     assert resume(scud, run).status == 0, "the same content in another file"

@@ -271,7 +271,7 @@ def check_same_content(ours: Mapping[str, str], theirs: Mapping[str, str]) -> No
     """Raise `UserError` unless splits of data have the content (by its digest) of those that a run was trained on."""
     changed = [name for name in theirs if name in ours and ours[name] != theirs[name]]
     if changed:
-        found = f"other examples of {' and '.join(changed)}"
+        found = f"other examples or labels of {' and '.join(changed)}"
         raise fail("data", "be those that the run was trained on", found, _RESTORE_DATA)
 
 
