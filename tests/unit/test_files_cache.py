@@ -84,7 +84,7 @@ def test_every_kind_of_damage_of_every_file_is_mended(tmp_path: Path, kind: str)
     assert len(contents) == 11
     for file in contents:
         damage(file, kind)
-        with pytest.warns(UserWarning, match=r"some\.fasta is damaged and made again"):
+        with pytest.warns(UserWarning, match=r"some\.fasta cannot be used and is made again"):
             assert stores() == expected
         assert {file: file.read_bytes() for file in contents} == contents
     assert names(entry.parent) == [entry.name]
