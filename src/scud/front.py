@@ -191,6 +191,7 @@ def job_of(
         label_names=tuple(data.label_names) if number else (),
         digests=data.digests(),
     )
+    trial.check_room(job, data.dims)
     order(job)  # refuses a batch that cannot be divided, before anything is written
     trial.try_draw(job)
     return job
@@ -222,6 +223,8 @@ def train_job(
         # Killed before the model of this step was written, or the model was lost or damaged since.
         job.network.load_state_dict(start.average)
         save(job.network, start.step)
+    if start is not None and not files.best.exists():
+        checkpoint.write_best_again(files.best, start)
     if start is not None and start.step >= job.settings.steps:
         metrics.keep_until(files.metrics, start.step, start.metrics)
         job.network.load_state_dict(start.average)

@@ -356,7 +356,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         place = torch.device(device)
     except RuntimeError:
         place = torch.device("meta")
-    if place.type not in ("cpu", "cuda"):
+    if place.type not in ("cpu", "cuda") or (place.type == "cpu" and place.index):
         raise fail(
             "device", "be auto, cpu, cuda or cuda:N", repr(str(device)), "choose one of these"
         )

@@ -159,6 +159,33 @@ def test_an_overwriting_that_is_cut_short_can_be_done_again(
     assert same_model(finished, another_seed)
 
 
+def test_a_best_checkpoint_that_was_lost_is_written_again_where_it_is_the_last(
+    scud: Command, finished: Path
+) -> None:
+    best, last = RunFolder(finished).best, checkpoint.read(RunFolder(finished).last)
+    assert checkpoint.read(best).step == last.step
+    best.unlink()
+    assert resume(scud, finished).status == 0
+    assert checkpoint.read(best).best == last.best
+    best.unlink()
+    checkpoint.write(RunFolder(finished).last, dataclasses.replace(last, best=last.best / 2))
+    with pytest.warns(UserWarning, match="best.ckpt was lost"):
+        assert resume(scud, finished).status == 0
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["batch-size=1000000000", "validation-repeats=1000000000", "validation-repeats=100001"],
+)
+def test_what_clearly_cannot_fit_is_refused_before_training(
+    scud: Command, tiny: list[str], tmp_path: Path, option: str
+) -> None:
+    outcome = scud("train", "images", *tiny, f"--training.{option}", "--out", tmp_path / "run")
+    assert outcome.status == 2
+    assert option.partition("=")[0].replace("-", "_") in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_stale_temporary_files_go_at_the_next_start(scud: Command, finished: Path) -> None:
     before = names(finished)
     for name in ("checkpoints/.last.ckpt", "model/.model.safetensors", ".metrics.csv"):
@@ -224,7 +251,7 @@ SLURM = {
 }
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
 def test_signals_stop_after_the_step_at_hand_whatever_the_scheduler(
     scud: Command,
     tiny: list[str],
@@ -314,7 +341,8 @@ def test_a_finished_run_whose_metrics_were_lost_still_says_its_last_validation(
         (finished / "metrics.csv").unlink()
     else:
         (finished / "metrics.csv").write_bytes(damage)
-    outcome = resume(scud, finished)
+    with pytest.warns(UserWarning, match="has lost 4 of its rows up to step 4"):
+        outcome = resume(scud, finished)
     assert outcome.status == 0
     assert f"validation {last.valid_bits_per_dim:.3f}" in outcome.out
     assert rows(finished) == [last]

@@ -259,7 +259,9 @@ def test_a_damaged_store_is_named_and_made_again(tmp_path: Path) -> None:
     (train.folder / "residues.bin").write_bytes(b"\0")
     with pytest.raises(UserError, match="delete"):
         SequenceSet(train.folder)
-    with pytest.warns(UserWarning, match=r"some\.fasta cannot be used and is made again: train/residues"):
+    with pytest.warns(
+        UserWarning, match=r"some\.fasta cannot be used and is made again: train/residues"
+    ):
         again = build_stores(path, PROTEIN, None, tmp_path / "cache")["train"]
     assert texts(again) == ["ACDEF"]
     (train.folder / "summary.json").unlink()

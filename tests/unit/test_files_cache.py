@@ -113,7 +113,7 @@ def test_a_split_or_all_checksums_that_are_missing(tmp_path: Path) -> None:
     ]
     for change in changes:
         change()
-        with pytest.warns(UserWarning, match="the cache's copy of things is damaged"):
+        with pytest.warns(UserWarning, match="the cache's copy of things cannot be used"):
             assert cached_folder("kind", [1], two_files, tmp_path, what="things") == folder
         assert names(folder) == ["b", checksums.NAME, "part"]
 

@@ -144,11 +144,11 @@ def test_what_cannot_fit_into_memory_says_how_much_it_takes() -> None:
         DiT(5, width=2**20, heads=1)
     for build_one, said in (
         (lambda: ByteNet(5, hidden=2**20), "network must fit into memory"),
-        (lambda: UNet(5, (2**23, 2, 1), levels=1), "network must fit into memory"),
+        (lambda: UNet(5, (1, 4, 4), width=2**20), "network must fit into memory"),
         (lambda: UNet(5, (1, 4, 4), blocks=10**6), "blocks must be at most 500"),
         (lambda: UNet(5, (1, 4, 4), levels=10**6), "levels must be at most 24"),
-        (lambda: UNet(5, (1, 10**5, 10**5)), "have at most 16,777,216 positions"),
-        (lambda: DiT(5, dims=(10**5, 10**5)), "have at most 16,777,216 positions"),
+        (lambda: UNet(5, (1, 10**5, 10**5)), "have at most 1,048,576 positions"),
+        (lambda: DiT(5, dims=(10**5, 10**5)), "have at most 1,048,576 positions"),
         (lambda: DiT(5, layers=10**6), "layers must be at most 1,000"),
         (lambda: ByteNet(5, num_labels=2**70), "num_labels must be at most"),
     ):

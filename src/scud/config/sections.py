@@ -330,4 +330,4 @@ def _sentence(section: str, problem: dict[str, Any]) -> str:
         named = not section or message.startswith(f"{section}.")
         return message if named else f"{section}.{message}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{name}: {message}, got {quoted(problem['input'])}"
+    return f"{name}: {message}, got {quoted(problem['input'])}; correct it, or leave it out"

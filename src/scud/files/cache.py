@@ -93,7 +93,9 @@ def cached_folder(
             if wrong is None:  # made by the process that was waited for
                 return folder
             if wrong:
-                _warn(f"the cache's copy of {what} cannot be used and is made again: {wrong} ({folder})")
+                _warn(
+                    f"the cache's copy of {what} cannot be used and is made again: {wrong} ({folder})"
+                )
             if held:
                 _remove_stale(folder)
             with _new_folder(folder, what) as temporary:

@@ -30,8 +30,8 @@ MOST_LABELS = 1 << 31
 MOST_STATES = 1 << 31
 """The most states."""
 
-MOST_POSITIONS = 1 << 24
-"""The most positions of an example, such as the pixels of a picture of 4,096 x 4,096."""
+MOST_POSITIONS = 1 << 20
+"""The most positions of an example, such as the pixels of a picture of 1,024 x 1,024."""
 
 
 def check_size(name: str, value: int, most: int, remedy: str) -> None:

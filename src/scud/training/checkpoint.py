@@ -5,9 +5,10 @@ There is no random state among it: seeds derive from the step.
 
 import io
 import math
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,17 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         file.write(content.getbuffer())
 
 
+def write_best_again(path: Path, last: Checkpoint) -> None:
+    """Write the best checkpoint that was lost, where it is the last one; elsewhere say that it is lost."""
+    valid = None if last.metrics is None else last.metrics.valid_bits_per_dim
+    if valid is not None and math.isclose(valid * math.log(2), last.best, rel_tol=1e-12):
+        write(path, last)
+    elif math.isfinite(last.best):
+        warnings.warn(
+            f"{path} was lost, and is not that of the last step: it stays lost", stacklevel=2
+        )
+
+
 def read(path: Path) -> Checkpoint:
     """Read a checkpoint; nothing in the file can run code.
 
@@ -96,6 +108,9 @@ def read(path: Path) -> Checkpoint:
         values = torch.load(path, map_location="cpu", weights_only=True)
         if not _is_plain(values):
             raise _damaged(path, "it holds what no checkpoint does, or is nested deeply")
+        unknown = _wrong_names(values)
+        if unknown:
+            raise _damaged(path, unknown)
         found = Checkpoint(**values)
     except UserError:
         raise
@@ -124,6 +139,17 @@ def _check_archive(path: Path) -> None:
         wrong = archive.testzip()
     if wrong is not None:
         raise _damaged(path, f"the checksum of {wrong} differs")
+
+
+def _wrong_names(values: Any) -> str:
+    """What is wrong with the names of the entries of a file; nothing, if they are those of a checkpoint."""
+    if not isinstance(values, dict):
+        return "it holds no entries by name"
+    known = {part.name: part.default is MISSING for part in fields(Checkpoint)}
+    lacking = [name for name, needed in known.items() if needed and name not in values]
+    further = [str(name) for name in values if name not in known]
+    parts = [f"no {name}" for name in lacking] + [f"an unknown entry {name}" for name in further]
+    return ", ".join(parts)
 
 
 def _wrong_entry(found: Checkpoint) -> str | None:

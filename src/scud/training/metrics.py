@@ -2,6 +2,7 @@
 
 import csv
 import math
+import warnings
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def describe_validation(row: Metrics, unit: str) -> str:
         return "validation unknown"
     text = f"validation {describe(row.valid_bits_per_dim, unit)}"
     if row.valid_bits_per_dim_error is None:
-        return text
+        return f"{text} (its error is unknown)"
     reach = 1.96 * row.valid_bits_per_dim_error
     ends = (in_unit(row.valid_bits_per_dim + side * reach, unit) for side in (-1, 1))
     return text + " (95% interval {:.3f} to {:.3f})".format(*ends)
@@ -122,6 +123,9 @@ def keep_until(path: Path, step: int, last: Metrics | None = None) -> None:
         last: the row of that step, which is added where the file has lost it.
     """
     rows = [row for row in read(path) if row.step <= step] if path.exists() else []
+    lost = step - len({row.step for row in rows})
+    if lost > 0:
+        warnings.warn(f"{path} has lost {lost} of its rows up to step {step}", stacklevel=2)
     if last is not None and (not rows or rows[-1].step != step):
         rows.append(last)
     with writing_text(path) as file:

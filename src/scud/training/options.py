@@ -12,6 +12,9 @@ from scud.errors import check_at_least, check_choice, check_count, check_in_inte
 from scud.options import Options
 from scud.typing import BatchSize
 
+MOST_REPEATS = 100_000
+"""Draws of noise for an example."""
+
 
 class Batches(Protocol):
     """What of a kind of data decides how batches are measured (see `scud.data.Modality`)."""
@@ -76,6 +79,8 @@ class TrainingOptions(Options, ABC):
             "validation_repeats",
         ):
             check_count(name, getattr(self, name), 1, "leave it out for the default")
+        remedy = "errors fall with its square root"
+        check_in_interval("validation_repeats", self.validation_repeats, 1, MOST_REPEATS, remedy)
         check_count("warmup", self.warmup, 0, "0 begins at the peak learning rate")
         check_at_least("weight_decay", self.weight_decay, 0, "0.01 is usual")
         check_positive(

@@ -5,8 +5,9 @@ import threading
 from types import FrameType
 from typing import Any
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-"""Ctrl-C; the end of a job's time, or `kill`; the end of a terminal; what SLURM sends before the end, where it is asked to."""
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+"""Ctrl-C; the end of a job's time, or `kill`; the end of a terminal; what schedulers
+send before the end, where they are asked to; the end of the time that a process may compute."""
 
 
 class Stop:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
+from math import prod
 from typing import Any
 
 import torch
@@ -11,11 +12,15 @@ from torch import nn
 from scud.diffusion import Diffusion
 from scud.errors import UserError, check_seed, fail
 from scud.networks.labels import reads_labels
+from scud.numerics.memory import check_memory
 from scud.training.job import Job
-from scud.typing import Batch
+from scud.typing import Batch, Shape
 
 MOST_STATES = 2048
 """Of a model that is tried: with more, one draw takes long."""
+
+PER_POSITION, PER_DRAW = 16, 64
+"""Bytes that a position of a batch, and a draw of a validation, take at least."""
 
 EXAMPLES = 8
 """That an objective of the user's own is tried with."""
@@ -39,6 +44,26 @@ def check_parts(model: Any, network: Any, objective: Any, seed: Any) -> None:
         remedy = "give a callable (model, draw) -> nats per example"
         raise fail("objective", "be a callable that is no class", repr(objective), remedy)
     check_seed(seed)
+
+
+def check_room(job: Job, dims: Shape | None) -> None:
+    """Raise `UserError` where the batch of a step, or the draws of a validation, clearly cannot fit into memory.
+
+    Args:
+        job: what is to be trained.
+        dims: the shape of one example; None where examples differ in length.
+    """
+    size, remedy = job.settings.size, "lower it"
+    each = prod(dims or (1,))
+    for name, number, positions in (
+        ("training.batch_size", size.examples, each),
+        ("training.batch_tokens", size.positions, 1),
+    ):
+        check_memory(name, PER_POSITION * number * positions, number, remedy)
+    repeats = job.settings.validation_repeats
+    check_memory(
+        "training.validation_repeats", PER_DRAW * repeats * len(job.valid), repeats, remedy
+    )
 
 
 def check_watchers(loggers: Any, callbacks: Any) -> None:
