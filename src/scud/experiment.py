@@ -16,7 +16,7 @@ from scud.config import Config, differences, kinds_of, read_config, write_config
 from scud.config.files import check_is_config
 from scud.data import Data
 from scud.diffusion import Diffusion
-from scud.errors import fail
+from scud.errors import fail, printable
 from scud.files.locks import check_unlocked
 from scud.networks.labels import reads_labels
 from scud.seeds import Use, derive
@@ -118,7 +118,7 @@ def say(data: Data, start: checkpoint.Checkpoint | None) -> None:
             "only how often each state occurs was compared"
         )
     for line in lines:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
 
 
 def start_from(folder: Path, prepared: Prepared, job: Job) -> None:
@@ -141,7 +141,11 @@ def status(shown: bool) -> AbstractContextManager[object]:
     """What says that data are read and tables are made, which takes a while for large files and for many states."""
     from rich.console import Console
 
-    return Console().status("reading the data and building the model") if shown else nullcontext()
+    return (
+        Console(stderr=True).status("reading the data and building the model")
+        if shown
+        else nullcontext()
+    )
 
 
 def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: bool) -> None:

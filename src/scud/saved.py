@@ -1,8 +1,8 @@
 """The files of a saved model: `model.safetensors`, which is the model, and `config.json`, a copy of a part of it for people.
 
 The weights' file holds the text of the configuration too, so that one rename puts one model in place of another. Both are
-written under temporary names; the copy is renamed first and the weights last. Who is killed in between leaves the model that
-was there, whole and of its own step, so that training knows that the new one is missing, and writes both again.
+written under temporary names; the weights are renamed first and the copy last. Who is killed in between leaves the new model,
+whole, beside a copy of another one: a warning says so, and training, which compares the two, writes both again.
 
 What the configuration says is compared with the header of the weights before anything is built.
 """
@@ -82,10 +82,10 @@ def write_model(
     make_folder(folder)
     text = json.dumps(config, indent=2) + "\n"
     metadata = {"config": text} if step is None else {"config": text, "step": str(step)}
-    with writing(folder / "model.safetensors") as weights, writing(folder / "config.json") as copy:
-        write_into(weights, tensors, metadata)
-        weights.flush()  # a disk that is full by now says so before the copy gets its name
+    with writing(folder / "config.json") as copy, writing(folder / "model.safetensors") as weights:
         copy.write(text.encode())
+        copy.flush()  # a disk that is full by now says so before the weights get their name
+        write_into(weights, tensors, metadata)
 
 
 def saved_step(folder: Path) -> int | None:

@@ -14,9 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from scud import Masking, fit
 from scud.cli import main
+from scud.data import ImagesOptions
 from scud.errors import UserError
 from scud.files import locks
+from scud.networks import DiT
 from scud.runs import load, save
 from scud.training import callbacks, checkpoint, metrics
 from scud.training.files import RunFolder
@@ -341,7 +344,7 @@ def test_a_finished_run_whose_metrics_were_lost_still_says_its_last_validation(
         (finished / "metrics.csv").unlink()
     else:
         (finished / "metrics.csv").write_bytes(damage)
-    with pytest.warns(UserWarning, match="has lost 4 of its rows up to step 4"):
+    with pytest.warns(UserWarning, match="has lost 3 of its rows up to step 4"):
         outcome = resume(scud, finished)
     assert outcome.status == 0
     assert f"validation {last.valid_bits_per_dim:.3f}" in outcome.out
@@ -473,3 +476,24 @@ def test_the_model_has_the_rights_of_other_files(finished: Path) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in finished.rglob("*.*")}
     assert modes["model.safetensors"] == modes["config.yaml"]
     assert load_file(finished / "model" / "model.safetensors")
+
+
+class Masked(DiT):
+    """A network of one's own with a buffer that is minus infinity."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__(5, dims=(1, 4, 4), width=width, layers=1, heads=2)
+        self.width = width
+        self.register_buffer("mask", torch.full((2, 2), -math.inf))
+
+    def spec(self) -> dict[str, Any]:
+        return {"width": self.width}
+
+
+def test_buffers_may_be_infinite(images: Path, tmp_path: Path) -> None:
+    data = ImagesOptions(train=images, num_states=5).read()
+    model = Masking(5, p0=data.p0())
+    options = {"steps": 2, "validate_every": 1, "batch_size": 4, "progress": False}
+    fit(model, Masked(), data, tmp_path / "run", **options)
+    again = fit(model, Masked(), data, tmp_path / "run", resume=True, **options)
+    assert math.isinf(float(again.network.mask.max()))

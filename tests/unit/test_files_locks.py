@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,19 @@ def test_where_there_are_no_locks_it_is_said(
         pass
     with holding(tmp_path / "lock") as held:
         assert not held
+
+
+def test_a_lock_that_is_a_link_or_a_pipe_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    for make in (
+        lambda file: file.symlink_to(tmp_path / "victim"),
+        lambda file: os.mkfifo(file),
+        lambda file: file.mkdir(),
+    ):
+        folder = tmp_path / "run"
+        folder.mkdir()
+        make(folder / locks.NAME)
+        with pytest.raises(UserError, match="must be written"), locks.locked(folder):
+            pass
+        assert (tmp_path / "victim").read_text() == "mine"
+        shutil.rmtree(folder)

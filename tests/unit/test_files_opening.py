@@ -125,10 +125,21 @@ def test_places_that_cannot_be_written_to_are_told(tmp_path: Path) -> None:
 
 
 def test_only_the_temporary_files_of_a_file_are_removed(tmp_path: Path) -> None:
-    for name in (".a[1].csv.12.tmp", ".a[1].csv.host.13.tmp", ".b.csv.12.tmp", "a[1].csv"):
+    names = {".a.csv.12.tmp", ".a.csv.13.tmp", ".a.csv.gz.12.tmp", ".b.csv.12.tmp", "a.csv"}
+    for name in names:
         (tmp_path / name).write_text("")
-    remove_temporaries(tmp_path / "a[1].csv")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.csv.12.tmp", "a[1].csv"]
+    remove_temporaries(tmp_path, "a.csv")
+    names -= {".a.csv.12.tmp", ".a.csv.13.tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    remove_temporaries(tmp_path, "a.*")
+    assert {path.name for path in tmp_path.iterdir()} == names - {".a.csv.gz.12.tmp"}
+    remove_temporaries(tmp_path / "nowhere", "a.*")
+
+
+def test_a_name_as_long_as_can_be_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".csv")
+    write_text(path, "content")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(

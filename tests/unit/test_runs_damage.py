@@ -232,10 +232,13 @@ def test_the_same_model_is_the_same_bytes(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_a_kill_between_the_two_names_leaves_the_model_that_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("old", [False, True], ids=["this version", "version 0.1.0"])
+def test_a_kill_between_the_two_names_leaves_the_new_model_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
 ) -> None:
     arrays(tmp_path, step=1)
+    if old:
+        strip(tmp_path)
     replace, renamed = Path.replace, []
 
     def killed(path: Path, target: Path) -> Path:
@@ -248,8 +251,8 @@ def test_a_kill_between_the_two_names_leaves_the_model_that_was_there(
     with pytest.raises(KeyboardInterrupt):
         arrays(tmp_path, step=2)
     monkeypatch.undo()
-    assert renamed == ["config.json", "model.safetensors"]
-    assert saved_step(tmp_path) == 1
+    assert renamed == ["model.safetensors", "config.json"]
+    assert saved_step(tmp_path) == 2
     assert scud.load(tmp_path).model.num_states == 5
 
 

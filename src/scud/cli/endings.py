@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from scud.errors import Interrupted, UserError, fail
+from scud.training.stopping import SIGNALS, Stop
 
 LARGE = 1000
 """Numbers of the command line that may be what asked for too much."""
@@ -23,10 +24,10 @@ _MARKS = (
 
 @contextmanager
 def on_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP raise `Interrupted`, so that what was drawn is written; an ignored one stays so."""
+    """Within the block signals that ask to stop raise `Interrupted`, so that what was drawn is written; ignored ones stay so."""
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):
+        for name in SIGNALS:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 before[number] = signal.signal(number, _end)
@@ -35,6 +36,19 @@ def on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Within the block, which writes results, signals that ask to stop are noted; they are raised when it is done."""
+    stop = Stop(_end)
+    stop.watch()
+    try:
+        yield
+    finally:
+        stop.forget()
+    if stop.signum is not None:
+        raise Interrupted(stop.signum)
 
 
 def _end(number: int, _: Any) -> None:

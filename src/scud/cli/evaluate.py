@@ -1,5 +1,6 @@
 """scud evaluate: the bound on the likelihood of held-out data, or the quality of samples beside it."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 from scud.cli.options import OfRun, Split, check_counts, load_run, parse, progress_bar, say
 from scud.cli.outputs import output_file
 from scud.cli.sizes import check_draws
-from scud.errors import check_in_interval, fail
+from scud.errors import check_in_interval, fail, printable
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,11 @@ class Evaluate(OfRun):
     """Sequences and text: positions at once, padding included; 16384 by default."""
 
     out: Path | None = None
-    """File to write; RUN/evaluation-SPLIT.json, or RUN/quality.csv of samples, by default. An earlier one is replaced."""
+    """File to write; RUN/evaluation-SPLIT.json, or RUN/quality.csv of samples, by default, where an earlier one is
+    replaced."""
+
+    overwrite: bool = False
+    """Replace the file that --out names, if it is there."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -79,6 +84,9 @@ def main(arguments: Sequence[str]) -> None:
             "data", "not be given with split or samples", "both", "run the command once for each"
         )
 
+    if options.overwrite and options.out is None:
+        raise fail("overwrite", "be given with out only", "no --out", "leave it out")
+
     run = load_run(options)
     if options.span is not None and not run.modality.rows:
         raise fail("span", "be given for sequences and text only", options.span, "leave it out")
@@ -86,7 +94,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.data is not None:
         examples = run.modality.examples(options.data)
         for line in run.modality.reading(examples):
-            say(line)
+            print(printable(line), file=sys.stderr)
         bound(run, options, examples, options.data.name)
         return
     data = data_of(run, options)
@@ -176,7 +184,7 @@ def bound(run: "Run", options: Evaluate, examples: "ExampleSet", title: str) -> 
     name = Path(title).name if options.data is not None else title
     name += ("" if whole else "-span") + ("-unlabelled" if unlabelled else "")
     target = options.out or RunFolder(options.run).path / f"evaluation-{name}.json"
-    with output_file(target, overwrite=True) as place:
+    with output_file(target, overwrite=options.overwrite or options.out is None) as place:
         with progress_bar(f"evaluating {title}") as progress:
             result = front.evaluate(
                 run,
@@ -216,7 +224,7 @@ def compare(run: "Run", data: "Data", split: str, options: Evaluate) -> None:
 
     assert options.samples is not None, "only asked for where there are samples"
     target = options.out or RunFolder(options.run).quality
-    with output_file(target, overwrite=True) as place:
+    with output_file(target, overwrite=options.overwrite or options.out is None) as place:
         samples = run.modality.read(options.samples)
         show_rows(run.modality.quality(samples, data, split, options.seed), split, place)
     what = f"{len(samples)} {run.modality.noun} of {options.samples}"

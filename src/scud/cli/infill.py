@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scud.cli.endings import finishing
 from scud.cli.options import (
     OfRun,
     at_home,
@@ -97,14 +98,17 @@ def main(arguments: Sequence[str]) -> None:
                     generator=torch.Generator(run.device).manual_seed(options.seed),
                     progress=progress,
                 ).states
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception):  # whatever ends it, what was drawn is kept
             places = spool.drawn()
             if places:
                 some = [gaps[i] for i in places]
-                what = infilling.write(some, Some(spool, places), place)
+                with finishing():
+                    what = infilling.write(some, Some(spool, places), place)
                 say(f"wrote {target}: {what}, of {len(gaps)} in all")
             raise
-        say(f"wrote {target}: {infilling.write(gaps, drawn, place)} by {options.steps} steps")
+        with finishing():
+            what = infilling.write(gaps, drawn, place)
+        say(f"wrote {target}: {what} by {options.steps} steps")
 
 
 def modality_of(arguments: Sequence[str]) -> "Modality":

@@ -145,7 +145,9 @@ def load_run(options: OfRun) -> "Run":
         lacks = (
             "which kept no checksum of it and no digest of its data: changes of these go unnoticed"
         )
-        print(f"the model in {options.run} is of version 0.1.0, {lacks}", file=sys.stderr)
+        print(
+            printable(f"the model in {options.run} is of version 0.1.0, {lacks}"), file=sys.stderr
+        )
     return run
 
 

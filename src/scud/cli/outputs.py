@@ -8,7 +8,8 @@ from pathlib import Path
 
 from scud.errors import fail
 from scud.files import absolute, is_file, is_folder, make_folder
-from scud.files.locks import locked
+from scud.files.locks import NAME, locked
+from scud.files.writing import remove_temporaries, short
 
 AGAIN = "add --overwrite to replace it, or choose another --out"
 
@@ -35,9 +36,9 @@ def output_file(target: Path, *, overwrite: bool) -> Iterator[Path]:
     if not is_file(path, "out") and path.exists():
         raise fail("out", "name a plain file", f"a pipe or device, {target}", "choose another")
     check_room(path.parent)
-    with locked(path.parent, "out", name=f".{path.name[:60]}.lock"):
+    with locked(path.parent, "out", name=f".{short(path.name)}{NAME}"):
         _check_free([path] if path.exists() else [], overwrite)
-        _remove_unfinished(path.parent, [path.name])
+        remove_temporaries(path.parent, glob.escape(short(path.name)))
         yield path
 
 
@@ -52,7 +53,7 @@ def output_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         check_room(path)
         with locked(path, "out"):
             _check_free([file for name in SAMPLES for file in path.glob(name)], overwrite)
-            _remove_unfinished(path, SAMPLES)
+            remove_temporaries(path, *SAMPLES)
             yield path
     finally:
         if made and path.is_dir() and not any(path.iterdir()):
@@ -83,11 +84,3 @@ def _check_above(folder: Path) -> None:
 def _check_free(there: Sequence[Path], overwrite: bool) -> None:
     if there and not overwrite:
         raise fail("out", "not be there already", there[0], AGAIN)
-
-
-def _remove_unfinished(folder: Path, names: Sequence[str]) -> None:
-    """Remove what a command that was killed while it wrote one of these files has left."""
-    for name in names:
-        start = name if name in SAMPLES else glob.escape(name[:60])
-        for path in folder.glob(f".{start}.*.tmp"):
-            path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scud.cli.endings import finishing
 from scud.cli.options import OfRun, check_counts, load_run, parse, parse_range, progress_bar, say
 from scud.cli.outputs import output_folder
 from scud.errors import UserError, check_choice, fail
@@ -84,10 +85,12 @@ def main(arguments: Sequence[str]) -> None:
                     generator=torch.Generator(run.device).manual_seed(options.seed),
                     progress=progress,
                 )
-        except KeyboardInterrupt:
-            write_some(run, spool, folder, place, sampler.num_steps)
+        except (KeyboardInterrupt, Exception):  # whatever ends it, what was drawn is kept
+            with finishing():
+                write_some(run, spool, folder, place, sampler.num_steps)
             raise
-        write(run, samples, folder, place, sampler.num_steps)
+        with finishing():
+            write(run, samples, folder, place, sampler.num_steps)
 
 
 def write(run: "Run", samples: "Samples", folder: Path, place: Path, steps: int) -> None:

@@ -1,6 +1,5 @@
 """Whether what is asked for fits in memory, before it is computed."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,12 +43,12 @@ def check_fits(name: str, number: int, each: int) -> None:
 
 
 def free_memory() -> int:
-    """Bytes of memory that are free, or that can be freed; where the system does not say, all that there are."""
-    table = Path("/proc/meminfo")
+    """Bytes of memory that are free, or that can be freed; where the system does not say, all that this process may have."""
+    from scud.numerics.memory import memory  # loads PyTorch, which help does not wait for
+
+    table, most = Path("/proc/meminfo"), memory()
     if table.is_file():
         for line in table.read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    if hasattr(os, "sysconf"):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 1 << 62
+                return min(int(line.split()[1]) * 1024, most)
+    return most

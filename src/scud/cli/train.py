@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from scud.cli.options import say
 from scud.cli.sections import parse_config
 from scud.config import Config, default_config, options_class, read_config
 from scud.errors import Interrupted, fail
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
         hint = f"; continue with: scud train {place}/config.yaml --out {place} --resume"
         raise Interrupted(interrupt.signum, hint) from None
     loss = metrics.describe_validation(final, unit)
-    print(f"wrote {folder}: {final.step} steps, {loss}; model/, curves.png")
+    say(f"wrote {folder}: {final.step} steps, {loss}; model/, curves.png")
 
 
 def has_kind(arguments: Sequence[str]) -> bool:

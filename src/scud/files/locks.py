@@ -5,8 +5,10 @@ server of a network file system (NFS since kernel 2.6.12); where a file system h
 for the system (Windows), `locked` says so in a warning and goes on. Readers take no lock.
 """
 
+import errno
 import os
 import socket
+import stat
 import time
 import warnings
 from collections.abc import Iterator
@@ -31,17 +33,20 @@ PATIENCE = 3.0
 
 _PAUSE = 0.1
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What a file system without locks says."""
+
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A lock is a plain file, neither a link to one of somebody else's nor a pipe that is waited for."""
+
 
 @contextmanager
-def locked(
-    folder: Path, argument: str = "out", *, wait: bool = False, name: str = NAME
-) -> Iterator[None]:
+def locked(folder: Path, argument: str = "out", *, name: str = NAME) -> Iterator[None]:
     """Hold the lock of an existing folder.
 
     Args:
         folder: the folder.
         argument: what it is called in messages.
-        wait: whether to wait for another process that holds it.
         name: of the file that is locked, where it stands for one file of the folder.
 
     Raises:
@@ -49,7 +54,7 @@ def locked(
     """
     file = folder / name
     try:
-        descriptor = _acquired(file, f"{argument} ({folder})" if wait else None)
+        descriptor = _acquired(file, None)
     except BlockingIOError as error:
         rule, found = "not be written by another process", f"{folder}, which {_holder(file)} writes"
         remedy = "wait until it ends, or choose another folder"
@@ -62,6 +67,11 @@ def locked(
         yield
     finally:
         _let_go(file, descriptor)
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file is called as locks are: `.lock`, or .NAME.lock of a file."""
+    return path.name.startswith(".") and path.name.endswith(NAME)
 
 
 def check_unlocked(folder: Path, argument: str = "out") -> None:
@@ -110,9 +120,11 @@ def _acquired(file: Path, waits_for: str | None) -> int | None:
                 _say(f"waiting for {_holder(file)}, which holds {waits_for}")
             time.sleep(_PAUSE)
             continue
-        except OSError:  # a file system without locks
+        except OSError as error:
             os.close(descriptor)
-            return None
+            if error.errno in _NO_LOCKS:
+                return None
+            raise
         if _is_at(descriptor, file):
             _name_holder(descriptor)
             return descriptor
@@ -122,16 +134,23 @@ def _acquired(file: Path, waits_for: str | None) -> int | None:
 def _opened(file: Path) -> int:
     """A lock file, made if it is missing; one that another user has left behind can be locked, but not written to."""
     try:
-        return os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | _PLAIN, 0o666)
     except PermissionError:
         if not file.exists():
             raise
-        return os.open(file, os.O_RDONLY)
+        descriptor = os.open(file, os.O_RDONLY | _PLAIN)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"{file.name} is no plain file")
+    return descriptor
 
 
 def _let_go(file: Path, descriptor: int | None) -> None:
     if descriptor is not None:
-        file.unlink(missing_ok=True)
+        with suppress(
+            OSError
+        ):  # another user's file in a folder where only its owner may remove it
+            file.unlink(missing_ok=True)
         os.close(descriptor)
 
 
@@ -139,7 +158,7 @@ def _is_at(descriptor: int, file: Path) -> bool:
     """Whether an open file still has this name."""
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())
-    except FileNotFoundError:
+    except OSError:  # it has been removed
         return False
 
 
@@ -147,7 +166,11 @@ def _name_holder(descriptor: int) -> None:
     """Write into a lock who holds it; on a full disk it is held without a name."""
     with suppress(OSError):
         os.truncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        os.write(descriptor, f"{_name()}\n".encode())
+
+
+def _name() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _holder(file: Path) -> str:
@@ -157,7 +180,7 @@ def _holder(file: Path) -> str:
             name = stream.read(200).decode(errors="replace").strip()
     except OSError:  # it has just been let go, or others may not read it
         name = ""
-    return name or "another process"
+    return {"": "another process", _name(): f"{_name()}, this one,"}.get(name, name)
 
 
 def _say(line: str) -> None:

@@ -1,6 +1,8 @@
 """JSON that others may have written: one object without double names, numbers of no sense or a depth that exhausts the stack."""
 
 import json
+import math
+from collections import Counter
 from typing import Any
 
 from scud.errors import UserError, fail
@@ -25,7 +27,9 @@ def parse_json(text: str, argument: str, remedy: str) -> dict[str, Any]:
     if parts > MOST_PARTS:
         raise fail(argument, f"have at most {MOST_PARTS:,} parts", f"{parts:,}", remedy)
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
+        value = json.loads(
+            text, object_pairs_hook=_once, parse_constant=_refused, parse_float=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise fail(argument, "be JSON", str(error), remedy) from error
     if not isinstance(value, dict):
@@ -37,10 +41,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The names and values of an object, in which no name stands twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = counts.most_common(1)[0][0]
         raise UserError(f"the name {twice[:100]!r} stands twice in one object")
     return values
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        _refused(text[:100])
+    return value
 
 
 def _refused(name: str) -> Any:

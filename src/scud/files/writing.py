@@ -4,16 +4,20 @@ Everything that scud keeps is written here, through Python's own file objects. A
 temporary name, brought to the disk, and renamed. What the disk refuses is a `UserError` that names the file.
 """
 
-import glob
+import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from scud.errors import UserError, fail
 
+_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp", re.DOTALL)
+_LONGEST = 230
 _ROOM = "make room, or choose a place with more"
 
 
@@ -101,7 +105,9 @@ def make_folder(path: Path) -> None:
         UserError: it cannot be made, or is something else.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            sync_folder(path.parent)
     except OSError as error:
         remedy = "choose another place"
         raise fail(str(path), "be a folder that can be made", error.strerror, remedy) from error
@@ -109,7 +115,9 @@ def make_folder(path: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Bring what was written to a file to the disk, so that it survives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(
+        path, os.O_RDWR
+    )  # Windows brings nothing to the disk that may only be read
     try:
         _sync(descriptor, path)
     finally:
@@ -139,7 +147,14 @@ def _sync(descriptor: int, path: Path) -> None:
 
 def temporary_of(path: Path) -> Path:
     """The temporary name of a file that is being written; no two processes of one machine have the same."""
-    return path.with_name(f".{path.name[:60]}.{os.getpid()}.tmp")
+    return path.with_name(f".{short(path.name)}.{os.getpid()}.tmp")
+
+
+def short(name: str) -> str:
+    """A name to which some letters can be added: most names as they are."""
+    if len(os.fsencode(name)) <= _LONGEST:
+        return name
+    return hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
 
 
 def is_temporary(path: Path) -> bool:
@@ -147,7 +162,14 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-def remove_temporaries(path: Path) -> None:
-    """Remove the temporary files that a process which was killed has left of a file; called by who has its lock."""
-    for temporary in path.parent.glob(f".{glob.escape(path.name[:60])}.*.tmp"):
-        temporary.unlink(missing_ok=True)
+def remove_temporaries(folder: Path, *patterns: str) -> None:
+    """Remove the temporary files that a process which was killed has left of files in a folder; called by who has their lock.
+
+    Args:
+        folder: the folder, there or not.
+        patterns: names of the files, in which * stands for anything.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is not None and any(fnmatchcase(found[1], pattern) for pattern in patterns):
+            path.unlink(missing_ok=True)

@@ -69,13 +69,15 @@ class Journal(pl.Callback):
             return
         settings, step = self.job.settings, pl_module.step
         due = step % settings.validate_every == 0 or step == settings.steps
+        stopping = False
         if trainer.is_global_zero:
             valid = self._validate(pl_module) if due else None
             row = self._record(trainer, pl_module, valid)
-            if due or self.stop.signum is not None:
+            stopping = self.stop.signum is not None  # read once: a signal may come at any moment
+            if due or stopping:
                 self._persist(pl_module, row, valid)
         trainer.strategy.barrier()
-        trainer.should_stop = trainer.should_stop or self.stop.signum is not None
+        trainer.should_stop = trainer.should_stop or stopping
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.stop.forget()
@@ -135,7 +137,7 @@ class Journal(pl.Callback):
         if valid is not None and improved:
             self.best = valid.nats_per_position
         state = module.checkpoint(self.best, row, self.seconds)
-        if not checkpoint.is_finite([state.network, state.average, state.optimizer]):
+        if not checkpoint.is_finite(state, module.network):
             raise NotFiniteError(module.step, "a weight or a moment of the optimiser", math.nan)
         sync_file(self.folder.metrics)
         if improved:

@@ -22,6 +22,7 @@ from scud.training.job import Job
 from scud.training.metrics import MEASURED, Metrics
 
 _RESTORE_DATA = "restore the data file, and vocabulary, that the run was trained on, or train a new run on the new data"
+_DEEPEST, _MOST_PARTS = 6, 1_000_000
 _SAME_LABELS = "be those that the run was trained on"
 _RESTORE_LABELS = "restore the table of labels, or train a new run on the new labels"
 
@@ -171,16 +172,27 @@ def _wrong_entry(found: Checkpoint) -> str | None:
     return next((name for name, fits in right.items() if not fits), None)
 
 
-def _is_plain(value: object, depth: int = 6) -> bool:
-    """Whether a value is made of dense tensors, numbers, texts, lists and dictionaries, nested so deep at most."""
-    if isinstance(value, Tensor):
-        dense = value.layout == torch.strided and not value.is_quantized and not value.is_nested
-        return dense and value.device.type == "cpu"
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return depth > 0 and all(_is_plain(part, depth - 1) for part in value)
-    return isinstance(value, int | float | str | None)
+def _is_plain(content: object) -> bool:
+    """Whether something is made of dense tensors, numbers, texts, lists and dictionaries, not nested deeply nor without end."""
+    waiting, parts = [(content, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            parts += len(value)
+            if depth > _DEEPEST or parts > _MOST_PARTS:
+                return False
+            waiting += [(part, depth + 1) for part in value]
+        elif not (_is_dense(value) or isinstance(value, int | float | str | None)):
+            return False
+    return True
+
+
+def _is_dense(value: object) -> bool:
+    if not isinstance(value, Tensor) or value.is_quantized or value.is_nested:
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu"
 
 
 def _is_tensors(value: object) -> bool:
@@ -206,15 +218,16 @@ def _is_row(value: object) -> bool:
     return isinstance(value, dict) and list(value) == MEASURED and numbers
 
 
-def is_finite(state: object) -> bool:
-    """Whether every number in tensors, dictionaries and lists of them is finite, so that it may be kept."""
-    if isinstance(state, Tensor):
-        return not state.is_floating_point() or bool(torch.isfinite(state).all())
-    if isinstance(state, Mapping):
-        return all(is_finite(part) for part in state.values())
-    if isinstance(state, list | tuple):
-        return all(is_finite(part) for part in state)
-    return not isinstance(state, float) or math.isfinite(state)
+def is_finite(state: Checkpoint, network: nn.Module) -> bool:
+    """Whether the parameters of the network and what the optimiser keeps of them are finite, so that they may be kept.
+
+    Buffers may be what they like: a mask of a user's own may hold minus infinity.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    numbers = [weights[name] for weights in (state.network, state.average) for name in names]
+    for moments in state.optimizer["state"].values():
+        numbers += moments.values()
+    return all(bool(torch.isfinite(part).all()) for part in numbers)
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
@@ -251,7 +264,7 @@ def check_continues(start: Checkpoint, path: Path, job: Job, data: str) -> None:
     for weights in (start.network, start.average):
         load_weights(job.network, weights, str(path))
     _check_optimizer(start.optimizer, path, job.network)
-    if not is_finite([start.network, start.average, start.optimizer]):
+    if not is_finite(start, job.network):
         raise _damaged(path, "it holds NaN or infinity")
     if start.p0 is not None:
         check_same_data(job.model.p0, start.p0, data)

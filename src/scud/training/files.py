@@ -8,9 +8,9 @@ from pathlib import Path
 
 from scud.errors import fail
 from scud.files import is_file, make_folder, remove_temporaries
-from scud.files.locks import NAME, locked
+from scud.files.locks import is_lock, locked
 from scud.files.opening import kind_of
-from scud.files.writing import is_temporary
+from scud.files.writing import is_temporary, sync_folder
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class RunFolder:
         """Whether there is a folder with files in it that are not the remains of a process that was killed."""
         if not self.path.exists():
             return False
-        return any(not (is_temporary(path) or path.name == NAME) for path in self.path.iterdir())
+        return any(not (is_temporary(path) or is_lock(path)) for path in self.path.iterdir())
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -146,7 +146,7 @@ class RunFolder:
         make_folder(self.path)
         with locked(self.path):
             for file in self._of_training():
-                remove_temporaries(file)
+                remove_temporaries(file.parent, file.name)
             yield
 
     def clear(self, mark: Path) -> None:
@@ -158,6 +158,8 @@ class RunFolder:
         for file in self.written():
             if file != mark:
                 file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.model, self.path):
+            sync_folder(folder)  # before the mark of the new run is there
         for folder in (self.checkpoints, self.model, self.samples):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()

@@ -103,6 +103,12 @@ def run(
             SIGTERMException
         ) as error:  # of Lightning, for a signal that came before the first step
             raise Interrupted(signal.SIGTERM) from error
+        except (
+            SystemExit
+        ) as error:  # what Lightning makes of a KeyboardInterrupt, such as of a second Ctrl-C
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise Interrupted(signal.SIGINT) from error
+            raise
     if stop.signum is not None:
         raise Interrupted(stop.signum)
     return module.ema.network

@@ -123,11 +123,11 @@ def keep_until(path: Path, step: int, last: Metrics | None = None) -> None:
         last: the row of that step, which is added where the file has lost it.
     """
     rows = [row for row in read(path) if row.step <= step] if path.exists() else []
+    if last is not None and (not rows or rows[-1].step != step):
+        rows.append(last)
     lost = step - len({row.step for row in rows})
     if lost > 0:
         warnings.warn(f"{path} has lost {lost} of its rows up to step {step}", stacklevel=2)
-    if last is not None and (not rows or rows[-1].step != step):
-        rows.append(last)
     with writing_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
