@@ -23,6 +23,7 @@ from scud.diffusion import Diffusion, Elbo
 from scud.errors import UserError, check_at_least, fail
 from scud.networks import NETWORKS
 from scud.networks.labels import num_labels, reads_labels
+from scud.networks.options import check_shape
 from scud.samplers import Ancestral, Sampler, Samples, Spool, check_number, draw
 from scud.saved import FORMAT, Saved, damaged
 from scud.specs import Spec
@@ -290,6 +291,7 @@ def load(
 
 def _check_together(files: Saved, net: nn.Module, kind: Modality) -> None:
     """Raise `UserError` unless a network and the data are of the same shape and labels."""
+    check_shape(kind.dims or ())
     dims = getattr(net, "dims", None)
     if files.config["network"]["kind"] in NETWORKS and dims not in (None, kind.dims):
         what = f"data of the shape {kind.dims} for a network of {dims}"

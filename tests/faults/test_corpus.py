@@ -165,6 +165,7 @@ CASES: dict[str, dict[str, Change]] = {
                 ("num_states", 10**9),
             )
         },
+        "data of 6,000,000 positions": put_in("data", "dims", value=[6_000_000]),
         "process of 10^9 states": put_in("process", "num_states", value=10**9),
         "process of 10^5 states": put_in("process", "num_states", value=10**5),
         "200,000 brackets": instead(b"[" * 200_000),
