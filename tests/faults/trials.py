@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -131,6 +132,10 @@ class Trial:
             said.append(ended.last_line)
         return "dead", said[-1]
 
+    def _checked(self) -> None:
+        warnings.simplefilter("ignore")  # of a copy that is not yet what the weights beside it say
+        print(self.scenario.check(self.place))
+
     def _left(self) -> str:
         """What is wrong with what the fault has left."""
         if self.scenario.whole:
@@ -145,7 +150,7 @@ class Trial:
             if torn or lost:
                 return f"torn or lost: {', '.join(torn + lost)}"
         wrong: list[str] = []
-        ended = forked(lambda: print(self.scenario.check(self.place)))
+        ended = forked(self._checked)
         if ended.broke:
             wrong.append(f"reading what was left: {ended.broke}")
         return "; ".join(wrong) or ended.text.strip()
