@@ -104,6 +104,7 @@ def header(text: str) -> bytes:
 
 
 HUGE = header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n")
+LESS = header("{'descr': '<f8', 'fortran_order': False, 'shape': (-2,), }\n")
 OPEN = header("{'descr': '<f8', 'fortran_order': False, 'shape': (3, \n")
 
 
@@ -203,7 +204,10 @@ CASES: dict[str, dict[str, Change]] = {
         "a size beyond all": instead(header(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({2**70},), }}\n")),
     },
     "neighbours npz": {"more elements than there is memory": instead(archive(knn_idx=HUGE, knn_cos=HUGE))},
-    "uniref folder": {"half a header": instead(archive(ells=OPEN))},
+    "uniref folder": {
+        "half a header": instead(archive(ells=OPEN)),
+        "fewer than no records": instead(archive(ells=LESS)),
+    },
     "text parquet": {"not UTF-8": lambda _: binary_text()},
     "image npz": {"more elements than there is memory": instead(archive(x_train=HUGE))},
     "arrays npz": {"more elements than there is memory": instead(archive(x_train=HUGE))},

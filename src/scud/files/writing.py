@@ -115,13 +115,12 @@ def make_folder(path: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Bring what was written to a file to the disk, so that it survives a power cut."""
-    descriptor = os.open(
-        path, os.O_RDWR
-    )  # Windows brings nothing to the disk that may only be read
     try:
-        _sync(descriptor, path)
-    finally:
-        os.close(descriptor)
+        file = path.open("rb+")  # Windows brings nothing to the disk that may only be read
+    except OSError as error:
+        raise not_written(path, error) from error
+    with file:
+        _sync(file.fileno(), path)
 
 
 def sync_folder(path: Path) -> None:

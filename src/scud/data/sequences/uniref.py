@@ -139,7 +139,7 @@ def _check_count(folder: Path, records: int) -> None:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     most = path.stat().st_size * (_DEFLATED if zipped else 1)
-    if records * len(">\nA") > most:
+    if not 0 < records * len(">\nA") <= most:
         rule = f"have as many lengths as {SEQUENCES} has records"
         raise fail(str(folder / LENGTHS), rule, f"{records:,}", _AGAIN)
 
