@@ -73,7 +73,7 @@ def train(
 
     Raises:
         UserError: naming what is wrong; unless training itself fails, a run in the folder is as it was.
-        Interrupted: on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, after which the run can be resumed.
+        Interrupted: on Ctrl-C or another signal that asks to stop, after which the run can be resumed.
     """
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
     check_folder(files, config, resume=resume, overwrite=overwrite)

@@ -94,8 +94,8 @@ def fit(
     Raises:
         UserError: an option that does not exist or breaks its rule; a folder that holds something else; a loss that is not
             finite.
-        Interrupted: a KeyboardInterrupt, on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, once the step at hand is done and a checkpoint
-            is written.
+        Interrupted: a KeyboardInterrupt, on Ctrl-C or another signal that asks to stop, once the step at hand is done
+            and a checkpoint is written.
     """
     trial.check_watchers(loggers, callbacks)
     settings = training_options(data, options)

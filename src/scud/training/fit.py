@@ -57,7 +57,7 @@ def run(
     Raises:
         UserError: a loss, gradient or validation is not finite; the message names the step, the term and the last good
             checkpoint. Or a file cannot be written.
-        Interrupted: on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, once the step at hand is done and a checkpoint is written.
+        Interrupted: on Ctrl-C or another signal that asks to stop, once the step at hand is done and a checkpoint is written.
     """
     make_folder(folder.checkpoints)
     first = 0 if start is None else start.step
