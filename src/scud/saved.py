@@ -78,7 +78,7 @@ class Saved:
 def write_model(
     folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], step: int | None
 ) -> None:
-    """Write the files of a model; errors as in `scud.files.writing`, after which an earlier model is there still."""
+    """Write the files of a model; after an error, as in `scud.files.writing`, the earlier or the new one is there, whole."""
     make_folder(folder)
     text = json.dumps(config, indent=2) + "\n"
     metadata = {"config": text} if step is None else {"config": text, "step": str(step)}
