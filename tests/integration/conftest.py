@@ -1,8 +1,10 @@
 """A data set, options and a command line small enough for tests."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,12 +30,23 @@ class Outcome:
 
 Command = Callable[..., Outcome]
 
+STEPS = ["--training.steps=4", "--training.validate-every=2"]
+"""Of a run that is validated twice."""
+
 
 def without(options: list[str], *names: str) -> list[str]:
     """Options but those whose names begin so: options of other kinds are refused."""
     return [
         option for option in options if not option.startswith(tuple(f"--{name}" for name in names))
     ]
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def resume(scud: Command, run: Path) -> Any:
+    return scud("train", run / "config.yaml", "--out", run, "--resume")
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +106,20 @@ def tiny(images: Path) -> list[str]:
         "training.validation-repeats": 1,
     }
     return [f"--{name}={value}" for name, value in options.items()]
+
+
+@pytest.fixture(scope="session")
+def four_steps(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 4 steps, validated after every second."""
+    run = tmp_path_factory.mktemp("four") / "run"
+    assert main(["train", "images", *tiny, *STEPS, "--out", str(run)]) == 0
+    return run
+
+
+@pytest.fixture
+def finished(four_steps: Path, tmp_path: Path) -> Path:
+    """A copy of the run."""
+    return Path(shutil.copytree(four_steps, tmp_path / "finished"))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,20 +22,10 @@ from scud.networks import DiT
 from scud.runs import load, save
 from scud.training import callbacks, checkpoint, metrics
 from scud.training.files import RunFolder
-from tests.integration.conftest import Command
+from tests.integration.conftest import STEPS, Command, names, resume
 from tests.integration.test_resume import rows, same_model
 
 Change = Callable[[Path], object]
-
-STEPS = ["--training.steps=4", "--training.validate-every=2"]
-
-
-@pytest.fixture(scope="module")
-def four_steps(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 4 steps, validated after every second."""
-    run = tmp_path_factory.mktemp("four") / "run"
-    assert main(["train", "images", *tiny, *STEPS, "--out", str(run)]) == 0
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +34,6 @@ def another_seed(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> P
     run = tmp_path_factory.mktemp("another") / "run"
     assert main(["train", "images", *tiny, *STEPS, "--seed=1", "--out", str(run)]) == 0
     return run
-
-
-@pytest.fixture
-def finished(four_steps: Path, tmp_path: Path) -> Path:
-    """A copy of the run."""
-    return Path(shutil.copytree(four_steps, tmp_path / "finished"))
-
-
-def names(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
-def resume(scud: Command, run: Path) -> Any:
-    return scud("train", run / "config.yaml", "--out", run, "--resume")
 
 
 MODEL_CHANGES: dict[str, Change] = {
@@ -252,93 +227,6 @@ def test_a_learning_rate_that_breaks_the_weights_ends_with_status_2(
     assert scud("sample", run).status == 2
 
 
-SLURM = {
-    "SLURM_JOB_ID": "4242",
-    "SLURM_JOB_NAME": "train",
-    "SLURM_NTASKS": "4",
-    "SLURM_PROCID": "0",
-    "SLURM_LOCALID": "0",
-    "SLURM_NODELIST": "node1",
-}
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGXCPU"])
-def test_signals_stop_after_the_step_at_hand_whatever_the_scheduler(
-    scud: Command,
-    tiny: list[str],
-    tmp_path: Path,
-    finished: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-) -> None:
-    number = getattr(signal, name)
-    before = signal.getsignal(number)
-    for variable, value in SLURM.items():
-        monkeypatch.setenv(variable, value)
-    run, record = tmp_path / "run", callbacks.Journal._record
-
-    def then_stop(*arguments: Any) -> Any:
-        row = record(*arguments)
-        if row.step == 3:
-            signal.raise_signal(number)
-        return row
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Journal, "_record", then_stop)
-        stopped = scud("train", "images", *tiny, *STEPS, "--out", run)
-    assert stopped.status == 128 + number
-    assert f"continue with: scud train {run}/config.yaml --out {run} --resume" in stopped.err
-    assert checkpoint.read(run / "checkpoints" / "last.ckpt").step == 3
-    assert signal.getsignal(number) == before
-    torch.save({"state_dict": {}}, run / "hpc_ckpt_1.ckpt")  # as version 0.1.0 left one
-    assert resume(scud, run).status == 0
-    assert rows(run) == rows(finished)
-    assert same_model(run, finished)
-    assert names(run) == {*names(finished), "hpc_ckpt_1.ckpt"}
-
-
-def test_a_signal_that_is_ignored_stays_ignored(
-    scud: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    record = callbacks.Journal._record
-
-    def then_hang_up(*arguments: Any) -> Any:
-        signal.raise_signal(signal.SIGHUP)
-        return record(*arguments)
-
-    monkeypatch.setattr(callbacks.Journal, "_record", then_hang_up)
-    try:
-        assert scud("train", "images", *tiny, *STEPS, "--out", tmp_path / "run").status == 0
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def test_a_run_may_get_more_steps_where_its_learning_rates_allow(
-    scud: Command, tiny: list[str], tmp_path: Path
-) -> None:
-    flat = [*tiny, "--training.decay=constant", "--training.validate-every=2"]
-    long, grown = tmp_path / "long", tmp_path / "grown"
-    assert scud("train", "images", *flat, "--training.steps=6", "--out", long).status == 0
-    assert scud("train", "images", *flat, "--training.steps=4", "--out", grown).status == 0
-    more = ["train", grown / "config.yaml", "--out", grown, "--resume", "--training.steps=6"]
-    assert scud(*more).status == 0
-    assert rows(grown) == rows(long)
-    assert same_model(grown, long)
-    assert (grown / "config.yaml").read_bytes() == (long / "config.yaml").read_bytes()
-    fewer = scud(*more[:-1], "--training.steps=5")
-    assert fewer.status == 2
-    assert "training.steps of a resumed run must be 6 as before" in fewer.err
-
-
-def test_a_cosine_of_other_steps_is_another_run(scud: Command, finished: Path) -> None:
-    outcome = scud(
-        "train", finished / "config.yaml", "--out", finished, "--resume", "--training.steps=6"
-    )
-    assert outcome.status == 2
-    assert "or more where training.decay is constant, got 6" in outcome.err
-
-
 @pytest.mark.parametrize(
     "damage",
     [b"", b"\xff\xfe\x00", b"step,train\n7,x,,0.1,0.2,0.3\n", None],
@@ -359,85 +247,6 @@ def test_a_finished_run_whose_metrics_were_lost_still_says_its_last_validation(
     assert rows(finished) == [last]
     assert last.valid_bits_per_dim_error is not None
     assert "(95% interval " in outcome.out
-
-
-ENTRIES: dict[str, object] = {
-    "step": "4",
-    "network": [1],
-    "average": {"a": 1},
-    "optimizer": {"state": {0: {"step": 1}}, "param_groups": []},
-    "best": None,
-    "seconds": "x",
-    "p0": torch.ones(2, 2),
-    "process": [],
-    "labels": "ab",
-    "label_counts": [0.5],
-    "digests": {"train": 3},
-    "row": {"step": 1},
-    "average of sparse tensors": {"average": torch.ones(2, 2).to_sparse()},
-    "further": 1,
-}
-
-
-@pytest.mark.parametrize("entry", ENTRIES)
-def test_a_checkpoint_with_an_entry_of_the_wrong_kind_is_refused(
-    scud: Command, finished: Path, entry: str
-) -> None:
-    last = RunFolder(finished).last
-    name = entry.split()[0]
-    torch.save(torch.load(last, weights_only=True) | {name: ENTRIES[entry]}, last)
-    outcome = resume(scud, finished)
-    assert outcome.status == 2
-    assert "checkpoint must" in outcome.err
-    assert len(outcome.err.splitlines()) == 1
-
-
-def test_moments_that_share_their_memory_are_given_their_own(
-    scud: Command, tiny: list[str], tmp_path: Path
-) -> None:
-    """AdamW's fused step would read and write beyond it."""
-    flat = [*tiny, "--training.decay=constant", "--training.validate-every=2"]
-    run = tmp_path / "run"
-    assert scud("train", "images", *flat, "--training.steps=2", "--out", run).status == 0
-    last = RunFolder(run).last
-    content = torch.load(last, weights_only=True)
-    for moments in content["optimizer"]["state"].values():
-        for name in ("exp_avg", "exp_avg_sq"):
-            moments[name] = torch.zeros(()).expand(moments[name].shape)
-    torch.save(content, last)
-    more = ["--out", run, "--resume", "--training.steps=4"]
-    assert scud("train", run / "config.yaml", *more).status == 0
-
-
-def test_a_checkpoint_that_is_nested_deeply_is_refused(finished: Path) -> None:
-    last = RunFolder(finished).last
-    deep: object = 1
-    for _ in range(200):
-        deep = [deep]
-    torch.save(torch.load(last, weights_only=True) | {"process": {"rates": deep}}, last)
-    with pytest.raises(UserError, match="nested deeply"):
-        checkpoint.read(last)
-
-
-def test_a_flipped_bit_of_a_checkpoint_is_named(finished: Path) -> None:
-    last = RunFolder(finished).last
-    state, content = checkpoint.read(last), last.read_bytes()
-    weights = next(iter(state.network.values())).numpy().tobytes()
-    damaged = bytearray(content)
-    damaged[content.index(weights)] ^= 4
-    last.write_bytes(damaged)
-    with pytest.raises(UserError, match=r"the checksum of .* differs"):
-        checkpoint.read(last)
-
-
-def test_a_checkpoint_that_is_not_finite_is_not_gone_on_from(scud: Command, finished: Path) -> None:
-    last = RunFolder(finished).last
-    state = torch.load(last, weights_only=True)
-    next(iter(state["average"].values())).fill_(math.nan)
-    torch.save(state, last)
-    outcome = resume(scud, finished)
-    assert outcome.status == 2
-    assert "NaN or infinity" in outcome.err
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])

@@ -22,6 +22,9 @@ Split = Literal["train", "valid", "test"]
 DIGITS = 18
 """Of the numbers of a range: more make no number that a computer counts with."""
 
+PARSING = (tyro.conf.FlagConversionOff, tyro.conf.HelptextFromCommentsOff)
+"""Switches are read here, and each option has its text: tyro need not search the source for one."""
+
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 """What a switch may be set to."""
 
@@ -68,9 +71,7 @@ def parse_together(forms: Sequence[type], command: str, arguments: Sequence[str]
         if hint in (bool, bool | None)
     }
     plain = plain_switches(arguments, switches)
-    values: Any = tyro.cli(
-        together, args=plain, prog=f"scud {command}", config=(tyro.conf.FlagConversionOff,)
-    )
+    values: Any = tyro.cli(together, args=plain, prog=f"scud {command}", config=PARSING)
     parsed = [
         form(**{part.name: at_home(part.name, getattr(values, part.name)) for part in fields(form)})
         for form in forms

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 
-from scud.cli.options import described, described_fields, plain_switches
+from scud.cli.options import PARSING, described, described_fields, plain_switches
 from scud.config import KINDS, MOVED, Config, changed, owners_of, unknown_option
 from scud.errors import fail
 from scud.networks.options import SizedOptions
@@ -57,7 +57,7 @@ def parse_config(command: type, config: Config, arguments: Sequence[str], prog: 
         form,
         args=plain_switches(arguments, _switches(command, sections)),
         prog=prog,
-        config=(tyro.conf.FlagConversionOff,),
+        config=PARSING,
     )
     named = {
         f"{name}.{option}": value
