@@ -24,11 +24,11 @@ demo-short: .venv/installed
 
 # Two processes of one thread each: more threads than cores would wait for one another.
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The statements of the theory with their long forms, which say the same with finer grids.
 theory: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "long or not long" tests/theory
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "long or not long" tests/theory
 
 # What docs/reliability.md promises, at length: a thousand kills and full disks, which takes an hour or so; MINUTES of inputs made invalid.
 crash: .venv/installed

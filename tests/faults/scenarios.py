@@ -301,7 +301,7 @@ SCENARIOS = (
     Scenario("read FASTA", nothing, read_sequences, (read_sequences,), brief=(3, 2)),
     Scenario("read text", nothing, read_text, (read_text,), brief=(3, 2)),
     Scenario(
-        "sample over samples", with_samples, sample(2), (sample(2),), whole=True, brief=(3, 2)
+        "sample over samples", with_samples, sample(2), (sample(2),), whole=True, brief=(2, 1)
     ),
     Scenario("scud.fit", nothing, fit(), (fit(resume=True), fit(), fit(overwrite=True))),
     Scenario(
@@ -311,6 +311,6 @@ SCENARIOS = (
         (save(0),),
         whole=True,
         check=loads_one_of_two,
-        brief=(3, 2),
+        brief=(2, 1),
     ),
 )

@@ -87,7 +87,7 @@ KNOWN = 1
 
 
 def ideal(kind: str) -> tuple[Diffusion, Denoiser]:
-    """A model of JOINT whose noise at t_max leaves nothing that 100,000 draws could see, and its ideal denoiser."""
+    """A model of JOINT whose noise at t_max leaves nothing that 40,000 draws could see, and its ideal denoiser."""
     if kind == "masking":
         return Masking(3, Linear(), p0=P0, t_max=1 - 1e-9), OncePerStep(IdealMasking(JOINT), 4)
     process, end = Gaussian(3, bandwidth=0.6), 1 - 1e-6
@@ -101,12 +101,12 @@ def ideal(kind: str) -> tuple[Diffusion, Denoiser]:
 
 @pytest.mark.parametrize("kind", ["masking", "scud", "classical"])
 def test_what_is_filled_in_follows_the_conditional_law(kind: str) -> None:
-    """100,000 designs of one position of two against the joint law, chi-squared at a false-alarm rate of 1e-7.
+    """40,000 designs of one position of two against the joint law, chi-squared at a false-alarm rate of 1e-7.
 
     With one position left to draw any number of steps is exact.
     """
     model, denoiser = ideal(kind)
-    states, known = [torch.tensor([KNOWN, 3])] * 100_000, [torch.tensor([True, False])] * 100_000
+    states, known = [torch.tensor([KNOWN, 3])] * 40_000, [torch.tensor([True, False])] * 40_000
     sampler = Ancestral(steps=8)
     samples = draw(sampler, model, denoiser, states, known, positions=200_000, generator=source(5))
     drawn = torch.stack(samples.states)

@@ -144,7 +144,9 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 def _empty_figure(x: str, y: str) -> tuple[Figure, Axes]:
     """A figure with one pair of axes and their labels."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7, 4.2))
+    # Room for labels of usual length: a layout that measures all text first takes as long as drawing it.
+    figure.subplots_adjust(left=0.13, right=0.96, bottom=0.13, top=0.96)
     axes = figure.add_subplot()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
