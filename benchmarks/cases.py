@@ -36,6 +36,7 @@ class Scale:
         size: of the network, in `SIZES`.
         pairs: of runs per comparison, at least 2.
         inner: runs without a pause per measurement; more than 1 is for GPUs, which work through a queue.
+        fresh: whether memory is measured in a process of its own.
         steps: of a sampling run; single steps are measured at `pairs` places of it.
     """
 
@@ -44,12 +45,20 @@ class Scale:
     size: str = "12M"
     pairs: int = 5
     inner: int = 1
+    fresh: bool = True
     steps: int = 128
 
     def quick(self) -> "Scale":
         """A size that shows that everything runs, and says nothing about speed."""
         return replace(
-            self, shape=(2, 3, 8, 8), states=(2, 17), size="tiny", pairs=2, inner=1, steps=8
+            self,
+            shape=(2, 3, 8, 8),
+            states=(2, 17),
+            size="tiny",
+            pairs=2,
+            inner=1,
+            fresh=False,
+            steps=8,
         )
 
 

@@ -60,6 +60,7 @@ class Scale:
     length: int = 128
     network: str = "small"
     pairs: int = 20
+    fresh: bool = True
     models: tuple[str, ...] = tuple(MODELS)
 
     @classmethod
@@ -73,6 +74,7 @@ class Scale:
             length=8,
             network="tiny",
             pairs=2,
+            fresh=False,
             models=("masking", "graph"),
         )
 
@@ -121,7 +123,7 @@ def step(name: str, scale: Scale) -> TrainingStep:
 def step_rows(scale: Scale) -> Iterator[Row]:
     """A row for each model: seconds and peak memory of a step, over those of masking."""
     base = step("masking", scale)
-    with fresh_process() as call:
+    with fresh_process(scale.fresh) as call:
         call(step_memory, "masking", scale)  # the first time counts what libraries load
         least = call(step_memory, "masking", scale)
         for name in scale.models:

@@ -83,7 +83,7 @@ def schedule_memory(num_states: int, form: str) -> float:
 def overhead_table(scale: Scale) -> Table:
     """Seconds and megabytes of schedules and of steps without a network, at the two largest B."""
     rows: list[Row] = []
-    with fresh_process() as call:
+    with fresh_process(scale.fresh) as call:
         for num_states in scale.states[-2:]:
             for form in FORMS:
                 taken = median_seconds(lambda b=num_states, f=form: schedule(b, f), CPU, 3)

@@ -8,9 +8,7 @@ pass, and a full step adds evidence, checks and the draw of an earlier state, at
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -149,7 +147,7 @@ def training_rows(
 
 def memory_rows(scale: Scale, device: torch.device, *, bfloat16: bool = False) -> Iterator[Row]:
     """Peak memory of training steps, a row for every number of states and model; no ratio where nothing grew."""
-    with fresh_process() if device.type == "cpu" else nullcontext(call_here) as call:
+    with fresh_process(scale.fresh and device.type == "cpu") as call:
         # The first time counts what libraries load, which is no cost of a step.
         call(training_memory, cases.MODELS[0], scale.states[0], scale, device, bfloat16)
         for num_states, name in itertools.product(scale.states, cases.MODELS):
@@ -164,11 +162,6 @@ def memory_rows(scale: Scale, device: torch.device, *, bfloat16: bool = False) -
                 "step, MB": full / 1e6,
                 "step / alone": full / alone if alone > 0 else math.nan,
             }
-
-
-def call_here(function: Callable[..., Any], *arguments: object) -> Any:
-    """`function(*arguments)`."""
-    return function(*arguments)
 
 
 def training_memory(

@@ -123,8 +123,14 @@ def _status(field: str) -> float:
 
 
 @contextmanager
-def fresh_process() -> Iterator[Callable[..., Any]]:
-    """Calls functions in a process of its own, with as many threads, whose allocator returns what it frees."""
+def fresh_process(wanted: bool = True) -> Iterator[Callable[..., Any]]:
+    """Calls functions in a process of its own, with as many threads, whose allocator returns what it frees.
+
+    Where none is wanted, on a GPU and in miniatures, they are called here.
+    """
+    if not wanted:
+        yield lambda function, *arguments: function(*arguments)
+        return
     before = {name: os.environ.get(name) for name in RETURN_FREED}
     os.environ.update(RETURN_FREED)
     try:
