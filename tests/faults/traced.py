@@ -20,7 +20,10 @@ _CALL = re.compile(r"(\d+) +(\w+)\(")
 
 
 def kills(root: Path, most: int, late: Callable[[], bool]) -> Tally | None:
-    """Kill a new run before so many of its calls, from everywhere; None without strace."""
+    """Kill a new run before so many of its calls, from everywhere; None without strace.
+
+    Calls are numbered by those of another run, of which Python makes a few more or less: a run may end before the last ones.
+    """
     strace = shutil.which("strace")
     if strace is None:
         return None
@@ -31,14 +34,17 @@ def kills(root: Path, most: int, late: Callable[[], bool]) -> Tally | None:
         if late():
             break
 
-        def attempt(call: str = call, number: int = number) -> tuple[str, str]:
-            trial.put_back()
-            status = _run(strace, trial, f"-einject={call}:signal=KILL:when={number}")
-            if status not in (-signal.SIGKILL, 128 + signal.SIGKILL):
-                return "broke", f"not killed, status {status}"
-            return trial.recovered()
+        trial.put_back()
+        status = _run(strace, trial, f"-einject={call}:signal=KILL:when={number}")
+        if status == 0:
+            print(f"  a run ended before {call} {number}", flush=True)
+            continue
 
-        tried(tally, f"killed before {call} {number}", attempt)
+        def outcome(status: int = status) -> tuple[str, str]:
+            killed = status in (-signal.SIGKILL, 128 + signal.SIGKILL)
+            return trial.recovered() if killed else ("broke", f"not killed, status {status}")
+
+        tried(tally, f"killed before {call} {number}", outcome)
     return tally
 
 

@@ -43,7 +43,7 @@ from tests.theory.oracle import (
     states,
 )
 
-DRAWS = 100_000
+DRAWS = 60_000
 FALSE_ALARM = 1e-7
 NUM_STATES = 3
 KNOWN = 1
