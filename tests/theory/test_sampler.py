@@ -1,10 +1,10 @@
 """Samples follow the exact reversal from the factorised prior, for every process, gamma, schedule and model.
 
 In two parts. What is drawn with STEPS steps follows the laws that those steps have, at every time between them and at the end:
-`tests.theory.chain` enumerates them, and 100,000 draws are compared by chi-squared at a false-alarm rate of 1e-7 in all. The
+`tests.theory.chain` enumerates them, and 60,000 draws are compared by chi-squared at a false-alarm rate of 1e-7 in all. The
 times between matter: a last step makes good what others did wrong. And the last law tends to Σ_x Π_d prior(x_d) p(x0 | x, s),
 averaged over s and enumerated: no chance in it. With one position left to draw any grid is exact. `make theory` also draws on a
-grid that is as fine as 100,000 draws can see.
+grid that is as fine as 60,000 draws can see.
 """
 
 import itertools
