@@ -19,9 +19,9 @@ from scud import numerics
 from scud.diffusion.base import spread
 from scud.diffusion.kernel_diffusion import (
     KernelDiffusion,
-    active_blocks,
     check_schedule,
     is_active,
+    over_positions,
 )
 from scud.diffusion.objectives import per_example
 from scud.diffusion.options import T_MAX, DiffusionOptions
@@ -96,9 +96,9 @@ class Classical(KernelDiffusion):
             )
             return numerics.posterior_divergence(predicted, true, rates[here], here)
 
-        blocks = active_blocks(self.kernel, tau, is_active(tau.reshape(x0.shape) > 0, mask))
+        active = is_active(tau.reshape(x0.shape) > 0, mask)
         flat = logits.reshape(-1, self.num_states)
-        values = numerics.blockwise(rowwise, flat, blocks).reshape(x0.shape)
+        values = over_positions(self.kernel, rowwise, flat, tau, active).reshape(x0.shape)
         return spread(self.schedule.beta(noisy.t.double()), values).to(values.dtype) * values
 
     def draw_counts(

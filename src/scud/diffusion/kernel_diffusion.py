@@ -77,9 +77,9 @@ class KernelDiffusion(Diffusion):
             columns = columns_at(index).clamp_min_(SMALLEST).log_().to(dtype)
             return F.cross_entropy(columns.add_(rows), clean[index], reduction="none")
 
-        blocks = active_blocks(self.kernel, amounts, is_active(amounts.reshape(x0.shape) > 0, mask))
+        active = is_active(amounts.reshape(x0.shape) > 0, mask)
         flat = logits.reshape(-1, self.num_states)
-        values = numerics.blockwise(rowwise, flat, blocks).reshape(x0.shape)
+        values = over_positions(self.kernel, rowwise, flat, amounts, active).reshape(x0.shape)
         t = noisy.t.double().clamp_min(EARLIEST)
         even = self._even_in_information()
         lost = even.inverse(self.schedule.tau(t))
@@ -126,6 +126,8 @@ class KernelDiffusion(Diffusion):
         Returns:
             States [N] int64; x_t where nothing is recent.
         """
+        if self.kernel.is_fixed(recent):
+            return self._draw_before_everywhere(x_t, logits, past, recent, generator, rate)
         states = x_t.clone()
         rows = (recent > 0).nonzero().squeeze(-1)
         if not rows.numel():
@@ -146,6 +148,54 @@ class KernelDiffusion(Diffusion):
                 weights = weights.scatter_add_(-1, x_t[index].unsqueeze(-1), -none).clamp_min_(0)
             states[index] = numerics.draw_categorical(weights * before, generator)
         return states
+
+    def _draw_before_everywhere(
+        self,
+        x_t: Tensor,
+        logits: Logits,
+        past: Tensor,
+        recent: Tensor,
+        generator: torch.Generator | None,
+        rate: float | None,
+    ) -> Tensor:
+        """`draw_before` at all positions in the same way, and then only where something is recent."""
+        drawn = []
+        for part in self.kernel.stretches(len(x_t)):
+            here, until, since = x_t[part], past[part], recent[part]
+            clean = self._draw_clean_of(here, logits[part], until, until + since, generator)
+            before = self.kernel.operator(until)
+            weights = self.kernel.operator(since).columns(here)
+            undone = since > 0
+            if rate is not None:
+                now = self.kernel.entries(clean, here, until + since)
+                none = (-rate * since).exp()
+                share = none * before.entries(clean, here) / now
+                undone = undone & (numerics.draw_uniform(share, generator) >= share)
+                weights = weights.scatter_add(-1, here.unsqueeze(-1), -none.unsqueeze(-1))
+                weights = weights.clamp_min(0)
+            state = numerics.draw_categorical(weights * before.rows(clean), generator)
+            state = torch.where(until == 0, clean, state)
+            drawn.append(torch.where(undone, state, here))
+        return torch.cat(drawn)
+
+    def _draw_clean_of(
+        self,
+        x_t: Tensor,
+        logits: Tensor,
+        past: Tensor,
+        amounts: Tensor,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Draw x0 of `draw_before` at some positions [n], amounts in all of noise: -> [n]."""
+        predicted = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        columns = self.kernel.operator(amounts).columns(x_t, predicted.dtype)
+        floor = self.kernel.rounding[logits.dtype == torch.float64] * floor_of(
+            self.kernel.floor, predicted
+        )
+        mixed = (predicted.softmax(-1) + floor) * columns
+        exact = numerics.weighted_logits(predicted, numerics.log_probability(columns)).softmax(-1)
+        weights = torch.where((past == 0).unsqueeze(-1), exact, mixed)
+        return numerics.draw_categorical(weights, generator)
 
     def _draw_clean(
         self,
@@ -224,6 +274,24 @@ class KernelDiffusion(Diffusion):
         ruled_out = exact < torch.finfo(exact.dtype).min / 8
         exact = exact.masked_fill(ruled_out, -torch.inf).double()
         return torch.where(past == 0, exact, mixed)
+
+
+def over_positions(
+    kernel: Kernel, rowwise: numerics.Rowwise, logits: Logits, amounts: Tensor, active: Tensor
+) -> Tensor:
+    """The values of a row-wise function at the positions that count, 0 elsewhere: [N].
+
+    Args:
+        kernel: says which rows go together.
+        rowwise: of rows of logits and which they are; finite at every row where shapes are fixed.
+        logits: [N, B].
+        amounts: of noise, [N].
+        active: which positions count, [N].
+    """
+    if kernel.is_fixed(amounts):
+        values = numerics.stretchwise(rowwise, logits, kernel.stretches(len(amounts)))
+        return values.masked_fill(~active, 0)
+    return numerics.blockwise(rowwise, logits, active_blocks(kernel, amounts, active))
 
 
 def active_blocks(kernel: Kernel, amounts: Tensor, active: Tensor) -> list[Tensor]:

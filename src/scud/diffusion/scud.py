@@ -24,9 +24,9 @@ from scud import numerics
 from scud.diffusion.base import spread
 from scud.diffusion.kernel_diffusion import (
     KernelDiffusion,
-    active_blocks,
     check_schedule,
     is_active,
+    over_positions,
 )
 from scud.diffusion.objectives import per_example
 from scud.diffusion.options import T_MAX, DiffusionOptions
@@ -172,23 +172,31 @@ class SCUD(KernelDiffusion):
         law: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
         """`divergence`, where `law` makes softmax(rows) K^(s - 1) of rows [n, B] at places [n]."""
-        clean, seen, past = x0.reshape(-1), x_t.reshape(-1), s.reshape(-1).double() - 1
+        clean, seen = x0.reshape(-1), x_t.reshape(-1)
+        past = (s.reshape(-1).double() - 1).clamp_min(0)
         dtype = torch.promote_types(logits.dtype, torch.float32)
 
-        def rowwise(rows: Tensor, index: Tensor) -> Tensor:
+        def first_event(rows: Tensor, index: numerics.Block) -> Tensor:
+            """The state before was x0: -log of its predicted probability."""
+            log_weight = self.kernel.event_log_columns(seen[index], dtype)
+            predicted = numerics.weighted_logits(rows, log_weight)
+            return F.cross_entropy(predicted, clean[index], reduction="none")
+
+        def rowwise(rows: Tensor, index: numerics.Block) -> Tensor:
             before = self.kernel.operator(past[index])
             rows = rows.to(dtype)
-            if before.is_identity:  # the state before was x0: -log of its predicted probability
-                log_weight = self.kernel.event_log_columns(seen[index], dtype)
-                predicted = numerics.weighted_logits(rows, log_weight)
-                return F.cross_entropy(predicted, clean[index], reduction="none")
+            if before.is_identity:
+                return first_event(rows, index)
             true = before.rows(clean[index], dtype)
             weight = self.kernel.event_columns(seen[index], dtype)
-            return numerics.posterior_divergence(law(rows, index), true, weight)
+            values = numerics.posterior_divergence(law(rows, index), true, weight)
+            if self.kernel.is_fixed(past):
+                values = torch.where(past[index] > 0, values, first_event(rows, index))
+            return values
 
-        blocks = active_blocks(self.kernel, past, is_active(s > 0, mask))
+        active = is_active(s > 0, mask)
         flat = logits.reshape(-1, self.num_states)
-        return numerics.blockwise(rowwise, flat, blocks).reshape(x0.shape)
+        return over_positions(self.kernel, rowwise, flat, past, active).reshape(x0.shape)
 
     def draw_counts(
         self,

@@ -9,22 +9,29 @@ from scud.numerics.categorical import (
     stratified_uniform,
     weighted_logits,
 )
+from scud.numerics.devices import filled, fixed_shapes, is_fixed
 from scud.numerics.divergence import posterior_divergence
 from scud.numerics.logits import LinearLogits, Logits, all_finite
-from scud.numerics.rowwise import blockwise, full_precision
+from scud.numerics.rowwise import Block, Rowwise, blockwise, full_precision, stretchwise
 
 __all__ = [
+    "Block",
     "LinearLogits",
     "Logits",
+    "Rowwise",
     "all_finite",
     "blockwise",
     "draw_categorical",
     "draw_from",
     "draw_uniform",
+    "filled",
+    "fixed_shapes",
     "full_precision",
     "invert_cdf",
+    "is_fixed",
     "log_probability",
     "posterior_divergence",
     "stratified_uniform",
+    "stretchwise",
     "weighted_logits",
 ]

@@ -7,12 +7,14 @@ temperature (Zheng et al., arXiv 2409.02908).
 import torch
 from torch import Tensor
 
+from scud.numerics.devices import is_fixed
+
 IMPOSSIBLE = 1e-15
 """Probability of an event below which it is taken for rounding."""
 
 
 def invert_cdf(cdf: Tensor, row: Tensor, uniform: Tensor) -> Tensor:
-    """The first state y with cdf[row, y] > u, by bisection.
+    """The first state y with cdf[row, y] > u, by bisection; on a GPU by one search in the rows, laid out one by one.
 
     Args:
         cdf: [R, B] float64, unnormalised cumulative sums.
@@ -22,6 +24,8 @@ def invert_cdf(cdf: Tensor, row: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         [N] int64 states. A state of probability 0 is never drawn.
     """
+    if is_fixed(cdf):
+        return _search_rows(cdf[row], uniform)
     num_states = cdf.shape[1]
     flat, start = cdf.reshape(-1), row * num_states
     # u is kept strictly below the total, so that the answer is never beyond the last state of positive probability.
@@ -37,6 +41,15 @@ def invert_cdf(cdf: Tensor, row: Tensor, uniform: Tensor) -> Tensor:
     return low
 
 
+def _search_rows(cdf: Tensor, uniform: Tensor) -> Tensor:
+    """`invert_cdf` of a row for each draw, [N, B], or of one row for all, [B]: -> the shape of uniform."""
+    total = cdf[..., -1]
+    target = torch.minimum(uniform * total, total * (1 - 2**-53))
+    if cdf.ndim == 1:
+        return torch.searchsorted(cdf, target, right=True)
+    return torch.searchsorted(cdf, target.unsqueeze(-1), right=True).squeeze(-1)
+
+
 def draw_uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Uniform noise in [0, 1), float64, with the shape and device of `like`."""
     return torch.rand(like.shape, dtype=torch.float64, device=like.device, generator=generator)
@@ -45,6 +58,9 @@ def draw_uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
 def draw_categorical(weights: Tensor, generator: torch.Generator | None) -> Tensor:
     """One state per row, with probability proportional to weights [..., B] >= 0 of positive sum: -> [...] int64."""
     rows = weights.reshape(-1, weights.shape[-1])
+    if is_fixed(rows):
+        cdf = rows.cumsum(-1, dtype=torch.float64)
+        return _search_rows(cdf, draw_uniform(cdf[:, 0], generator)).reshape(weights.shape[:-1])
     index = torch.arange(rows.shape[0], device=weights.device)
     drawn = invert_cdf(rows.cumsum(-1, dtype=torch.float64), index, draw_uniform(index, generator))
     return drawn.reshape(weights.shape[:-1])
@@ -52,6 +68,9 @@ def draw_categorical(weights: Tensor, generator: torch.Generator | None) -> Tens
 
 def draw_from(law: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     """States drawn from one law [B], in proportion to its entries: -> [*shape] int64."""
+    if is_fixed(law):
+        uniform = torch.rand(shape, dtype=torch.float64, device=law.device, generator=generator)
+        return _search_rows(law.cumsum(0, dtype=torch.float64), uniform)
     row = torch.zeros(shape, dtype=torch.int64, device=law.device).flatten()
     return invert_cdf(
         law.cumsum(0, dtype=torch.float64).unsqueeze(0), row, draw_uniform(row, generator)

@@ -46,6 +46,9 @@ class _PosteriorDivergence(torch.autograd.Function):
                 true.gather(-1, at.unsqueeze(-1)),
                 predicted.gather(-1, at.unsqueeze(-1)),
             )
+        # Where no state has weight there is nothing to compare, and the value, 0, is not used.
+        smallest = torch.finfo(true.dtype).tiny
+        true_total, total = true_total.clamp_min(smallest), total.clamp_min(smallest)
         held = (true / floor).clamp_max_(1)
         ratio = predicted.div(true.clamp_min(floor)).mul_(true_total / total).clamp_max_(most)
         excess = (ratio - 1).sub_(ratio.log()).mul_(p).sum(-1, keepdim=True) / true_total

@@ -1,6 +1,7 @@
 """Row-wise losses in blocks of rows: no intermediate of the size of all logits outlives its block."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +13,20 @@ HELD_ELEMENTS = 2**27
 """Entries of logits made of `LinearLogits` at once; beyond, they are made again for the backward pass."""
 
 
+Block = Tensor | slice
+"""Some of the rows: their indices, or the stretch from one to another where shapes are fixed."""
+
+Rowwise = Callable[[Tensor, Any], Tensor]
+"""Takes rows [n, B] and which they are, a `Block`, to values [n], each depending on its own row alone."""
+
+
 def full_precision(like: Tensor) -> torch.autocast:
     """A context without autocast on the device of `like`: the diffusion computes in float32 whatever the network runs in."""
     return torch.autocast(like.device.type, enabled=False)
 
 
 def _with_gradient(
-    function: Callable[[Tensor, Tensor], Tensor], rows: Tensor, index: Tensor, needed: bool
+    function: Rowwise, rows: Tensor, index: Block, needed: bool
 ) -> tuple[Tensor, Tensor | None]:
     """A row-wise function's values [n] and, if it is needed, their gradient in the rows [n, B]."""
     with torch.set_grad_enabled(needed), full_precision(rows):
@@ -34,7 +42,7 @@ class _Blockwise(torch.autograd.Function):
     def forward(
         ctx: torch.autograd.function.FunctionCtx,
         logits: Tensor,
-        function: Callable[[Tensor, Tensor], Tensor],
+        function: Rowwise,
         blocks: Iterable[Tensor],
     ) -> Tensor:
         values = logits.new_zeros(
@@ -59,9 +67,50 @@ class _Blockwise(torch.autograd.Function):
         return gradient * upstream[0].unsqueeze(-1).to(gradient.dtype), None, None
 
 
-def blockwise(
-    function: Callable[[Tensor, Tensor], Tensor], logits: Logits, blocks: Iterable[Tensor]
-) -> Tensor:
+class _Whole(torch.autograd.Function):
+    """Evaluate a row-wise function of all rows at once, and its gradient: nothing else is kept for the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, logits: Tensor, function: Rowwise, block: slice
+    ) -> Tensor:
+        values, slope = _with_gradient(function, logits.detach(), block, logits.requires_grad)
+        if slope is not None:
+            ctx.save_for_backward(slope)
+        return values
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor
+    ) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradient * upstream[0].unsqueeze(-1).to(gradient.dtype), None, None
+
+
+def stretchwise(function: Rowwise, logits: Logits, stretches: Sequence[slice]) -> Tensor:
+    """`blockwise` for all rows, in stretches one after the other: no shape depends on a number.
+
+    Args:
+        function: must be finite, and have a finite gradient, at every row.
+        logits: [N, B].
+        stretches: from the first row to the last.
+    """
+    sizes = [part.stop - part.start for part in stretches]
+    if isinstance(logits, Tensor):
+        pieces = zip(logits.split(sizes), stretches, strict=True)
+        done = [_Whole.apply(piece, function, part) for piece, part in pieces]  # type: ignore[no-untyped-call]
+        return done[0] if len(done) == 1 else torch.cat(done)
+    done = []
+    for features, part in zip(logits.features.split(sizes), stretches, strict=True):
+        learning = torch.is_grad_enabled()
+        parts = (features, logits.weight, logits.bias, function, [part], learning)
+        apply = _LinearBlockwise.apply
+        whole = len(stretches) == 1
+        done.append(apply(*parts) if whole else checkpoint(apply, *parts, use_reentrant=False))  # type: ignore[no-untyped-call]
+    return torch.cat(done)
+
+
+def blockwise(function: Rowwise, logits: Logits, blocks: Iterable[Tensor]) -> Tensor:
     """Apply a row-wise function to logits [N, B] in blocks of rows: -> [N], differentiable once in the logits.
 
     Args:
@@ -107,8 +156,8 @@ class _LinearBlockwise(torch.autograd.Function):
         features: Tensor,
         weight: Tensor,
         bias: Tensor,
-        function: Callable[[Tensor, Tensor], Tensor],
-        blocks: list[Tensor],
+        function: Rowwise,
+        blocks: list[Block],
         learning: bool,
     ) -> Tensor:
         needed = learning and any(ctx.needs_input_grad)  # type: ignore[attr-defined]
@@ -118,7 +167,8 @@ class _LinearBlockwise(torch.autograd.Function):
             0,
         )
         for index in blocks:
-            place = slice(start, start := start + len(index))
+            count = index.stop - index.start if isinstance(index, slice) else len(index)
+            place = slice(start, start := start + count)
             values[place], slope = _with_gradient(
                 function, rows[place].add_(bias).detach(), index, needed
             )

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from scud.errors import fail, shown
+from scud.numerics import is_fixed
 from scud.numerics.memory import in_bytes
 from scud.processes.kernels.operator import EXACT, Operator
 from scud.typing import Evidence
@@ -149,6 +150,15 @@ class Kernel(nn.Module, ABC):
             counts: whether amounts are whole numbers.
         """
 
+    def is_fixed(self, amounts: Tensor) -> bool:
+        """Whether rows of these amounts are taken together whatever they are (see `numerics.devices`)."""
+        return is_fixed(amounts)
+
+    def stretches(self, count: int) -> list[slice]:
+        """All rows 0..count-1, as many at once as a GPU's memory holds well."""
+        size = max(GPU_BLOCK_ELEMENTS // self.num_states, FEWEST)
+        return stretches(count, size)
+
     def blocks(self, amounts: Tensor) -> list[Tensor]:
         """Split rows 0..N-1 into blocks of like amounts: index tensors that cover amounts [N] once.
 
@@ -168,10 +178,17 @@ class Kernel(nn.Module, ABC):
 
     def entries(self, start: Tensor, end: Tensor, amounts: Tensor) -> Tensor:
         """M(a)[start, end] for states and amounts [N]: -> [N] float64."""
+        if self.is_fixed(amounts):
+            return self.operator(amounts).entries(start, end)
         values = torch.empty_like(amounts)
         for block in self.blocks(amounts):
             values[block] = self.operator(amounts[block]).entries(start[block], end[block])
         return values
+
+
+def stretches(count: int, size: int) -> list[slice]:
+    """Rows 0..count-1 in stretches of at most `size`."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def block_rows(num_states: int, like: Tensor) -> int:
@@ -187,6 +204,12 @@ def draw_in_blocks(
 ) -> Tensor:
     """`Kernel.draw` by the operators of blocks."""
     states, flat = index.reshape(-1).clone(), amounts.reshape(-1)
+    if kernel.is_fixed(flat):
+        drawn = [
+            kernel.operator(flat[part]).draw(states[part], generator)
+            for part in kernel.stretches(len(flat))
+        ]
+        return torch.where(flat > 0, torch.cat(drawn), states).reshape(index.shape)
     for block in kernel.blocks(flat):
         states[block] = kernel.operator(flat[block]).draw(states[block], generator)
     return states.reshape(index.shape)

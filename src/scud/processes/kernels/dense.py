@@ -41,6 +41,8 @@ class DenseKernel(Kernel):
         return Transport(self, amounts)
 
     def operator(self, amounts: Tensor) -> Operator:
+        if self.is_fixed(amounts):
+            return self.general_operator(amounts)
         low, high = float(amounts.min()), float(amounts.max())
         if high == 0:
             return Identity(self.num_states)

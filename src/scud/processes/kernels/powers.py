@@ -8,6 +8,7 @@ uniformisation series exp(delta Q) = Σ_k Poisson(k; r delta) (I + Q / r)^k, a f
 import torch
 from torch import Tensor, nn
 
+from scud.numerics import is_fixed
 from scud.processes.kernels.dense import DenseKernel
 from scud.processes.kernels.operator import Operator
 
@@ -27,11 +28,14 @@ class PowersOperator(Operator):
 
     def _walk(self, vectors: Tensor, transpose: bool) -> Tensor:
         for bit, matrix in enumerate(self.factors.to(vectors.dtype)):
+            matrix = matrix.T if transpose else matrix
+            if is_fixed(vectors):
+                chosen = (self.bits >> bit & 1).bool().unsqueeze(-1)
+                vectors = torch.where(chosen, vectors @ matrix, vectors)
+                continue
             chosen = (self.bits >> bit & 1).nonzero().squeeze(-1)
             if chosen.numel():
-                vectors = vectors.index_copy(
-                    0, chosen, vectors[chosen] @ (matrix.T if transpose else matrix)
-                )
+                vectors = vectors.index_copy(0, chosen, vectors[chosen] @ matrix)
         if self.step is None or self.terms is None:
             return vectors
         step, terms = self.step.to(vectors.dtype), self.terms.to(vectors.dtype)

@@ -96,7 +96,7 @@ class RankOneKernel(Kernel):
         return rows.reshape(-1, self.num_states, self.num_states)
 
     def operator(self, amounts: Tensor) -> Operator:
-        if float(amounts.max()) == 0:
+        if not self.is_fixed(amounts) and float(amounts.max()) == 0:
             return Identity(self.num_states)
         return self._operator(amounts)  # the closed form is cheaper than any dense product
 

@@ -84,6 +84,10 @@ class SparseKernel(Kernel):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}
 
+    def is_fixed(self, amounts: Tensor) -> bool:  # noqa: ARG002
+        """Never: walks are as long as the counts that occur, and their lists as the states that they reach."""
+        return False
+
     def _steps_to(self, dtype: torch.dtype) -> int:
         """Steps after which A^s has no mass to speak of, for a table of this type."""
         return max(math.ceil(math.log(REMEMBERED[dtype]) / math.log(self.kept)), 1)

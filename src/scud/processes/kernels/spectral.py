@@ -8,6 +8,7 @@ f = exp(q) (time). Modes are kept in order of |f|: for large amounts only the fi
 import torch
 from torch import Tensor, nn
 
+from scud.numerics import Block
 from scud.processes.kernels.dense import DenseKernel
 from scud.processes.kernels.operator import CANCELLING, Operator
 
@@ -20,7 +21,7 @@ class SpectralOperator(Operator):
 
     rounding = CANCELLING
 
-    def __init__(self, weights: Tensor, level: Tensor, basis: Tensor, inverse: Tensor) -> None:
+    def __init__(self, weights: Tensor, level: Block, basis: Tensor, inverse: Tensor) -> None:
         self.weights, self.level = weights, level
         self.basis, self.inverse, self.floor = basis, inverse, inverse[0]
 
@@ -78,6 +79,9 @@ class SpectralKernel(DenseKernel):
         return dense / dense.sum(-1, keepdim=True)
 
     def general_operator(self, amounts: Tensor) -> Operator:
+        if self.is_fixed(amounts):
+            weights = self.factor ** amounts.double().unsqueeze(-1)
+            return SpectralOperator(weights, slice(None), self.basis, self.inverse)
         levels, level = torch.unique(amounts.double(), return_inverse=True)
         rank = self.rank(levels[0])
         weights = self.factor[:rank] ** levels.unsqueeze(-1)

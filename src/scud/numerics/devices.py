@@ -1,0 +1,36 @@
+"""Which of two paths computes: grouped, or of fixed shape.
+
+On a CPU positions are grouped by their amount of noise: those that have none are left out, those of one amount share one
+dense product. To group, the host must look at numbers. A GPU would have to finish all that is queued before it could show
+them, and then start many small kernels. There every position takes the same operations, in one block whose shape is known
+beforehand, and special cases are chosen by `torch.where`: the host never waits.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+_EVERYWHERE = [False]
+
+
+def is_fixed(like: Tensor) -> bool:
+    """Whether what is computed on the device of `like` takes the path of fixed shapes."""
+    return _EVERYWHERE[0] or like.device.type != "cpu"
+
+
+@contextmanager
+def fixed_shapes() -> Iterator[None]:
+    """The path of fixed shapes on a CPU too, for tests and measurements."""
+    before = _EVERYWHERE[0]
+    _EVERYWHERE[0] = True
+    try:
+        yield
+    finally:
+        _EVERYWHERE[0] = before
+
+
+def filled(like: Tensor, number: float) -> Tensor:
+    """A number on the device of `like`, [] float64: made there, not copied to it."""
+    return torch.full((), number, dtype=torch.float64, device=like.device)
