@@ -16,6 +16,9 @@ from scud.numerics.logits import Logits
 Shape = tuple[int, ...]
 """Sizes of dimensions."""
 
+Time = float | Tensor
+"""A time of a whole batch; on a GPU a tensor [] there, which the host need not know."""
+
 
 class Evidence(Protocol):
     """What the noised state at a position says about the clean state there, before any neighbour is looked at.
@@ -168,7 +171,7 @@ class Reversible(Protocol):
         ...
 
     def reverse(
-        self, noisy: Noisy, logits: Logits, u: float, generator: torch.Generator | None = None
+        self, noisy: Noisy, logits: Logits, u: Time, generator: torch.Generator | None = None
     ) -> Noisy:
         """Draw the state at an earlier time u given the one now and a prediction of x0. At u = 0 all noise is undone."""
         ...

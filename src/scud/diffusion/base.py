@@ -26,12 +26,12 @@ from scud.diffusion.objectives import Bound, Draw, Objective
 from scud.diffusion.options import check_t_max
 from scud.diffusion.times import draw_times
 from scud.errors import check_distribution, check_flags, check_states, fail
-from scud.numerics import draw_from, draw_uniform, stratified_uniform
+from scud.numerics import draw_from, draw_uniform, is_fixed, stratified_uniform
 from scud.numerics.logits import Logits
 from scud.processes.kernels.base import LARGE
 from scud.samplers import Ancestral, Sampler
 from scud.schedules import Schedule
-from scud.typing import Batch, Conditioning, Denoiser, Given, Noisy
+from scud.typing import Batch, Conditioning, Denoiser, Given, Noisy, Time
 
 WATCHED = 1 / 64
 """With more than LARGE states, and where the objective does not need the bound's diffusion term,
@@ -96,6 +96,7 @@ class Diffusion(nn.Module, ABC):
         check_distribution("p0", p0, num_states)
         check_t_max(t_max)
         self.num_states, self.schedule, self.t_max = num_states, schedule, t_max
+        self.tau_max = float(schedule.tau(torch.tensor(t_max, dtype=torch.float64)))
         p0 = p0.detach().double().cpu()
         self.register_buffer("p0", p0 / p0.sum(), persistent=False)
 
@@ -154,7 +155,7 @@ class Diffusion(nn.Module, ABC):
     def draw_counts(
         self,
         noisy: Noisy,
-        u: float,
+        u: Time,
         generator: torch.Generator | None = None,
     ) -> Tensor | None:
         """Draw the event counts at an earlier time u given those now: [batch, *dims] int64.
@@ -167,14 +168,14 @@ class Diffusion(nn.Module, ABC):
         self,
         noisy: Noisy,
         logits: Logits,
-        u: float,
+        u: Time,
         s: Tensor | None,
         generator: torch.Generator | None = None,
     ) -> Noisy:
         """Draw the states at an earlier time u given the counts s then, from `draw_counts`."""
 
     @abstractmethod
-    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: float, then: Noisy) -> Tensor:
+    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: Time, then: Noisy) -> Tensor:
         """The log-probability with which `reverse` draws `then`: nats, [batch] float64.
 
         It is the sum over all positions, counts and states, and differentiable in the logits; -inf
@@ -263,7 +264,7 @@ class Diffusion(nn.Module, ABC):
         x0 = batch.x0.long()
         if u is None:
             u = stratified_uniform(x0.shape[0], generator, x0.device)
-        t, weight = draw_times(u, self.schedule, self.t_max)
+        t, weight = draw_times(u, self.schedule, self.t_max, self.tau_max)
         noisy = self.noise(x0, t, generator)
         if batch.known is not None:
             noisy = self.keep(noisy, x0, batch.known)
@@ -369,7 +370,7 @@ class Diffusion(nn.Module, ABC):
         self,
         noisy: Noisy,
         logits: Logits,
-        u: float,
+        u: Time,
         generator: torch.Generator | None = None,
     ) -> Noisy:
         """Draw the state at an earlier time u given the one now and a prediction of x0.
@@ -408,7 +409,8 @@ class Diffusion(nn.Module, ABC):
 
 def check_batch(batch: Batch, num_states: int) -> None:
     """Raise `UserError` unless a batch holds states below B, and flags that fit them."""
-    check_states("x0", batch.x0, num_states)
+    if not is_fixed(batch.x0):  # elsewhere the host would have to wait for the numbers
+        check_states("x0", batch.x0, num_states)
     if batch.mask is not None:
         check_flags("mask", batch.mask, batch.x0.shape)
     if batch.known is not None:
@@ -417,6 +419,11 @@ def check_batch(batch: Batch, num_states: int) -> None:
         rule = f"have one row for each of {len(batch)} examples"
         shape = f"shape {list(batch.label.shape)}"
         raise fail("label", rule, shape, "give [batch] or [batch, most]")
+
+
+def at_time(u: Time, like: Tensor) -> Tensor:
+    """A time for each example, as `like`."""
+    return u.expand_as(like) if isinstance(u, Tensor) else torch.full_like(like, u)
 
 
 def spread(per_batch: Tensor, like: Tensor) -> Tensor:

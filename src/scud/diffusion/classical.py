@@ -29,7 +29,7 @@ from scud.numerics.logits import Logits
 from scud.processes import Process, ProcessOptions
 from scud.processes.kernels.base import check_small
 from scud.schedules import MutualInformation, Schedule, ScheduleOptions
-from scud.typing import DataView, Noisy
+from scud.typing import DataView, Noisy, Time
 
 
 class Classical(KernelDiffusion):
@@ -104,22 +104,23 @@ class Classical(KernelDiffusion):
     def draw_counts(
         self,
         noisy: Noisy,  # noqa: ARG002
-        u: float,  # noqa: ARG002
+        u: Time,  # noqa: ARG002
         generator: torch.Generator | None = None,  # noqa: ARG002
     ) -> None:
         return None
 
-    def _past_and_recent(self, noisy: Noisy, u: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _past_and_recent(self, noisy: Noisy, u: Time) -> tuple[Tensor, Tensor, Tensor]:
         """The time u where it is earlier than now; effective time until then and since it, [N]."""
-        now, end = self.amounts(noisy).reshape(-1), noisy.t.clamp_max(u)
-        past = spread(self.schedule.tau(end), noisy.x_t).expand(noisy.x_t.shape).reshape(-1)
+        end = noisy.t.clamp_max(u)
+        both = self.schedule.tau(torch.stack([noisy.t, end]))
+        now, past = (spread(tau, noisy.x_t).expand(noisy.x_t.shape).reshape(-1) for tau in both)
         return end, past, now - past
 
     def draw_states(
         self,
         noisy: Noisy,
         logits: Logits,
-        u: float,
+        u: Time,
         s: Tensor | None,  # noqa: ARG002
         generator: torch.Generator | None = None,
     ) -> Noisy:
@@ -128,7 +129,7 @@ class Classical(KernelDiffusion):
         x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, recent, generator, self.rate)
         return Noisy(x.reshape(noisy.x_t.shape), end)
 
-    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: float, then: Noisy) -> Tensor:
+    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: Time, then: Noisy) -> Tensor:
         _, past, recent = self._past_and_recent(noisy, u)
         predicted = logits.reshape(-1, self.num_states)
         before = then.x_t.reshape(-1)

@@ -82,13 +82,14 @@ class KernelDiffusion(Diffusion):
         values = over_positions(self.kernel, rowwise, flat, amounts, active).reshape(x0.shape)
         t = noisy.t.double().clamp_min(EARLIEST)
         even = self._even_in_information()
-        lost = even.inverse(self.schedule.tau(t))
-        weight = self.schedule.beta(t) / (even.beta(lost) * lost)
+        tau, beta = self.schedule.at(t)
+        lost = even.inverse(tau)
+        weight = beta / (even.beta(lost) * lost)
         return spread(weight, values).to(values.dtype) * values
 
     def informative_time(self, share: Tensor) -> Tensor:
         even = self._even_in_information()
-        most = even.inverse(self.schedule.tau(share.new_tensor([self.t_max])))
+        most = even.inverse(self.schedule.tau(torch.full_like(share[:1], self.t_max)))
         return self.schedule.inverse(even.tau(most * share))
 
     def _even_in_information(self) -> Schedule:

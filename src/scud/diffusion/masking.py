@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.diffusion.base import Diffusion, spread
+from scud.diffusion.base import Diffusion, at_time, spread
 from scud.diffusion.evidence import MaskEvidence
 from scud.diffusion.objectives import per_example
 from scud.diffusion.options import T_MAX, DiffusionOptions
@@ -26,9 +26,9 @@ from scud.diffusion.scud import counts_of
 from scud.errors import fail
 from scud.numerics.logits import Logits
 from scud.processes.base import check_num_states
-from scud.processes.kernels.base import block_rows
+from scud.processes.kernels.base import block_rows, stretches
 from scud.schedules import Linear, MutualInformation, Schedule, ScheduleOptions
-from scud.typing import Conditioning, DataView, Given, Noisy
+from scud.typing import Conditioning, DataView, Given, Noisy, Time
 
 
 class Masking(Diffusion):
@@ -82,18 +82,25 @@ class Masking(Diffusion):
         noisy: Noisy,
         mask: Tensor | None = None,
     ) -> Tensor:
-        active = counts_of(noisy) > 0 if mask is None else (counts_of(noisy) > 0) & mask
-        clean, rows = x0.reshape(-1), active.reshape(-1).nonzero().squeeze(-1)
+        masked = counts_of(noisy) > 0
+        active = (masked if mask is None else masked & mask).reshape(-1)
+        clean = x0.reshape(-1)
 
-        def rowwise(chosen: Tensor, index: Tensor) -> Tensor:
+        def rowwise(chosen: Tensor, index: numerics.Block) -> Tensor:
             wide = torch.promote_types(chosen.dtype, torch.float32)
             return F.cross_entropy(chosen.to(wide), clean[index], reduction="none")
 
-        blocks = torch.split(rows, block_rows(self.num_states, rows))
-        flat = logits.reshape(-1, self.num_states)
-        values = numerics.blockwise(rowwise, flat, blocks).reshape(x0.shape)
+        flat, size = logits.reshape(-1, self.num_states), block_rows(self.num_states, active)
+        if numerics.is_fixed(active):
+            values = numerics.stretchwise(rowwise, flat, stretches(len(active), size))
+            values = values.masked_fill(~active, 0)
+        else:
+            blocks = torch.split(active.nonzero().squeeze(-1), size)
+            values = numerics.blockwise(rowwise, flat, blocks)
+        values = values.reshape(x0.shape)
         t = noisy.t.double()
-        weight = self.schedule.beta(t) / self.schedule.tau(t).expm1()
+        tau, beta = self.schedule.at(t)
+        weight = beta / tau.expm1()
         return spread(weight, values).to(values.dtype) * values
 
     def reconstruction(
@@ -108,34 +115,48 @@ class Masking(Diffusion):
     def draw_counts(
         self,
         noisy: Noisy,
-        u: float,
+        u: Time,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         s = counts_of(noisy)
         unmasked = (s > 0) & (numerics.draw_uniform(s, generator) < self._unmasked_share(noisy, u))
         return s.masked_fill(unmasked, 0)
 
-    def _unmasked_share(self, noisy: Noisy, u: float) -> Tensor:
+    def _unmasked_share(self, noisy: Noisy, u: Time) -> Tensor:
         """(alpha(u) - alpha(t)) / (1 - alpha(t)): how likely what is masked now was not at u."""
-        end = torch.full_like(noisy.t, u)
-        share = 1 - (-self.schedule.tau(end)).expm1() / (-self.schedule.tau(noisy.t)).expm1()
+        end = torch.stack([at_time(u, noisy.t), noisy.t])
+        then, now = (-self.schedule.tau(end)).expm1()
+        share = 1 - then / now
         return spread(share, noisy.x_t)
 
     def draw_states(
         self,
         noisy: Noisy,
         logits: Logits,
-        u: float,
+        u: Time,
         s: Tensor | None,
         generator: torch.Generator | None = None,
     ) -> Noisy:
         assert s is not None, "masking has counts"
         unmasked = s < counts_of(noisy)
+        if numerics.is_fixed(s):
+            drawn = self._draw_everywhere(logits.reshape(-1, self.num_states), generator)
+            x = torch.where(unmasked, drawn.reshape(s.shape), noisy.x_t)
+            return Noisy(x, at_time(u, noisy.t), s)
         p = logits[unmasked].to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
         x = noisy.x_t.masked_scatter(unmasked, numerics.draw_categorical(p, generator))
-        return Noisy(x, torch.full_like(noisy.t, u), s)
+        return Noisy(x, at_time(u, noisy.t), s)
 
-    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: float, then: Noisy) -> Tensor:
+    def _draw_everywhere(self, logits: Logits, generator: torch.Generator | None) -> Tensor:
+        """A state from the prediction at each position [N]."""
+        drawn = []
+        for part in stretches(len(logits), block_rows(self.num_states, self.p0)):
+            rows = logits[part]
+            p = rows.to(torch.promote_types(rows.dtype, torch.float32)).softmax(-1)
+            drawn.append(numerics.draw_categorical(p, generator))
+        return torch.cat(drawn)
+
+    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: Time, then: Noisy) -> Tensor:
         s, after = counts_of(noisy), counts_of(then)
         unmasked, masked = after < s, (after == s) & (s > 0)
         share = self._unmasked_share(noisy, u).expand(s.shape)
@@ -154,7 +175,7 @@ class Masking(Diffusion):
         return Noisy(torch.where(known, x0, noisy.x_t), noisy.t, s)
 
     def informative_time(self, share: Tensor) -> Tensor:
-        masked = -(-self.schedule.tau(share.new_tensor([self.t_max]))).expm1() * share
+        masked = -(-self.schedule.tau(torch.full_like(share[:1], self.t_max))).expm1() * share
         return self.schedule.inverse(-(-masked).log1p())
 
     def spec(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.diffusion.base import spread
+from scud.diffusion.base import at_time, spread
 from scud.diffusion.kernel_diffusion import (
     KernelDiffusion,
     check_schedule,
@@ -35,7 +35,7 @@ from scud.processes import Process, ProcessOptions
 from scud.processes.base import check_gamma
 from scud.schedules import MutualInformation, Schedule, ScheduleOptions
 from scud.schedules.information import poisson_rule, smooth_divergences
-from scud.typing import DataView, Noisy
+from scud.typing import DataView, Noisy, Time
 
 
 class SCUD(KernelDiffusion):
@@ -134,8 +134,9 @@ class SCUD(KernelDiffusion):
 
     def _weighted(self, kl: Tensor, noisy: Noisy) -> Tensor:
         """(beta / tau) s KL, and 0 where there is no noise."""
-        s, t = counts_of(noisy), noisy.t.double()
-        weight = spread(self.schedule.beta(t) / self.schedule.tau(t), s).expand(s.shape)
+        s = counts_of(noisy)
+        tau, beta = self.schedule.at(noisy.t.double())
+        weight = spread(beta / tau, s).expand(s.shape)
         return (weight.masked_fill(s == 0, 0) * s).to(kl.dtype) * kl
 
     def divergence(
@@ -201,17 +202,18 @@ class SCUD(KernelDiffusion):
     def draw_counts(
         self,
         noisy: Noisy,
-        u: float,
+        u: Time,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         s = counts_of(noisy)
         undone = torch.binomial(s.double(), self._undone_share(noisy, u)[0], generator=generator)
         return s - undone.long()
 
-    def _undone_share(self, noisy: Noisy, u: float) -> tuple[Tensor, Tensor]:
+    def _undone_share(self, noisy: Noisy, u: Time) -> tuple[Tensor, Tensor]:
         """How likely an event came after u, and how likely it did not: [batch, *dims] both."""
         s = counts_of(noisy)
-        ratio = self.schedule.tau(torch.full_like(noisy.t, u)) / self.schedule.tau(noisy.t)
+        then, now = self.schedule.tau(torch.stack([at_time(u, noisy.t), noisy.t]))
+        ratio = then / now
         after, until = (1 - ratio).clamp(0, 1), ratio.clamp(0, 1)
         return spread(after, s).expand(s.shape), spread(until, s).expand(s.shape)
 
@@ -219,7 +221,7 @@ class SCUD(KernelDiffusion):
         self,
         noisy: Noisy,
         logits: Logits,
-        u: float,
+        u: Time,
         s: Tensor | None,
         generator: torch.Generator | None = None,
     ) -> Noisy:
@@ -228,9 +230,9 @@ class SCUD(KernelDiffusion):
         undone = (counts_of(noisy) - s).reshape(-1).double()
         predicted = logits.reshape(-1, self.num_states)
         x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, undone, generator)
-        return Noisy(x.reshape(s.shape), torch.full_like(noisy.t, u), s)
+        return Noisy(x.reshape(s.shape), at_time(u, noisy.t), s)
 
-    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: float, then: Noisy) -> Tensor:
+    def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: Time, then: Noisy) -> Tensor:
         s, past = counts_of(noisy).double(), counts_of(then).double()
         after, until = self._undone_share(noisy, u)
         possible = (past >= 0) & (past <= s)

@@ -22,21 +22,22 @@ MIXTURE: Mixture = (0.5, 0.4, 0.1)
 """The shares that are used."""
 
 
-def density(t: Tensor, schedule: Schedule, t_max: float, mixture: Mixture = MIXTURE) -> Tensor:
-    """f(t) at times t in (0, t_max), float64."""
+def density(
+    t: Tensor, beta: Tensor, t_max: float, tau_max: float, mixture: Mixture = MIXTURE
+) -> Tensor:
+    """f(t) at times t in (0, t_max) at which the schedule's rate is beta and whose end is tau_max = tau(t_max), float64."""
     a, b, c = mixture
-    end = schedule.tau(torch.as_tensor(t_max, dtype=torch.float64, device=t.device))
-    return a / t_max + b / (2 * (t * t_max).sqrt()) + c * schedule.beta(t) / end
+    return a / t_max + (t * (4 * t_max / b**2)).rsqrt() + beta * (c / tau_max)
 
 
-def draw_times(u: Tensor, schedule: Schedule, t_max: float) -> tuple[Tensor, Tensor]:
+def draw_times(
+    u: Tensor, schedule: Schedule, t_max: float, tau_max: float
+) -> tuple[Tensor, Tensor]:
     """Times and weights from u [batch] in [0, 1): t in (0, t_max) and 1 / f(t), both [batch] float64."""
     a, b, c = MIXTURE
-    end = schedule.tau(torch.as_tensor(t_max, dtype=torch.float64, device=u.device))
     u = u.double()
-    even, root = u / a, (u - a) / b
-    late = schedule.inverse(((u - a - b) / c).clamp(0, 1) * end)
-    t = torch.where(u < a, t_max * even, torch.where(u < a + b, t_max * root**2, late)).clamp(
-        1e-12, t_max
-    )
-    return t, 1 / density(t, schedule, t_max)
+    root = (u - a) / b
+    late = schedule.inverse(((u - a - b) * (tau_max / c)).clamp(0, tau_max))
+    t = torch.where(u < a, u * (t_max / a), torch.where(u < a + b, root * root * t_max, late))
+    t = t.clamp(1e-12, t_max)
+    return t, 1 / density(t, schedule.beta(t), t_max, tau_max)

@@ -41,7 +41,10 @@ class LinearLogits:
         """The same logits, without gradients."""
         return LinearLogits(self.features.detach(), self.weight.detach(), self.bias.detach())
 
-    def __getitem__(self, index: Tensor | tuple[slice | int, ...]) -> Tensor:
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, index: Tensor | slice | tuple[slice | int, ...]) -> Tensor:
         """The logits of some positions [n]: -> [n, B]."""
         return F.linear(self.features[index], self.weight.to(self.dtype), self.bias.to(self.dtype))
 
@@ -58,10 +61,9 @@ Logits = Tensor | LinearLogits
 """What a denoiser may return, [batch, *dims, B]."""
 
 
-def all_finite(logits: Logits) -> bool:
-    """Whether no row has NaN or +inf, and each has a finite entry; of `LinearLogits`, whether its parts are finite."""
+def all_finite(logits: Logits) -> Tensor:
+    """Whether no row has NaN or +inf, and each has a finite entry; of `LinearLogits`, whether its parts are finite: []."""
     if isinstance(logits, LinearLogits):
-        return all(
-            bool(part.isfinite().all()) for part in (logits.features, logits.weight, logits.bias)
-        )
-    return bool(logits.amax(-1).isfinite().all())
+        parts = (logits.features, logits.weight, logits.bias)
+        return torch.stack([part.isfinite().all() for part in parts]).all()
+    return logits.amax(-1).isfinite().all()

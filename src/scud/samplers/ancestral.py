@@ -8,7 +8,7 @@ import torch
 from scud.errors import check_positive
 from scud.numerics.logits import Logits
 from scud.samplers.base import GridSampler
-from scud.typing import Noisy, Reversible
+from scud.typing import Noisy, Reversible, Time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Ancestral(GridSampler):
         model: Reversible,
         noisy: Noisy,
         logits: Logits,
-        u: float,
+        u: Time,
         generator: torch.Generator | None,
     ) -> Noisy:
         if self.temperature != 1:

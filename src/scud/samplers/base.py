@@ -24,9 +24,10 @@ from scud.errors import (
     check_states,
     fail,
 )
+from scud.numerics import is_fixed
 from scud.numerics.logits import Logits, all_finite
 from scud.options import Options
-from scud.typing import Denoiser, Given, Noisy, Reversible, Shape
+from scud.typing import Denoiser, Given, Noisy, Reversible, Shape, Time
 
 GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
     "cosine": lambda done: (torch.pi / 2 * done).cos(),
@@ -117,7 +118,7 @@ class GridSampler(Options, Sampler):
         model: Reversible,
         noisy: Noisy,
         logits: Logits,
-        u: float,
+        u: Time,
         generator: torch.Generator | None,
     ) -> Noisy:
         """Draw the state at the earlier time u given the one now and the logits for it."""
@@ -138,7 +139,8 @@ class GridSampler(Options, Sampler):
         device = model.p0.device
         done = torch.arange(1, self.steps, dtype=torch.float64, device=device) / self.steps
         inner = model.informative_time(GRIDS[self.grid](done))
-        return torch.cat([done.new_tensor([model.t_max]), inner, done.new_zeros(1)])
+        ends = torch.full((2,), model.t_max, dtype=torch.float64, device=device)
+        return torch.cat([ends[:1], inner, 0 * ends[1:]])
 
     @torch.no_grad()
     def trajectory(
@@ -156,13 +158,13 @@ class GridSampler(Options, Sampler):
         if given.x0 is not None and given.known is not None:
             noisy = model.keep(noisy, given.x0.long(), given.known)
         yield noisy
-        for u in times[1:].tolist():
+        for u in times[1:] if is_fixed(times) else times[1:].tolist():
             logits = predict(model, denoiser, noisy, given, u)
             noisy = self.step(model, noisy, logits, u, generator)
             yield noisy
 
 
-def predict(model: Reversible, denoiser: Denoiser, noisy: Noisy, given: Given, u: float) -> Logits:
+def predict(model: Reversible, denoiser: Denoiser, noisy: Noisy, given: Given, u: Time) -> Logits:
     """The denoiser's logits [batch, *dims, B] for a noised batch, on the way to time u.
 
     Raises:
@@ -170,8 +172,11 @@ def predict(model: Reversible, denoiser: Denoiser, noisy: Noisy, given: Given, u
     """
     logits = denoiser(noisy.x_t, model.condition(noisy, given))
     model.check_logits(logits, noisy.x_t)
-    if not all_finite(logits):
-        what = f"NaN or infinity on the way to t = {u:g}"
+    finite = all_finite(logits)
+    if is_fixed(noisy.t):  # elsewhere the host need not wait to find that all is well
+        torch._assert_async(finite, "the denoiser must return finite numbers")
+    elif not bool(finite):
+        what = f"NaN or infinity on the way to t = {float(u):g}"
         raise fail("denoiser", "return finite numbers", what, "check its weights and its input")
     return logits
 
@@ -194,7 +199,7 @@ def check_given(given: Given, shape: Shape, num_states: int) -> None:
     if given.x0.shape != given.known.shape:
         rule = f"have the shape {list(shape)} of what is drawn"
         raise fail("given.x0", rule, list(given.x0.shape), "expand it to that shape")
-    if bool(given.known.any()):
+    if not is_fixed(given.known) and bool(given.known.any()):
         check_states("given.x0", given.x0[given.known], num_states)
 
 

@@ -22,6 +22,10 @@ class Schedule(nn.Module, ABC):
     def beta(self, t: Tensor) -> Tensor:
         """The exact derivative d tau / dt of what `tau` returns."""
 
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """tau(t) and beta(t), which may be made together."""
+        return self.tau(t), self.beta(t)
+
     @abstractmethod
     def inverse(self, tau: Tensor) -> Tensor:
         """The t with tau(t) = tau."""

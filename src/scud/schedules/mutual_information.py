@@ -23,7 +23,7 @@ from scud.schedules.information import EventInformation, event_curve, time_curve
 from scud.schedules.linear import Linear
 
 SMALLEST_W = 1e-30
-NEWTON_STEPS = 6
+NEWTON_STEPS = 3
 
 
 class MutualInformation(Schedule):
@@ -46,6 +46,7 @@ class MutualInformation(Schedule):
     knots: Tensor
     values: Tensor
     slopes: Tensor
+    _pieces: Tensor
 
     def __init__(
         self,
@@ -69,6 +70,7 @@ class MutualInformation(Schedule):
         check_curve(curve)
         for name, values in zip(("knots", "values", "slopes"), curve.double(), strict=True):
             self.register_buffer(name, values.clone(), persistent=False)
+        self.register_buffer("_pieces", _pieces_of(curve.double()), persistent=False)
 
     def _make_curve(self) -> Tensor:
         """Knots log w, values log tau and slopes d log tau / d log w, [3, n]."""
@@ -85,28 +87,31 @@ class MutualInformation(Schedule):
         return torch.stack([w.log(), amount.log(), w / (amount * slope)])
 
     def tau(self, t: Tensor) -> Tensor:
-        log_tau, _ = self._curve(self._log_w(t))
-        return torch.where(t > 0, log_tau.exp(), 0.0)
+        return self.at(t)[0]
 
     def beta(self, t: Tensor) -> Tensor:
-        log_w = self._log_w(t)
-        log_tau, slope = self._curve(log_w)
-        return slope * (log_tau - log_w).exp() / (1 - t.double())
+        return self.at(t)[1]
+
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        log_w = (-(-t.double()).log1p()).clamp_min(SMALLEST_W).log()
+        inside = log_w.clamp(self.knots[0], self.knots[-1])
+        piece = self._pieces[torch.searchsorted(self.knots[1:-1], inside.contiguous())]
+        log_tau, slope = _spline(piece, inside)
+        log_tau = torch.addcmul(log_tau, slope, log_w - inside)
+        tau = torch.where(t > 0, log_tau.exp(), 0.0)
+        return tau, slope * (log_tau - log_w).exp() / (1 - t.double())
 
     def inverse(self, tau: Tensor) -> Tensor:
         target = tau.double().clamp_min(SMALLEST_W).log()
         inside = target.clamp(self.values[0], self.values[-1])
-        right = torch.searchsorted(self.values, inside.contiguous()).clamp(
-            1, self.values.shape[0] - 1
-        )
-        low, high = self.knots[right - 1], self.knots[right]
-        x = low + (high - low) * (inside - self.values[right - 1]) / (
-            self.values[right] - self.values[right - 1]
-        )
+        piece = self._pieces[torch.searchsorted(self.values[1:-1], inside.contiguous())]
+        low, high, value, chord = piece[..., 0], piece[..., 1], piece[..., 3], piece[..., 8]
+        x = torch.addcmul(low, inside - value, chord)
+        slope = chord
         for _ in range(NEWTON_STEPS):
-            value, slope = self._curve(x)
-            x = (x + (inside - value) / slope).clamp(low, high)
-        log_w = x + (target - inside) / self._curve(x)[1]
+            value, slope = _spline(piece, x)
+            x = torch.addcdiv(x, inside - value, slope).clamp(low, high)
+        log_w = torch.addcdiv(x, target - inside, slope)
         return torch.where(tau > 0, -(-log_w.exp()).expm1(), 0.0)
 
     def spec(self) -> dict[str, Any]:
@@ -116,24 +121,29 @@ class MutualInformation(Schedule):
         curve = torch.stack([self.knots, self.values, self.slopes]).cpu()
         return {**found, "curve": curve, "error": self.error}
 
-    def _log_w(self, t: Tensor) -> Tensor:
-        return (-(-t.double()).log1p()).clamp_min(SMALLEST_W).log()
 
-    def _curve(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The Hermite spline and its derivative at x; straight lines beyond the knots."""
-        inside = x.clamp(self.knots[0], self.knots[-1])
-        right = torch.searchsorted(self.knots, inside.contiguous()).clamp(
-            1, self.knots.shape[0] - 1
-        )
-        left = right - 1
-        width = self.knots[right] - self.knots[left]
-        u = (inside - self.knots[left]) / width
-        rise = (self.values[right] - self.values[left]) / width
-        m0, m1 = self.slopes[left], self.slopes[right]
-        curvature, twist = 3 * rise - 2 * m0 - m1, m0 + m1 - 2 * rise
-        value = self.values[left] + width * u * (m0 + u * (curvature + u * twist))
-        slope = m0 + u * (2 * curvature + 3 * u * twist)
-        return value + slope * (x - inside), slope
+def _pieces_of(curve: Tensor) -> Tensor:
+    """The cubics between knots x, of values and slopes at both ends: [3, n] -> [n - 1, 9].
+
+    Each is (x_0, x_1, width, value, slope, curvature, twist, 3 twist, 1 / rise), where with u = (x - x_0) / width:
+    value + (x - x_0) (slope + u (curvature + u twist)).
+    """
+    knots, values, slopes = curve
+    width, low = knots.diff(), slopes[:-1]
+    rise = values.diff() / width
+    curvature, twist = 3 * rise - 2 * low - slopes[1:], low + slopes[1:] - 2 * rise
+    parts = (knots[:-1], knots[1:], width, values[:-1], low, curvature, twist, 3 * twist, 1 / rise)
+    return torch.stack(parts, 1)
+
+
+def _spline(piece: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The Hermite spline and its derivative at x [...], in its piece [..., 9]."""
+    start, _, width, value, slope, curvature, twist, triple, _ = piece.unbind(-1)
+    beyond = x - start
+    u = beyond / width
+    inner = torch.addcmul(slope, u, torch.addcmul(curvature, u, twist))
+    outer = torch.addcmul(2 * curvature, u, triple)
+    return torch.addcmul(value, beyond, inner), torch.addcmul(slope, u, outer)
 
 
 def check_curve(curve: Tensor) -> None:

@@ -156,8 +156,7 @@ class Kernel(nn.Module, ABC):
 
     def stretches(self, count: int) -> list[slice]:
         """All rows 0..count-1, as many at once as a GPU's memory holds well."""
-        size = max(GPU_BLOCK_ELEMENTS // self.num_states, FEWEST)
-        return stretches(count, size)
+        return stretches(count, max(GPU_BLOCK_ELEMENTS // self.num_states, FEWEST))
 
     def blocks(self, amounts: Tensor) -> list[Tensor]:
         """Split rows 0..N-1 into blocks of like amounts: index tensors that cover amounts [N] once.
@@ -193,7 +192,7 @@ def stretches(count: int, size: int) -> list[slice]:
 
 def block_rows(num_states: int, like: Tensor) -> int:
     """Rows of a block on the device of `like`."""
-    return max((GPU_BLOCK_ELEMENTS if like.is_cuda else BLOCK_ELEMENTS) // num_states, FEWEST)
+    return max((GPU_BLOCK_ELEMENTS if is_fixed(like) else BLOCK_ELEMENTS) // num_states, FEWEST)
 
 
 def draw_in_blocks(
