@@ -29,7 +29,6 @@ from scud.errors import fail
 from scud.numerics.logits import Logits
 from scud.processes import Process
 from scud.processes.kernels.base import LARGE, EvidenceSource, Kernel
-from scud.processes.kernels.operator import floor_of
 from scud.schedules import MutualInformation, Schedule
 from scud.typing import Conditioning, Given, Noisy
 
@@ -163,21 +162,20 @@ class KernelDiffusion(Diffusion):
         drawn = []
         for part in self.kernel.stretches(len(x_t)):
             here, until, since = x_t[part], past[part], recent[part]
-            clean = self._draw_clean_of(here, logits[part], until, until + since, generator)
-            before = self.kernel.operator(until)
+            clean, now = self._draw_clean_of(here, logits[part], until, until + since, generator)
+            before = self.kernel.operator(until).rows(clean)
             weights = self.kernel.operator(since).columns(here)
             undone = since > 0
             if rate is not None:
-                now = self.kernel.entries(clean, here, until + since)
+                state = here.unsqueeze(-1)
                 none = (-rate * since).exp()
-                share = none * before.entries(clean, here) / now
+                share = none * before.gather(-1, state).squeeze(-1) / now
                 undone = undone & (numerics.draw_uniform(share, generator) >= share)
-                weights = weights.scatter_add(-1, here.unsqueeze(-1), -none.unsqueeze(-1))
-                weights = weights.clamp_min(0)
-            state = numerics.draw_categorical(weights * before.rows(clean), generator)
+                weights = weights.scatter_add(-1, state, -none.unsqueeze(-1)).relu()
+            state = numerics.draw_categorical(weights * before, generator)
             state = torch.where(until == 0, clean, state)
             drawn.append(torch.where(undone, state, here))
-        return torch.cat(drawn)
+        return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
 
     def _draw_clean_of(
         self,
@@ -186,17 +184,16 @@ class KernelDiffusion(Diffusion):
         past: Tensor,
         amounts: Tensor,
         generator: torch.Generator | None,
-    ) -> Tensor:
-        """Draw x0 of `draw_before` at some positions [n], amounts in all of noise: -> [n]."""
+    ) -> tuple[Tensor, Tensor]:
+        """Draw x0 of `draw_before` at some positions [n], of these amounts in all; and M(amounts)[x0, x_t]: both [n]."""
         predicted = logits.to(torch.promote_types(logits.dtype, torch.float32))
         columns = self.kernel.operator(amounts).columns(x_t, predicted.dtype)
-        floor = self.kernel.rounding[logits.dtype == torch.float64] * floor_of(
-            self.kernel.floor, predicted
-        )
-        mixed = (predicted.softmax(-1) + floor) * columns
+        rounding = self.kernel.rounding[logits.dtype == torch.float64]
+        p = torch.add(predicted.softmax(-1), self.kernel.floor_in(predicted), alpha=rounding)
         exact = numerics.weighted_logits(predicted, numerics.log_probability(columns)).softmax(-1)
-        weights = torch.where((past == 0).unsqueeze(-1), exact, mixed)
-        return numerics.draw_categorical(weights, generator)
+        weights = torch.where((past == 0).unsqueeze(-1), exact, p * columns)
+        clean = numerics.draw_categorical(weights, generator)
+        return clean, columns.gather(-1, clean.unsqueeze(-1)).squeeze(-1)
 
     def _draw_clean(
         self,
@@ -214,7 +211,7 @@ class KernelDiffusion(Diffusion):
             index = rows[block]
             predicted = logits[index].to(torch.promote_types(logits.dtype, torch.float32))
             columns = self.kernel.operator(amounts[block]).columns(x_t[index], predicted.dtype)
-            floor = floor_of(self.kernel.floor, predicted)
+            floor = self.kernel.floor_in(predicted)
             weights = (predicted.softmax(-1) + self.kernel.rounding[wide] * floor) * columns
             last = (past[index] == 0).nonzero().squeeze(-1)
             log_columns = numerics.log_probability(columns[last])
@@ -261,7 +258,7 @@ class KernelDiffusion(Diffusion):
         """`log_prob_before` for a block of rows [n] with recent > 0: -> [n] float64."""
         predicted = logits.to(torch.promote_types(logits.dtype, torch.float32))
         columns = self.kernel.operator(past + recent).columns(x_t)
-        floor = floor_of(self.kernel.floor, predicted)
+        floor = self.kernel.floor_in(predicted)
         rounding = self.kernel.rounding[predicted.dtype == torch.float64]
         p = predicted.softmax(-1).double() + rounding * floor.double()
         arrives = (p * self.kernel.operator(past).columns(before)).sum(-1)
@@ -291,7 +288,7 @@ def over_positions(
     """
     if kernel.is_fixed(amounts):
         values = numerics.stretchwise(rowwise, logits, kernel.stretches(len(amounts)))
-        return values.masked_fill(~active, 0)
+        return values * active
     return numerics.blockwise(rowwise, logits, active_blocks(kernel, amounts, active))
 
 

@@ -93,7 +93,7 @@ class Masking(Diffusion):
         flat, size = logits.reshape(-1, self.num_states), block_rows(self.num_states, active)
         if numerics.is_fixed(active):
             values = numerics.stretchwise(rowwise, flat, stretches(len(active), size))
-            values = values.masked_fill(~active, 0)
+            values = values * active
         else:
             blocks = torch.split(active.nonzero().squeeze(-1), size)
             values = numerics.blockwise(rowwise, flat, blocks)
@@ -154,7 +154,7 @@ class Masking(Diffusion):
             rows = logits[part]
             p = rows.to(torch.promote_types(rows.dtype, torch.float32)).softmax(-1)
             drawn.append(numerics.draw_categorical(p, generator))
-        return torch.cat(drawn)
+        return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
 
     def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: Time, then: Noisy) -> Tensor:
         s, after = counts_of(noisy), counts_of(then)

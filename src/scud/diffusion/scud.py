@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from scud import numerics
 from scud.diffusion.base import at_time, spread
 from scud.diffusion.kernel_diffusion import (
+    SMALLEST,
     KernelDiffusion,
     check_schedule,
     is_active,
@@ -33,6 +34,7 @@ from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.numerics.logits import Logits
 from scud.processes import Process, ProcessOptions
 from scud.processes.base import check_gamma
+from scud.processes.kernels.operator import Operator
 from scud.schedules import MutualInformation, Schedule, ScheduleOptions
 from scud.schedules.information import poisson_rule, smooth_divergences
 from scud.typing import DataView, Noisy, Time
@@ -122,13 +124,10 @@ class SCUD(KernelDiffusion):
         mask: Tensor | None = None,
     ) -> Tensor:
         s = counts_of(noisy)
-        past = s.reshape(-1).double() - 1
 
-        def law(rows: Tensor, index: Tensor) -> Tensor:
-            prior = self.evidence.push_forward(past[index])
-            if prior is None:
-                return self.kernel.operator(past[index]).law(rows.softmax(-1))
-            return prior.to(rows.dtype)
+        def law(rows: Tensor, before: Operator, past: Tensor) -> Tensor:
+            prior = self.evidence.push_forward(past)
+            return before.law(rows.softmax(-1)) if prior is None else prior.to(rows.dtype)
 
         return self._weighted(self._divergence(logits, x0, noisy.x_t, s, mask, law), noisy)
 
@@ -136,8 +135,8 @@ class SCUD(KernelDiffusion):
         """(beta / tau) s KL, and 0 where there is no noise."""
         s = counts_of(noisy)
         tau, beta = self.schedule.at(noisy.t.double())
-        weight = spread(beta / tau, s).expand(s.shape)
-        return (weight.masked_fill(s == 0, 0) * s).to(kl.dtype) * kl
+        weight = spread(beta / tau.clamp_min(SMALLEST), s)  # at tau = 0 there is no event
+        return (weight * s).to(kl.dtype) * kl
 
     def divergence(
         self,
@@ -156,10 +155,9 @@ class SCUD(KernelDiffusion):
             x0, x_t, s: clean states, noised states and event counts, [batch, *dims].
             mask: [batch, *dims], True at real positions.
         """
-        past = s.reshape(-1).double() - 1
 
-        def law(rows: Tensor, index: Tensor) -> Tensor:
-            return self.kernel.operator(past[index]).law(rows.softmax(-1))
+        def law(rows: Tensor, before: Operator, past: Tensor) -> Tensor:  # noqa: ARG001
+            return before.law(rows.softmax(-1))
 
         return self._divergence(logits, x0, x_t, s, mask, law)
 
@@ -170,9 +168,9 @@ class SCUD(KernelDiffusion):
         x_t: Tensor,
         s: Tensor,
         mask: Tensor | None,
-        law: Callable[[Tensor, Tensor], Tensor],
+        law: Callable[[Tensor, Operator, Tensor], Tensor],
     ) -> Tensor:
-        """`divergence`, where `law` makes softmax(rows) K^(s - 1) of rows [n, B] at places [n]."""
+        """`divergence`, where `law` makes softmax(rows) K^(s - 1) of rows [n, B], by the operator of s - 1 [n]."""
         clean, seen = x0.reshape(-1), x_t.reshape(-1)
         past = (s.reshape(-1).double() - 1).clamp_min(0)
         dtype = torch.promote_types(logits.dtype, torch.float32)
@@ -183,16 +181,16 @@ class SCUD(KernelDiffusion):
             predicted = numerics.weighted_logits(rows, log_weight)
             return F.cross_entropy(predicted, clean[index], reduction="none")
 
-        def rowwise(rows: Tensor, index: numerics.Block) -> Tensor:
+        def rowwise(rows: Tensor, index: numerics.Block) -> Tensor | numerics.Either:
             before = self.kernel.operator(past[index])
             rows = rows.to(dtype)
             if before.is_identity:
                 return first_event(rows, index)
             true = before.rows(clean[index], dtype)
             weight = self.kernel.event_columns(seen[index], dtype)
-            values = numerics.posterior_divergence(law(rows, index), true, weight)
+            values = numerics.posterior_divergence(law(rows, before, past[index]), true, weight)
             if self.kernel.is_fixed(past):
-                values = torch.where(past[index] > 0, values, first_event(rows, index))
+                return numerics.Either(past[index] > 0, values, first_event(rows, index))
             return values
 
         active = is_active(s > 0, mask)

@@ -27,7 +27,8 @@ def density(
 ) -> Tensor:
     """f(t) at times t in (0, t_max) at which the schedule's rate is beta and whose end is tau_max = tau(t_max), float64."""
     a, b, c = mixture
-    return a / t_max + (t * (4 * t_max / b**2)).rsqrt() + beta * (c / tau_max)
+    early = a / t_max + (t * (4 * t_max / b**2)).rsqrt()
+    return torch.add(early, beta, alpha=c / tau_max)
 
 
 def draw_times(
@@ -36,8 +37,9 @@ def draw_times(
     """Times and weights from u [batch] in [0, 1): t in (0, t_max) and 1 / f(t), both [batch] float64."""
     a, b, c = MIXTURE
     u = u.double()
-    root = (u - a) / b
-    late = schedule.inverse(((u - a - b) * (tau_max / c)).clamp(0, tau_max))
-    t = torch.where(u < a, u * (t_max / a), torch.where(u < a + b, root * root * t_max, late))
+    root = u - a
+    late = schedule.inverse((u - (a + b)) * (tau_max / c))
+    early = root * root * (t_max / b**2)
+    t = torch.where(u < a, u * (t_max / a), torch.where(u < a + b, early, late))
     t = t.clamp(1e-12, t_max)
-    return t, 1 / density(t, schedule.beta(t), t_max, tau_max)
+    return t, density(t, schedule.beta(t), t_max, tau_max).reciprocal()

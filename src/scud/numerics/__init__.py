@@ -12,10 +12,11 @@ from scud.numerics.categorical import (
 from scud.numerics.devices import filled, fixed_shapes, is_fixed
 from scud.numerics.divergence import posterior_divergence
 from scud.numerics.logits import LinearLogits, Logits, all_finite
-from scud.numerics.rowwise import Block, Rowwise, blockwise, full_precision, stretchwise
+from scud.numerics.rowwise import Block, Either, Rowwise, blockwise, full_precision, stretchwise
 
 __all__ = [
     "Block",
+    "Either",
     "LinearLogits",
     "Logits",
     "Rowwise",

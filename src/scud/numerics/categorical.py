@@ -5,7 +5,7 @@ temperature (Zheng et al., arXiv 2409.02908).
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scud.numerics.devices import is_fixed
 
@@ -43,8 +43,7 @@ def invert_cdf(cdf: Tensor, row: Tensor, uniform: Tensor) -> Tensor:
 
 def _search_rows(cdf: Tensor, uniform: Tensor) -> Tensor:
     """`invert_cdf` of a row for each draw, [N, B], or of one row for all, [B]: -> the shape of uniform."""
-    total = cdf[..., -1]
-    target = torch.minimum(uniform * total, total * (1 - 2**-53))
+    target = uniform * cdf[..., -1]  # below the total: u <= 1 - 2^-53, and the product rounds down
     if cdf.ndim == 1:
         return torch.searchsorted(cdf, target, right=True)
     return torch.searchsorted(cdf, target.unsqueeze(-1), right=True).squeeze(-1)
@@ -98,4 +97,5 @@ def weighted_logits(logits: Tensor, log_weights: Tensor) -> Tensor:
 
     Where all that has weight has a logit of -inf, that law is the weights' own.
     """
-    return logits.clamp_min(torch.finfo(logits.dtype).min / 4) + log_weights
+    lowest = torch.finfo(logits.dtype).min / 4
+    return nn.functional.threshold(logits, lowest, lowest) + log_weights

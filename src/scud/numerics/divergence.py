@@ -46,15 +46,15 @@ class _PosteriorDivergence(torch.autograd.Function):
                 true.gather(-1, at.unsqueeze(-1)),
                 predicted.gather(-1, at.unsqueeze(-1)),
             )
-        # Where no state has weight there is nothing to compare, and the value, 0, is not used.
-        smallest = torch.finfo(true.dtype).tiny
-        true_total, total = true_total.clamp_min(smallest), total.clamp_min(smallest)
+        # Where no state that was has weight there is nothing to compare, and the value is not used.
+        true_total = true_total.clamp_min(torch.finfo(true.dtype).tiny)
         held = (true / floor).clamp_max_(1)
         ratio = predicted.div(true.clamp_min(floor)).mul_(true_total / total).clamp_max_(most)
         excess = (ratio - 1).sub_(ratio.log()).mul_(p).sum(-1, keepdim=True) / true_total
-        values = excess + q.mul_(1 - held).sum(-1, keepdim=True) / total
+        unheld = q.addcmul_(q, held, value=-1).sum(-1, keepdim=True)
+        values = excess.addcdiv_(unheld, total)
         if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
-            gradient = held.div_(ratio).neg_().add_(1).mul_(weight).div_(total)
+            gradient = torch.addcmul(weight, weight, held.div_(ratio), value=-1).div_(total)
             if at is not None:
                 surplus = (
                     p.sum(-1, keepdim=True) / true_total

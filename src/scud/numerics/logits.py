@@ -66,4 +66,4 @@ def all_finite(logits: Logits) -> Tensor:
     if isinstance(logits, LinearLogits):
         parts = (logits.features, logits.weight, logits.bias)
         return torch.stack([part.isfinite().all() for part in parts]).all()
-    return logits.amax(-1).isfinite().all()
+    return (0 * logits.amax(-1) == 0).all()

@@ -1,7 +1,7 @@
 """Row-wise losses in blocks of rows: no intermediate of the size of all logits outlives its block."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,19 @@ HELD_ELEMENTS = 2**27
 Block = Tensor | slice
 """Some of the rows: their indices, or the stretch from one to another where shapes are fixed."""
 
-Rowwise = Callable[[Tensor, Any], Tensor]
+
+class Either(NamedTuple):
+    """Values [n] of rows: the first where `first` [n] is True, else the second.
+
+    Both have a finite gradient at every row. It is not taken through the choice, which would cost four operations.
+    """
+
+    first: Tensor
+    one: Tensor
+    other: Tensor
+
+
+Rowwise = Callable[[Tensor, Any], Tensor | Either]
 """Takes rows [n, B] and which they are, a `Block`, to values [n], each depending on its own row alone."""
 
 
@@ -32,7 +44,20 @@ def _with_gradient(
     with torch.set_grad_enabled(needed), full_precision(rows):
         rows.requires_grad_(needed)
         values = function(rows, index)
-        return values.detach(), torch.autograd.grad(values.sum(), rows)[0] if needed else None
+        if isinstance(values, Either):
+            return _chosen(values, rows, needed)
+        slope = torch.autograd.grad(values, rows, torch.ones_like(values))[0] if needed else None
+        return values.detach(), slope
+
+
+def _chosen(values: Either, rows: Tensor, needed: bool) -> tuple[Tensor, Tensor | None]:
+    """`_with_gradient` of values of which each row has one of two."""
+    first, one, other = values
+    chosen = torch.where(first, one.detach(), other.detach())
+    if not needed:
+        return chosen, None
+    share = first.to(one.dtype)
+    return chosen, torch.autograd.grad((one, other), rows, (share, 1 - share))[0]
 
 
 class _Blockwise(torch.autograd.Function):

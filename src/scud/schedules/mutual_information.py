@@ -23,7 +23,7 @@ from scud.schedules.information import EventInformation, event_curve, time_curve
 from scud.schedules.linear import Linear
 
 SMALLEST_W = 1e-30
-NEWTON_STEPS = 3
+NEWTON_STEPS = 2
 
 
 class MutualInformation(Schedule):
@@ -70,6 +70,7 @@ class MutualInformation(Schedule):
         check_curve(curve)
         for name, values in zip(("knots", "values", "slopes"), curve.double(), strict=True):
             self.register_buffer(name, values.clone(), persistent=False)
+        self._last: tuple[Tensor, Tensor, Tensor] | None = None
         self.register_buffer("_pieces", _pieces_of(curve.double()), persistent=False)
 
     def _make_curve(self) -> Tensor:
@@ -93,26 +94,31 @@ class MutualInformation(Schedule):
         return self.at(t)[1]
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        log_w = (-(-t.double()).log1p()).clamp_min(SMALLEST_W).log()
-        inside = log_w.clamp(self.knots[0], self.knots[-1])
-        piece = self._pieces[torch.searchsorted(self.knots[1:-1], inside.contiguous())]
-        log_tau, slope = _spline(piece, inside)
-        log_tau = torch.addcmul(log_tau, slope, log_w - inside)
-        tau = torch.where(t > 0, log_tau.exp(), 0.0)
-        return tau, slope * (log_tau - log_w).exp() / (1 - t.double())
+        if self._last is not None and self._last[0] is t:
+            return self._last[1:]
+        w = (-(-t.double()).log1p()).clamp_min(SMALLEST_W)
+        log_w = w.log()
+        piece = self._pieces[torch.searchsorted(self.knots, log_w)]
+        log_tau, slope = _spline(piece, log_w - piece[..., 0])
+        tau = log_tau.exp()
+        beta = slope * tau / ((1 - t.double()) * w)
+        # Noise, weights and loss ask for the same times one after the other.
+        self._last = t, tau.masked_fill(t <= 0, 0), beta
+        return self._last[1:]
 
     def inverse(self, tau: Tensor) -> Tensor:
-        target = tau.double().clamp_min(SMALLEST_W).log()
-        inside = target.clamp(self.values[0], self.values[-1])
-        piece = self._pieces[torch.searchsorted(self.values[1:-1], inside.contiguous())]
-        low, high, value, chord = piece[..., 0], piece[..., 1], piece[..., 3], piece[..., 8]
-        x = torch.addcmul(low, inside - value, chord)
-        slope = chord
+        log_tau = tau.double().clamp_min(SMALLEST_W).log()
+        piece = self._pieces[torch.searchsorted(self.values, log_tau)]
+        knot, value, *_, first, second, third = piece.unbind(-1)
+        risen = log_tau - value
+        beyond = risen * torch.addcmul(first, risen, torch.addcmul(second, risen, third))
         for _ in range(NEWTON_STEPS):
-            value, slope = _spline(piece, x)
-            x = torch.addcdiv(x, inside - value, slope).clamp(low, high)
-        log_w = torch.addcdiv(x, target - inside, slope)
-        return torch.where(tau > 0, -(-log_w.exp()).expm1(), 0.0)
+            found, slope = _spline(piece, beyond)
+            beyond = torch.addcdiv(beyond, log_tau - found, slope)
+        return (-(-(knot + beyond).exp()).expm1()).masked_fill(tau <= 0, 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
 
     def spec(self) -> dict[str, Any]:
         found = {"kind": "mutual_information", "gamma": self.gamma}
@@ -123,27 +129,35 @@ class MutualInformation(Schedule):
 
 
 def _pieces_of(curve: Tensor) -> Tensor:
-    """The cubics between knots x, of values and slopes at both ends: [3, n] -> [n - 1, 9].
+    """The cubics between knots, from values and slopes at both ends, and lines beyond them: [3, n] -> [n + 1, 10].
 
-    Each is (x_0, x_1, width, value, slope, curvature, twist, 3 twist, 1 / rise), where with u = (x - x_0) / width:
-    value + (x - x_0) (slope + u (curvature + u twist)).
+    Each is its knot and value, then c_1, c_2, c_3 of value + Σ_k c_k beyondᵏ, beyond = x - knot, then 2 c_2 and 3 c_3 of the
+    derivative, and last the cubic's coefficients for the inverse, which is near the cubic in value.
     """
     knots, values, slopes = curve
-    width, low = knots.diff(), slopes[:-1]
-    rise = values.diff() / width
-    curvature, twist = 3 * rise - 2 * low - slopes[1:], low + slopes[1:] - 2 * rise
-    parts = (knots[:-1], knots[1:], width, values[:-1], low, curvature, twist, 3 * twist, 1 / rise)
-    return torch.stack(parts, 1)
+    forth = _cubic(knots.diff(), values.diff(), slopes)
+    back = _cubic(values.diff(), knots.diff(), 1 / slopes)
+    inner = torch.cat([curve[:2, :-1].T, forth, forth[:, 1:] * forth.new_tensor([2, 3]), back], 1)
+    lines = torch.zeros(2, 10, dtype=curve.dtype)
+    for line, end in zip(lines, (0, -1), strict=True):
+        line[[0, 1, 2, 7]] = torch.stack([*curve[:, end], 1 / slopes[end]])
+    return torch.cat([lines[:1], inner, lines[1:]])
 
 
-def _spline(piece: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The Hermite spline and its derivative at x [...], in its piece [..., 9]."""
-    start, _, width, value, slope, curvature, twist, triple, _ = piece.unbind(-1)
-    beyond = x - start
-    u = beyond / width
-    inner = torch.addcmul(slope, u, torch.addcmul(curvature, u, twist))
-    outer = torch.addcmul(2 * curvature, u, triple)
-    return torch.addcmul(value, beyond, inner), torch.addcmul(slope, u, outer)
+def _cubic(width: Tensor, rise: Tensor, slopes: Tensor) -> Tensor:
+    """c_1, c_2, c_3 of the cubics that rise so far over a width [n - 1], with slopes [n] at their ends: [n - 1, 3]."""
+    low, high, mean = slopes[:-1], slopes[1:], rise / width
+    return torch.stack(
+        [low, (3 * mean - 2 * low - high) / width, (low + high - 2 * mean) / width**2], 1
+    )
+
+
+def _spline(piece: Tensor, beyond: Tensor) -> tuple[Tensor, Tensor]:
+    """The Hermite spline and its derivative, so far beyond the knot [...] of its piece [..., 10]."""
+    value, first, second, third, twice, thrice = piece[..., 1:7].unbind(-1)
+    inner = torch.addcmul(first, beyond, torch.addcmul(second, beyond, third))
+    slope = torch.addcmul(first, beyond, torch.addcmul(twice, beyond, thrice))
+    return torch.addcmul(value, beyond, inner), slope
 
 
 def check_curve(curve: Tensor) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from scud.errors import fail, shown
 from scud.numerics import is_fixed
 from scud.numerics.memory import in_bytes
-from scud.processes.kernels.operator import EXACT, Operator
+from scud.processes.kernels.operator import EXACT, Operator, floor_of
 from scud.typing import Evidence
 
 BLOCK_ELEMENTS = 2**18
@@ -79,6 +79,10 @@ class Kernel(nn.Module, ABC):
     def floor(self) -> Tensor | None:
         """How `rounding` is spread over states (see `Operator`): [B], or None for evenly."""
         return self.stationary if self.rounds_to_stationary else None
+
+    def floor_in(self, p: Tensor) -> Tensor:
+        """`floor` in the type of predictions p [..., B]: [B], or [1] where it is uniform."""
+        return floor_of(self.floor, p)
 
     @property
     def is_sampled(self) -> bool:
@@ -202,13 +206,15 @@ def draw_in_blocks(
     generator: torch.Generator | None,
 ) -> Tensor:
     """`Kernel.draw` by the operators of blocks."""
-    states, flat = index.reshape(-1).clone(), amounts.reshape(-1)
+    states, flat = index.reshape(-1), amounts.reshape(-1)
     if kernel.is_fixed(flat):
         drawn = [
             kernel.operator(flat[part]).draw(states[part], generator)
             for part in kernel.stretches(len(flat))
         ]
-        return torch.where(flat > 0, torch.cat(drawn), states).reshape(index.shape)
+        found = drawn[0] if len(drawn) == 1 else torch.cat(drawn)
+        return torch.where(flat > 0, found, states).reshape(index.shape)
+    states = states.clone()
     for block in kernel.blocks(flat):
         states[block] = kernel.operator(flat[block]).draw(states[block], generator)
     return states.reshape(index.shape)

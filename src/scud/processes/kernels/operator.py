@@ -58,7 +58,11 @@ class Operator(ABC):
     def law(self, p: Tensor) -> Tensor:
         """p M(a_n) for distributions p [N, B]: -> [N, B] > 0, up to a factor near 1."""
         rounding = self.rounding[p.dtype == torch.float64]
-        return self.apply(p).clamp_min(0) + rounding * floor_of(self.floor, p)
+        return torch.add(self.apply(p).relu(), self.floor_in(p), alpha=rounding)
+
+    def floor_in(self, p: Tensor) -> Tensor:
+        """`floor` in the type of predictions p [..., B]: [B], or [1] where it is uniform."""
+        return floor_of(self.floor, p)
 
     def draw(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         """A state from M(a_n)[index_n, :]: -> [N]."""

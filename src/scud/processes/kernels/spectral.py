@@ -17,31 +17,45 @@ NEGLIGIBLE = 1e-12
 
 
 class SpectralOperator(Operator):
-    """Products with V_r diag(w_n) V⁻¹_r, r the modes that matter for the smallest amount in the block."""
+    """Products with V_r diag(w_n) V⁻¹_r, r the modes that matter for the smallest amount in the block.
+
+    Args:
+        kernel: has V and V⁻¹.
+        weights: w of each level, [levels, r] float64.
+        level: of each row, [N]; all in order where there is one for each row.
+    """
 
     rounding = CANCELLING
 
-    def __init__(self, weights: Tensor, level: Block, basis: Tensor, inverse: Tensor) -> None:
-        self.weights, self.level = weights, level
-        self.basis, self.inverse, self.floor = basis, inverse, inverse[0]
+    def __init__(self, kernel: "SpectralKernel", weights: Tensor, level: Block) -> None:
+        self.kernel, self.weights, self.level = kernel, weights, level
 
     def rows(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        return (
-            ((self.basis[index] * self.weights[self.level]) @ self.inverse).clamp_min_(0).to(dtype)
-        )
+        basis, inverse = self._modes(torch.float64)
+        return ((basis[index] * self.weights[self.level]) @ inverse).clamp_min_(0).to(dtype)
 
     def columns(self, index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        return (
-            ((self.inverse.T[index] * self.weights[self.level]) @ self.basis.T)
-            .clamp_min_(0)
-            .to(dtype)
-        )
+        basis, inverse = self._modes(torch.float64)
+        return ((inverse.T[index] * self.weights[self.level]) @ basis.T).clamp_min_(0).to(dtype)
+
+    def entries(self, start: Tensor, end: Tensor) -> Tensor:
+        basis, inverse = self._modes(torch.float64)
+        parts = basis[start] * self.weights[self.level] * inverse.T[end]
+        return parts.sum(-1).clamp_min_(0)
 
     def apply(self, vectors: Tensor) -> Tensor:
-        dtype = vectors.dtype
-        return (
-            vectors @ self.basis.to(dtype) * self.weights.to(dtype)[self.level]
-        ) @ self.inverse.to(dtype)
+        basis, inverse = self._modes(vectors.dtype)
+        return (vectors @ basis * self.weights.to(vectors.dtype)[self.level]) @ inverse
+
+    def floor_in(self, p: Tensor) -> Tensor:
+        return self.kernel.floor_in(p)
+
+    def _modes(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """V_r [B, r] and V⁻¹_r [r, B]."""
+        rank, kernel = self.weights.shape[-1], self.kernel
+        if dtype == torch.float32:
+            return kernel.single_basis[:, :rank], kernel.single_inverse[:rank]
+        return kernel.basis[:, :rank].to(dtype), kernel.inverse[:rank].to(dtype)
 
 
 class SpectralKernel(DenseKernel):
@@ -56,6 +70,8 @@ class SpectralKernel(DenseKernel):
     factor: Tensor
     basis: Tensor
     inverse: Tensor
+    single_basis: Tensor
+    single_inverse: Tensor
     rounding = CANCELLING
     rounds_to_stationary = True
 
@@ -65,6 +81,11 @@ class SpectralKernel(DenseKernel):
         self.register_buffer("factor", factor[order], persistent=False)
         self.register_buffer("basis", basis[:, order].contiguous(), persistent=False)
         self.register_buffer("inverse", inverse[order].contiguous(), persistent=False)
+        self.register_buffer("single_basis", self.basis.float(), persistent=False)
+        self.register_buffer("single_inverse", self.inverse.float(), persistent=False)
+
+    def floor_in(self, p: Tensor) -> Tensor:
+        return self.single_inverse[0] if p.dtype == torch.float32 else super().floor_in(p)
 
     def rank(self, amount: Tensor) -> int:
         """How many modes matter after an amount of noise."""
@@ -81,11 +102,11 @@ class SpectralKernel(DenseKernel):
     def general_operator(self, amounts: Tensor) -> Operator:
         if self.is_fixed(amounts):
             weights = self.factor ** amounts.double().unsqueeze(-1)
-            return SpectralOperator(weights, slice(None), self.basis, self.inverse)
+            return SpectralOperator(self, weights, slice(None))
         levels, level = torch.unique(amounts.double(), return_inverse=True)
         rank = self.rank(levels[0])
         weights = self.factor[:rank] ** levels.unsqueeze(-1)
-        return SpectralOperator(weights, level, self.basis[:, :rank], self.inverse[:rank])
+        return SpectralOperator(self, weights, level)
 
     def transport(self, amounts: Tensor) -> nn.Module:
         return SpectralTransport(self, amounts)
