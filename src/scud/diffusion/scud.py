@@ -172,7 +172,8 @@ class SCUD(KernelDiffusion):
     ) -> Tensor:
         """`divergence`, where `law` makes softmax(rows) K^(s - 1) of rows [n, B], by the operator of s - 1 [n]."""
         clean, seen = x0.reshape(-1), x_t.reshape(-1)
-        past = (s.reshape(-1).double() - 1).clamp_min(0)
+        counts = s.reshape(-1)
+        past = (counts.double() - 1).clamp_min(0)
         dtype = torch.promote_types(logits.dtype, torch.float32)
 
         def first_event(rows: Tensor, index: numerics.Block) -> Tensor:
@@ -190,7 +191,7 @@ class SCUD(KernelDiffusion):
             weight = self.kernel.event_columns(seen[index], dtype)
             values = numerics.posterior_divergence(law(rows, before, past[index]), true, weight)
             if self.kernel.is_fixed(past):
-                return numerics.Either(past[index] > 0, values, first_event(rows, index))
+                return numerics.Either(counts[index] != 1, values, first_event(rows, index))
             return values
 
         active = is_active(s > 0, mask)
