@@ -21,10 +21,10 @@ def is_fixed(like: Tensor) -> bool:
 
 
 @contextmanager
-def fixed_shapes() -> Iterator[None]:
+def fixed_shapes(everywhere: bool = True) -> Iterator[None]:
     """The path of fixed shapes on a CPU too, for tests and measurements."""
     before = _EVERYWHERE[0]
-    _EVERYWHERE[0] = True
+    _EVERYWHERE[0] = everywhere
     try:
         yield
     finally:

@@ -46,8 +46,8 @@ class _PosteriorDivergence(torch.autograd.Function):
                 true.gather(-1, at.unsqueeze(-1)),
                 predicted.gather(-1, at.unsqueeze(-1)),
             )
-        # Where no state that was has weight there is nothing to compare, and the value is not used.
-        true_total = true_total.clamp_min(torch.finfo(true.dtype).tiny)
+        # Where no state that was has weight there is nothing to compare: the value, which is not used, is finite.
+        true_total = torch.where(true_total > 0, true_total, total)
         held = (true / floor).clamp_max_(1)
         ratio = predicted.div(true.clamp_min(floor)).mul_(true_total / total).clamp_max_(most)
         excess = (ratio - 1).sub_(ratio.log()).mul_(p).sum(-1, keepdim=True) / true_total
