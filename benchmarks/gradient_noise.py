@@ -86,8 +86,9 @@ def main() -> None:
     print(
         "| shares | gradient: second moment over the least possible | of it between times | loss |\n|---|---|---|---|"
     )
+    beta = model.schedule.beta(middles)
     for mixture in MIXTURES:
-        f = density(middles, model.schedule, model.t_max, mixture) * model.t_max
+        f = density(middles, beta, model.t_max, model.tau_max, mixture) * model.t_max
         figures = (
             (second / f * widths).sum() / (second.sqrt() * widths).sum() ** 2,
             (between / f * widths).sum() / (second / f * widths).sum(),

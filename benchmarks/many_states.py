@@ -179,7 +179,9 @@ def parts(work: TrainingStep, repeats: int) -> dict[str, float]:
         if draw == 1:
             found.clear()  # the first one warms up
         generator = torch.Generator().manual_seed(draw)
-        t, _ = draw_times(stratified_uniform(len(x0), generator), model.schedule, model.t_max)
+        t, _ = draw_times(
+            stratified_uniform(len(x0), generator), model.schedule, model.t_max, model.tau_max
+        )
         noisy = timed("noise, s", partial(model.noise, x0, t, generator))
         assert noisy.s is not None
         if isinstance(model, SCUD) and isinstance(model.kernel, SparseKernel):

@@ -62,7 +62,7 @@ class Draws:
         count = -(-repeats // GROUPS)
         offset = torch.rand(GROUPS, 1, dtype=torch.float64, device=x0.device, generator=generator)
         u = ((offset + torch.arange(count, device=x0.device) / count) % 1.0).flatten()
-        t, weight = draw_times(u, model.schedule, model.t_max)
+        t, weight = draw_times(u, model.schedule, model.t_max, model.tau_max)
         if even:
             t, weight = (model.t_max * u).clamp_min(1e-12), torch.full_like(u, model.t_max)
         return cls(model.noise(x0.expand(len(t), -1), t, generator), weight)

@@ -122,11 +122,11 @@ def stretchwise(function: Rowwise, logits: Logits, stretches: Sequence[slice]) -
     """
     sizes = [part.stop - part.start for part in stretches]
     if isinstance(logits, Tensor):
-        pieces = zip(logits.split(sizes), stretches, strict=True)
+        pieces = zip(torch.split(logits, sizes), stretches, strict=True)
         done = [_Whole.apply(piece, function, part) for piece, part in pieces]  # type: ignore[no-untyped-call]
         return done[0] if len(done) == 1 else torch.cat(done)
     done = []
-    for features, part in zip(logits.features.split(sizes), stretches, strict=True):
+    for features, part in zip(torch.split(logits.features, sizes), stretches, strict=True):
         learning = torch.is_grad_enabled()
         parts = (features, logits.weight, logits.bias, function, [part], learning)
         apply = _LinearBlockwise.apply

@@ -15,7 +15,7 @@ from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
 from scud.training.job import Job
-from scud.training.module import DiffusionTraining, NotFiniteError
+from scud.training.module import DiffusionTraining, NotFiniteError, StepNumbers
 from scud.training.stopping import Stop
 from scud.training.stream import Portion
 
@@ -72,9 +72,12 @@ class Journal(pl.Callback):
         stopping = False
         if trainer.is_global_zero:
             valid = self._validate(pl_module) if due else None
-            row = self._record(trainer, pl_module, valid)
+            row = self._record_measured(trainer, pl_module, valid, everything=due)
             stopping = self.stop.signum is not None  # read once: a signal may come at any moment
+            if stopping:
+                row = self._record_measured(trainer, pl_module, None, everything=True) or row
             if due or stopping:
+                assert row is not None, "the row of this step has just been read"
                 self._persist(pl_module, row, valid)
         trainer.strategy.barrier()
         trainer.should_stop = trainer.should_stop or stopping
@@ -99,17 +102,32 @@ class Journal(pl.Callback):
             raise NotFiniteError(module.step, "the bound on the validation split", value)
         return result
 
+    def _record_measured(
+        self,
+        trainer: pl.Trainer,
+        module: DiffusionTraining,
+        valid: Evaluation | None,
+        *,
+        everything: bool,
+    ) -> metrics.Metrics | None:
+        """Record the steps whose numbers are read now; the row of the last of them, if there is one."""
+        row = None
+        for numbers in module.measured(all_of_them=everything):
+            row = self._record(trainer, numbers, valid if numbers.step == module.step else None)
+        return row
+
     def _record(
-        self, trainer: pl.Trainer, module: DiffusionTraining, valid: Evaluation | None
+        self, trainer: pl.Trainer, numbers: StepNumbers, valid: Evaluation | None
     ) -> metrics.Metrics:
         """Add the row of a step to the file, and hand it to whoever wants to know."""
-        self.seconds = time.monotonic() - self.began
+        moment = numbers.moment if valid is None else time.monotonic()
+        self.seconds = moment - self.began
         row = metrics.Metrics(
-            step=module.step,
-            train_bits_per_dim=module.loss / math.log(2),
+            step=numbers.step,
+            train_bits_per_dim=numbers.loss / math.log(2),
             valid_bits_per_dim=None if valid is None else valid.bits_per_dim,
-            learning_rate=module.learning_rate,
-            gradient_norm=module.gradient_norm,
+            learning_rate=numbers.learning_rate,
+            gradient_norm=numbers.gradient_norm,
             seconds=round(self.seconds, 3),
             valid_bits_per_dim_error=None if valid is None else known(valid.bits_per_dim_error),
         )

@@ -1,8 +1,9 @@
 """One optimiser step after another: the Lightning module around a diffusion model and its network."""
 
 import math
+import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +23,28 @@ BETAS = (0.9, 0.99)
 """Of AdamW. Gradients of a bound are heavy-tailed in t: a second moment of shorter memory recovers sooner from a spike."""
 
 
+LOSS, GRADIENT = "the diffusion term of the bound", "the gradient of the loss"
+"""What must be finite after every step."""
+
+
+class StepNumbers(NamedTuple):
+    """What was measured of a step.
+
+    Attributes:
+        step: optimiser steps done with it.
+        loss: nats per position, the mean over the whole batch.
+        gradient_norm: before clipping.
+        learning_rate: of this step.
+        moment: when it had been queued, by `time.monotonic`.
+    """
+
+    step: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    moment: float
+
+
 class DiffusionTraining(pl.LightningModule):
     """Trains a job's network to denoise for its model, and averages its weights.
 
@@ -31,9 +54,6 @@ class DiffusionTraining(pl.LightningModule):
 
     Attributes:
         step: optimiser steps done.
-        loss: of the last step, nats per position, the mean over the whole batch.
-        gradient_norm: of the last step, before clipping.
-        learning_rate: of the last step.
     """
 
     def __init__(self, job: Job, start: Checkpoint | None = None) -> None:
@@ -43,7 +63,7 @@ class DiffusionTraining(pl.LightningModule):
         self.reads_labels = reads_labels(job.network)
         self.ema = Ema(job.network, job.settings.ema_decay)
         self.step, self.losses = 0, list[Tensor]()
-        self.loss = self.gradient_norm = self.learning_rate = math.nan
+        self._unread = list[tuple[int, float, float, Tensor]]()
         if start is not None:
             self.step = start.step
             self.network.load_state_dict(start.network)
@@ -88,9 +108,12 @@ class DiffusionTraining(pl.LightningModule):
         loss = terms.loss.sum() / portion.positions
         self.losses.append(terms.diffusion.sum() / portion.positions)
         if portion.last:
-            mean = self.trainer.strategy.reduce(torch.stack(self.losses).mean(), reduce_op="mean")
-            self.loss, self.losses = float(mean), []
-            self._check("the diffusion term of the bound", self.loss)
+            self._loss = self.trainer.strategy.reduce(
+                torch.stack(self.losses).mean(), reduce_op="mean"
+            )
+            self.losses = []
+            if not self.reads_late:
+                check_finite(self.step + 1, LOSS, float(self._loss))
         return loss
 
     def configure_gradient_clipping(
@@ -99,19 +122,42 @@ class DiffusionTraining(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.job.settings.clip)
-        self.gradient_norm = float(norm)
-        self._check("the gradient of the loss", self.gradient_norm)
+        self._norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.job.settings.clip)
+        if not self.reads_late:
+            check_finite(self.step + 1, GRADIENT, float(self._norm))
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
-        self.learning_rate = learning_rate(self.job.settings, self.step)
+        rate = learning_rate(self.job.settings, self.step)
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = rate
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.ema.update(self.network, self.step)
         self.step += 1
+        numbers = torch.stack([self._loss, self._norm]).detach()
+        self._unread.append((self.step, rate, time.monotonic(), numbers))
+
+    @property
+    def reads_late(self) -> bool:
+        """Whether numbers of a step are read when the next has been queued: to read them, the host waits for the device."""
+        return self.device.type != "cpu"
+
+    def measured(self, *, all_of_them: bool) -> list[StepNumbers]:
+        """The numbers of steps that have not been asked for, of the last one only where all are wanted or none waits.
+
+        Raises:
+            NotFiniteError: a loss or a gradient that is not finite.
+        """
+        until = len(self._unread) - (self.reads_late and not all_of_them)
+        done, self._unread = self._unread[:until], self._unread[until:]
+        found = []
+        for step, rate, moment, numbers in done:
+            loss, norm = numbers.tolist()
+            check_finite(step, LOSS, loss)
+            check_finite(step, GRADIENT, norm)
+            found.append(StepNumbers(step, loss, norm, rate, moment))
+        return found
 
     def checkpoint(self, best: float, row: Metrics, seconds: float) -> Checkpoint:
         """The state of training after the step that a row of metrics is about."""
@@ -133,16 +179,18 @@ class DiffusionTraining(pl.LightningModule):
             row=row.measured(),
         )
 
-    def _check(self, term: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise NotFiniteError(self.step + 1, term, value)
-
 
 class NotFiniteError(UserError):
     """A loss, gradient, weight or validation that is not finite."""
 
     def __init__(self, step: int, term: str, value: float) -> None:
         super().__init__(f"training stopped at step {step}: {term} is {value}")
+
+
+def check_finite(step: int, term: str, value: float) -> None:
+    """Raise `NotFiniteError` unless a value of a step is finite."""
+    if not math.isfinite(value):
+        raise NotFiniteError(step, term, value)
 
 
 def laid_out(moments: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
