@@ -71,11 +71,12 @@ class Journal(pl.Callback):
         due = step % settings.validate_every == 0 or step == settings.steps
         stopping = False
         if trainer.is_global_zero:
-            valid = self._validate(pl_module) if due else None
-            row = self._record_measured(trainer, pl_module, valid, everything=due)
+            row, valid = self._read(trainer, pl_module, validating=due)
             stopping = self.stop.signum is not None  # read once: a signal may come at any moment
             if stopping:
-                row = self._record_measured(trainer, pl_module, None, everything=True) or row
+                for numbers in pl_module.measured(all_of_them=True):
+                    numbers.check()
+                    row = self._record(trainer, numbers, None)
             if due or stopping:
                 assert row is not None, "the row of this step has just been read"
                 self._persist(pl_module, row, valid)
@@ -102,19 +103,20 @@ class Journal(pl.Callback):
             raise NotFiniteError(module.step, "the bound on the validation split", value)
         return result
 
-    def _record_measured(
-        self,
-        trainer: pl.Trainer,
-        module: DiffusionTraining,
-        valid: Evaluation | None,
-        *,
-        everything: bool,
-    ) -> metrics.Metrics | None:
-        """Record the steps whose numbers are read now; the row of the last of them, if there is one."""
-        row = None
-        for numbers in module.measured(all_of_them=everything):
-            row = self._record(trainer, numbers, valid if numbers.step == module.step else None)
-        return row
+    def _read(
+        self, trainer: pl.Trainer, module: DiffusionTraining, *, validating: bool
+    ) -> tuple[metrics.Metrics | None, Evaluation | None]:
+        """Record the steps whose numbers are read now, the last of them with its validation: its row, and that.
+
+        Raises:
+            NotFiniteError: a loss, a gradient or a validation is not finite; the steps before have been recorded.
+        """
+        row = valid = None
+        for numbers in module.measured(all_of_them=validating):
+            numbers.check()
+            valid = self._validate(module) if validating and numbers.step == module.step else None
+            row = self._record(trainer, numbers, valid)
+        return row, valid
 
     def _record(
         self, trainer: pl.Trainer, numbers: StepNumbers, valid: Evaluation | None

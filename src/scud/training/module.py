@@ -44,6 +44,11 @@ class StepNumbers(NamedTuple):
     learning_rate: float
     moment: float
 
+    def check(self) -> None:
+        """Raise `NotFiniteError` where the loss or the gradient is not finite."""
+        check_finite(self.step, LOSS, self.loss)
+        check_finite(self.step, GRADIENT, self.gradient_norm)
+
 
 class DiffusionTraining(pl.LightningModule):
     """Trains a job's network to denoise for its model, and averages its weights.
@@ -144,18 +149,12 @@ class DiffusionTraining(pl.LightningModule):
         return self.device.type != "cpu"
 
     def measured(self, *, all_of_them: bool) -> list[StepNumbers]:
-        """The numbers of steps that have not been asked for, of the last one only where all are wanted or none waits.
-
-        Raises:
-            NotFiniteError: a loss or a gradient that is not finite.
-        """
+        """The numbers of steps that have not been asked for, of the last one only where all are wanted or none waits."""
         until = len(self._unread) - (self.reads_late and not all_of_them)
         done, self._unread = self._unread[:until], self._unread[until:]
         found = []
         for step, rate, moment, numbers in done:
             loss, norm = numbers.tolist()
-            check_finite(step, LOSS, loss)
-            check_finite(step, GRADIENT, norm)
             found.append(StepNumbers(step, loss, norm, rate, moment))
         return found
 
