@@ -23,7 +23,8 @@ from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
 from scud.training.job import Job
-from scud.training.options import may_grow
+from scud.training.options import HARDWARE, may_grow
+from scud.training.ranks import ranks_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def train(
     overwrite: bool = False,
     device: str = "auto",
     progress: bool = True,
-) -> tuple[metrics.Metrics, str]:
+) -> tuple[metrics.Metrics, str] | None:
     """Train a run into `folder`.
 
     Args:
@@ -69,15 +70,19 @@ def train(
         progress: whether to show a progress bar, and first what was read.
 
     Returns:
-        The last row of metrics, with the final validation, and the unit that losses are shown in.
+        The last row of metrics, with the final validation, and the unit that losses are shown in; None in the processes that
+        train with another one, which writes them.
 
     Raises:
         UserError: naming what is wrong; unless training itself fails, a run in the folder is as it was.
         Interrupted: on Ctrl-C or another signal that asks to stop, after which the run can be resumed.
     """
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
-    check_folder(files, config, resume=resume, overwrite=overwrite)
-    check_unlocked(files.path)
+    ranks = ranks_of(config.training, place)
+    progress = progress and ranks.writes
+    if ranks.writes:
+        check_folder(files, config, resume=resume, overwrite=overwrite)
+        check_unlocked(files.path)
     with status(progress):
         prepared = prepare(config)
     data = prepared.data
@@ -88,9 +93,14 @@ def train(
         config.training,
         config.objective.build(),
         config.seed,
+        ranks=ranks.count,
     )
     if config.init_from is not None and not (resume and files.begun):
         start_from(config.init_from, prepared, job)
+    if not ranks.writes:
+        start = front.checkpoint_of(files, job, data) if resume and files.begun else None
+        front.train_job(job, data, files, device=place, start=start, ranks=ranks, progress=False)
+        return None
     with files.held():
         check_folder(files, config, resume=resume, overwrite=overwrite)  # which may have changed
         start = front.checkpoint_of(files, job, data) if resume and files.begun else None
@@ -100,7 +110,7 @@ def train(
             write_config(files.config, config)
         if progress:
             say(data, start)
-        front.train_job(job, data, files, device=place, start=start, progress=progress)
+        front.train_job(job, data, files, device=place, start=start, ranks=ranks, progress=progress)
         rows = metrics.read(files.metrics)
         if not rows:
             rule, remedy = "hold the steps of the run", "the model is whole: use scud evaluate"
@@ -160,7 +170,8 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
 
 def check_same_options(config: Config, saved: Config) -> None:
     """Raise `UserError` unless a run may go on with a configuration: its own, or more steps of it."""
-    changed = differences(config, saved)
+    hardware = {f"training.{name}" for name in HARDWARE}
+    changed = [name for name in differences(config, saved) if name not in hardware]
     if changed == ["training.steps"]:
         steps, before = config.training.steps, saved.training.steps
         if may_grow(steps, config.training.decay, before):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ from scud.trained import (
 from scud.training import checkpoint, metrics, trial
 from scud.training.files import RunFolder
 from scud.training.job import Job
-from scud.training.options import TrainingOptions, may_grow, options_for
+from scud.training.options import HARDWARE, TrainingOptions, may_grow, options_for
+from scud.training.ranks import ALONE, Ranks, ranks_of
 from scud.training.stream import order
 from scud.typing import Batch, ExampleSet, Given, Shape
 
@@ -100,14 +102,28 @@ def fit(
     trial.check_watchers(loggers, callbacks)
     settings = training_options(data, options)
     objective = Bound() if objective is None else objective
-    job = job_of(model, network, data, settings, objective, seed)
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
+    ranks = ranks_of(settings, place)
+    job = job_of(model, network, data, settings, objective, seed, ranks=ranks.count)
     about = {
         "format": 2,
         "seed": seed,
         "objective": _described(objective),
         "training": asdict(settings),
     }
+    train = partial(
+        train_job,
+        job,
+        data,
+        files,
+        device=place,
+        ranks=ranks,
+        loggers=loggers,
+        callbacks=callbacks,
+    )
+    if not ranks.writes:
+        start = checkpoint_of(files, job, data) if resume and files.begun else None
+        return train(start=start, progress=False)
     check_folder(files, about, resume=resume, overwrite=overwrite)
     with files.held():
         check_folder(files, about, resume=resume, overwrite=overwrite)  # which may have changed
@@ -115,16 +131,7 @@ def fit(
         if overwrite:
             files.clear(files.options)
         write_text(files.options, json.dumps(about, indent=2) + "\n")
-        return train_job(
-            job,
-            data,
-            files,
-            device=place,
-            start=start,
-            loggers=loggers,
-            callbacks=callbacks,
-            progress=progress,
-        )
+        return train(start=start, progress=progress)
 
 
 def checkpoint_of(files: RunFolder, job: Job, data: Data) -> checkpoint.Checkpoint:
@@ -162,8 +169,10 @@ def job_of(
     settings: TrainingOptions,
     objective: Objective,
     seed: int,
+    *,
+    ranks: int = 1,
 ) -> Job:
-    """What is to be trained; raises `UserError` where the parts do not fit together."""
+    """What is to be trained, by so many processes; raises `UserError` where the parts do not fit together."""
     trial.check_parts(model, network, objective, seed)
     if model.num_states != data.num_states:
         remedy = "build the model with num_states and p0() of the data"
@@ -192,7 +201,9 @@ def job_of(
         digests=data.digests(),
     )
     trial.check_room(job, data.dims)
-    order(job)  # refuses a batch that cannot be divided, before anything is written
+    order(
+        job, settings.accumulate * ranks
+    )  # refuses a batch that cannot be divided, before anything is written
     trial.try_draw(job)
     return job
 
@@ -204,11 +215,12 @@ def train_job(
     *,
     device: torch.device,
     start: checkpoint.Checkpoint | None = None,
+    ranks: Ranks = ALONE,
     loggers: Sequence[Any] = (),
     callbacks: Sequence[Any] = (),
     progress: bool = True,
 ) -> Run:
-    """Train into a folder whose files are in order; arguments, result and errors as in `fit`."""
+    """Train into a folder whose files are in order, with the other `ranks`; what else is given and returned is as in `fit`."""
     from scud.training.fit import (
         run,  # loads Lightning, which takes seconds: mistakes are told before that
     )
@@ -219,14 +231,15 @@ def train_job(
         about = data.modality, labels
         runs.save_held(files.path, job.model, averaged, *about, step=step, digests=job.digests)
 
-    if start is not None and runs.saved_step(files.path) != start.step:
+    if ranks.writes and start is not None and runs.saved_step(files.path) != start.step:
         # Killed before the model of this step was written, or the model was lost or damaged since.
         job.network.load_state_dict(start.average)
         save(job.network, start.step)
-    if start is not None and not files.best.exists():
+    if ranks.writes and start is not None and not files.best.exists():
         checkpoint.write_best_again(files.best, start)
     if start is not None and start.step >= job.settings.steps:
-        metrics.keep_until(files.metrics, start.step, start.metrics)
+        if ranks.writes:
+            metrics.keep_until(files.metrics, start.step, start.metrics)
         job.network.load_state_dict(start.average)
         average = deepcopy(job.network)  # which stays trainable
     else:
@@ -238,6 +251,7 @@ def train_job(
             save,
             device=device,
             start=start,
+            ranks=ranks,
             loggers=loggers,
             callbacks=callbacks,
             progress=progress,
@@ -260,7 +274,9 @@ def check_folder(files: RunFolder, about: dict[str, Any], *, resume: bool, overw
 
 
 def _let_grow(ours: Mapping[str, Any], theirs: Any) -> None:
-    """Let the steps of saved options of training be as many as are asked for now, if they may grow to these."""
+    """Let saved options of training be those of now where these may differ: where it computes, and steps that may grow."""
+    if isinstance(theirs, dict):
+        theirs.update({name: ours[name] for name in HARDWARE})
     if isinstance(theirs, dict) and may_grow(ours["steps"], ours["decay"], theirs.get("steps")):
         theirs["steps"] = ours["steps"]
 

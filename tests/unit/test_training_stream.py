@@ -100,9 +100,9 @@ def test_a_stream_can_start_anywhere() -> None:
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     with pytest.raises(UserError, match=r"batch_size must be divisible .* got 10; change"):
-        order(job(EXAMPLES, ByExamples(batch_size=10, accumulate=4), None))
+        order(job(EXAMPLES, ByExamples(batch_size=10, accumulate=4), None), 4)
     with pytest.raises(UserError, match=r"accumulation steps times devices \(6\), got 16; change"):
-        order(job(EXAMPLES, ByExamples(batch_size=16, accumulate=2), None), ranks=3)
+        order(job(EXAMPLES, ByExamples(batch_size=16, accumulate=2), None), 6)
 
 
 def test_half_of_the_images_are_mirrored_and_nothing_else_changes() -> None:

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     from scud.training import metrics
 
     try:
-        final, unit = experiment.train(
+        trained = experiment.train(
             parsed.config,
             folder,
             resume=options.resume,
@@ -76,6 +76,9 @@ def main(arguments: Sequence[str]) -> None:
         place = shlex.quote(str(folder))
         hint = f"; continue with: scud train {place}/config.yaml --out {place} --resume"
         raise Interrupted(interrupt.signum, hint) from None
+    if trained is None:  # another process of this run says how it went
+        return
+    final, unit = trained
     loss = metrics.describe_validation(final, unit)
     say(f"wrote {folder}: {final.step} steps, {loss}; model/, curves.png")
 

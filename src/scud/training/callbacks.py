@@ -1,10 +1,11 @@
 """What happens between steps: validation, files, stopping when asked to, and whoever wants to know of a step."""
 
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from torch import nn
@@ -24,6 +25,20 @@ SaveModel = Callable[[nn.Module, int], None]
 
 AfterStep = Callable[[metrics.Metrics], None]
 """Called with the row of metrics after a step."""
+
+
+class Read(NamedTuple):
+    """What was read of steps.
+
+    Attributes:
+        row: of the last of them, in the process that records them; None where there was none.
+        valid: its validation, or None.
+        asked: whether a process had been asked to stop.
+    """
+
+    row: metrics.Metrics | None
+    valid: Evaluation | None
+    asked: bool
 
 
 class Journal(pl.Callback):
@@ -69,18 +84,18 @@ class Journal(pl.Callback):
             return
         settings, step = self.job.settings, pl_module.step
         due = step % settings.validate_every == 0 or step == settings.steps
-        stopping = False
-        if trainer.is_global_zero:
-            row, valid = self._read(trainer, pl_module, validating=due)
-            stopping = self.stop.signum is not None  # read once: a signal may come at any moment
-            if stopping:
-                for numbers in pl_module.measured(all_of_them=True):
-                    numbers.check()
-                    row = self._record(trainer, numbers, None)
-            if due or stopping:
-                assert row is not None, "the row of this step has just been read"
-                self._persist(pl_module, row, valid)
-        trainer.strategy.barrier()
+        read = self._read(trainer, pl_module, everything=due, validating=due)
+        # Read once: a signal may come at any moment, and all processes are to stop after the same step.
+        asked = self.stop.signum is not None
+        stopping = asked if trainer.world_size == 1 else read.asked
+        if stopping:
+            self.stop.signum = self.stop.signum or signal.SIGTERM  # another process has heard it
+            rest = self._read(trainer, pl_module, everything=True, validating=False)
+            read = read if rest.row is None else rest
+        if due or stopping:
+            if read.row is not None:
+                self._persist(pl_module, read.row, read.valid)
+            trainer.strategy.barrier()
         trainer.should_stop = trainer.should_stop or stopping
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -89,13 +104,14 @@ class Journal(pl.Callback):
     def _validate(self, module: DiffusionTraining) -> Evaluation:
         """The bound on the validation split, always with the same noise."""
         settings = self.job.settings
+        parts = settings.accumulate * module.trainer.world_size
         result = evaluate(
             self.job.model,
             module.ema.network,
             self.job.valid,
             repeats=settings.validation_repeats,
-            batch_size=max(settings.size.examples // settings.accumulate, 1),
-            batch_tokens=max(settings.size.positions // settings.accumulate, 1),
+            batch_size=max(settings.size.examples // parts, 1),
+            batch_tokens=max(settings.size.positions // parts, 1),
             seed=derive(self.job.seed, Use.VALIDATION),
         )
         if not math.isfinite(result.nats_per_position):
@@ -104,19 +120,23 @@ class Journal(pl.Callback):
         return result
 
     def _read(
-        self, trainer: pl.Trainer, module: DiffusionTraining, *, validating: bool
-    ) -> tuple[metrics.Metrics | None, Evaluation | None]:
-        """Record the steps whose numbers are read now, the last of them with its validation: its row, and that.
+        self, trainer: pl.Trainer, module: DiffusionTraining, *, everything: bool, validating: bool
+    ) -> "Read":
+        """Read the numbers of steps, and record them with the validation of the last, in the process that does so.
 
         Raises:
             NotFiniteError: a loss, a gradient or a validation is not finite; the steps before have been recorded.
         """
         row = valid = None
-        for numbers in module.measured(all_of_them=validating):
+        asked = False
+        for numbers in module.measured(all_of_them=everything):
             numbers.check()
-            valid = self._validate(module) if validating and numbers.step == module.step else None
-            row = self._record(trainer, numbers, valid)
-        return row, valid
+            asked = asked or numbers.asked
+            if trainer.is_global_zero:
+                last = numbers.step == module.step
+                valid = self._validate(module) if validating and last else None
+                row = self._record(trainer, numbers, valid)
+        return Read(row, valid, asked)
 
     def _record(
         self, trainer: pl.Trainer, numbers: StepNumbers, valid: Evaluation | None

@@ -45,6 +45,8 @@ class Checkpoint:
         label_counts: how often each occurs in training; None in checkpoints of earlier versions.
         digests: of the content of the training and validation data, by which changed files are told; None in
             checkpoints of earlier versions, empty for data that have none.
+        multiple: of how many examples every batch of examples of different length is, fixed when the run began; None in
+            checkpoints of earlier versions, where it is the number of accumulation steps.
         row: what `Metrics.measured` says of the step; None in checkpoints of earlier versions.
     """
 
@@ -59,6 +61,7 @@ class Checkpoint:
     labels: list[str] | None = None
     label_counts: list[int] | None = None
     digests: dict[str, str] | None = None
+    multiple: int | None = None
     row: dict[str, float | None] | None = None
 
     @property
@@ -167,6 +170,7 @@ def _wrong_entry(found: Checkpoint) -> str | None:
         "labels": found.labels is None or _is_list(found.labels, str),
         "label_counts": found.label_counts is None or _is_list(found.label_counts, int),
         "digests": found.digests is None or _is_texts(found.digests),
+        "multiple": found.multiple is None or (type(found.multiple) is int and found.multiple > 0),
         "row": found.row is None or _is_row(found.row),
     }
     return next((name for name, fits in right.items() if not fits), None)

@@ -5,13 +5,18 @@ import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
+    ClusterEnvironment,
     LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
 )
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch._dynamo.exc import ShortenTraceback
@@ -25,7 +30,11 @@ from scud.training.checkpoint import Checkpoint, read
 from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.module import DiffusionTraining, NotFiniteError
+from scud.training.ranks import ALONE, Ranks
 from scud.training.stopping import Stop
+
+TIMEOUT = timedelta(minutes=30)
+"""For which processes wait for one another: to begin, in a step, and while the first one validates."""
 
 
 def run(
@@ -35,6 +44,7 @@ def run(
     *,
     device: torch.device,
     start: Checkpoint | None = None,
+    ranks: Ranks = ALONE,
     loggers: Sequence[Any] = (),
     callbacks: Sequence[AfterStep | pl.Callback] = (),
     progress: bool = True,
@@ -47,6 +57,7 @@ def run(
         save_model: writes the averaged network it is given, of a step.
         device: where to compute.
         start: a checkpoint of the same run, which continues bit for bit on a CPU.
+        ranks: the processes that train together, and which of them this is.
         loggers: Lightning's loggers; each gets the row of metrics of every step.
         callbacks: called with the row of metrics after every step; or Lightning's callbacks.
         progress: whether to show a progress bar.
@@ -57,21 +68,25 @@ def run(
     Raises:
         UserError: a loss, gradient or validation is not finite; the message names the step, the term and the last good
             checkpoint. Or a file cannot be written.
+        UserError: another process of the run has ended, or cannot be reached.
         Interrupted: on Ctrl-C or another signal that asks to stop, once the step at hand is done and a checkpoint is written.
     """
-    make_folder(folder.checkpoints)
     first = 0 if start is None else start.step
-    metrics.keep_until(folder.metrics, first, None if start is None else start.metrics)
+    if ranks.writes:
+        make_folder(folder.checkpoints)
+        metrics.keep_until(folder.metrics, first, None if start is None else start.metrics)
     stop = Stop()
     bar = Bar(first, job.settings.steps, job.unit, shown=progress)
     after_step = [callback for callback in callbacks if not isinstance(callback, pl.Callback)]
     journal = Journal(folder, job, save_model, [*after_step, bar], stop)
     gpus = [device.index or 0] if device.type == "cuda" else []
     with _quiet_lightning(), torch.random.fork_rng(devices=gpus), bar:
-        module = DiffusionTraining(job, start)
+        module = DiffusionTraining(job, start, stop)
         trainer = pl.Trainer(
             accelerator="gpu" if gpus else "cpu",
-            devices=gpus or 1,
+            devices=gpus if gpus and ranks.count == 1 else ranks.devices,
+            num_nodes=ranks.nodes,
+            strategy=_strategy(ranks, device),
             max_epochs=1,
             precision="bf16-mixed" if job.settings.precision == "bfloat16" else "32-true",
             accumulate_grad_batches=job.settings.accumulate,
@@ -84,15 +99,21 @@ def run(
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            # One device, whatever a scheduler says of tasks. Found by itself, SLURM would make Lightning save and requeue
-            # by itself too, and go on from its own files hpc_ckpt_*.ckpt in this folder, which is therefore another.
-            plugins=[LightningEnvironment()],
+            # Found by itself, SLURM would make Lightning save and requeue by itself too, and go on from its own files
+            # hpc_ckpt_*.ckpt in this folder, which is therefore another.
+            plugins=[_environment(ranks)],
             default_root_dir=folder.checkpoints,
         )
         try:
             trainer.fit(module)
         except NotFiniteError as error:
             raise UserError(f"{error}; {_last_good(folder)}") from None
+        except RuntimeError as error:
+            if ranks.count == 1 or not _of_others(error):
+                raise
+            rule, what = "go on together", str(error).strip().split("\n")[0]
+            remedy = "see what the others say, then go on from the last checkpoint with --resume"
+            raise fail("the processes of this run", rule, what, remedy) from error
         except ShortenTraceback as error:
             remedy = "install what it lacks (a C++ compiler; on a GPU, Triton), or leave it out"
             first_line = str(error).split("\n")[0]
@@ -114,6 +135,33 @@ def run(
     return module.ema.network
 
 
+def _environment(ranks: Ranks) -> ClusterEnvironment:
+    """How Lightning learns which process this is; of a single one, whatever a scheduler says of tasks, that it is alone."""
+    if ranks.launcher == "torchrun":
+        return TorchElasticEnvironment()
+    if ranks.launcher == "slurm":
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()
+
+
+def _strategy(ranks: Ranks, device: torch.device) -> Strategy | str:
+    """How processes train together: the mean of their gradients, each with the whole network."""
+    if ranks.count == 1:
+        return "auto"
+    return DDPStrategy(
+        process_group_backend="nccl" if device.type == "cuda" else "gloo",
+        timeout=TIMEOUT,
+        broadcast_buffers=False,
+    )
+
+
+def _of_others(error: RuntimeError) -> bool:
+    """Whether an error says that other processes of the run cannot be reached, or have ended."""
+    return isinstance(error, torch.distributed.DistError) or any(
+        name in str(error) for name in ("gloo", "Gloo", "NCCL", "TCPStore", "Connection")
+    )
+
+
 def _last_good(folder: RunFolder) -> str:
     """What to do after a loss that is not finite."""
     if not folder.last.exists():
@@ -128,12 +176,15 @@ def _last_good(folder: RunFolder) -> str:
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Lightning without its banners and its advice on data-loading workers; warnings of others stay."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*")
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

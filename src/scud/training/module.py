@@ -17,6 +17,7 @@ from scud.training.ema import Ema
 from scud.training.job import Job
 from scud.training.metrics import Metrics
 from scud.training.options import TrainingOptions
+from scud.training.stopping import Stop
 from scud.training.stream import Portion, Stream
 
 BETAS = (0.9, 0.99)
@@ -34,6 +35,7 @@ class StepNumbers(NamedTuple):
         step: optimiser steps done with it.
         loss: nats per position, the mean over the whole batch.
         gradient_norm: before clipping.
+        asked: whether a process had been asked to stop when it was begun.
         learning_rate: of this step.
         moment: when it had been queued, by `time.monotonic`.
     """
@@ -41,6 +43,7 @@ class StepNumbers(NamedTuple):
     step: int
     loss: float
     gradient_norm: float
+    asked: bool
     learning_rate: float
     moment: float
 
@@ -56,14 +59,15 @@ class DiffusionTraining(pl.LightningModule):
     Args:
         job: what is trained, on what, and how.
         start: a checkpoint to continue from.
+        stop: notes the signals that ask to stop.
 
     Attributes:
         step: optimiser steps done.
     """
 
-    def __init__(self, job: Job, start: Checkpoint | None = None) -> None:
+    def __init__(self, job: Job, start: Checkpoint | None = None, stop: Stop | None = None) -> None:
         super().__init__()
-        self.job, self.start = job, start
+        self.job, self.start, self.stop = job, start, Stop() if stop is None else stop
         self.model, self.network = job.model, job.network.train()
         self.reads_labels = reads_labels(job.network)
         self.ema = Ema(job.network, job.settings.ema_decay)
@@ -78,7 +82,15 @@ class DiffusionTraining(pl.LightningModule):
 
     def train_dataloader(self) -> Stream:
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        return Stream(self.job, self.step, rank=rank, ranks=ranks)
+        return Stream(self.job, self.step, rank=rank, ranks=ranks, multiple=self.multiple)
+
+    @property
+    def multiple(self) -> int:
+        """Of how many examples every batch is a multiple: of the parts that the run began with."""
+        accumulate = self.job.settings.accumulate
+        if self.start is None:
+            return accumulate * self.trainer.world_size
+        return self.start.multiple or accumulate
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         settings = self.job.settings
@@ -113,9 +125,11 @@ class DiffusionTraining(pl.LightningModule):
         loss = terms.loss.sum() / portion.positions
         self.losses.append(terms.diffusion.sum() / portion.positions)
         if portion.last:
-            self._loss = self.trainer.strategy.reduce(
-                torch.stack(self.losses).mean(), reduce_op="mean"
-            )
+            mean = torch.stack(self.losses).mean()
+            # All processes hear of a signal in the same step, whichever it has come to.
+            asked = torch.full_like(mean, self.stop.signum is not None)
+            both = torch.stack([mean, asked])
+            self._loss, self._asked = self.trainer.strategy.reduce(both, reduce_op="mean")
             self.losses = []
             if not self.reads_late:
                 check_finite(self.step + 1, LOSS, float(self._loss))
@@ -140,7 +154,7 @@ class DiffusionTraining(pl.LightningModule):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.ema.update(self.network, self.step)
         self.step += 1
-        numbers = torch.stack([self._loss, self._norm]).detach()
+        numbers = torch.stack([self._loss, self._norm, self._asked]).detach()
         self._unread.append((self.step, rate, time.monotonic(), numbers))
 
     @property
@@ -154,8 +168,8 @@ class DiffusionTraining(pl.LightningModule):
         done, self._unread = self._unread[:until], self._unread[until:]
         found = []
         for step, rate, moment, numbers in done:
-            loss, norm = numbers.tolist()
-            found.append(StepNumbers(step, loss, norm, rate, moment))
+            loss, norm, asked = numbers.tolist()
+            found.append(StepNumbers(step, loss, norm, asked > 0, rate, moment))
         return found
 
     def checkpoint(self, best: float, row: Metrics, seconds: float) -> Checkpoint:
@@ -175,6 +189,7 @@ class DiffusionTraining(pl.LightningModule):
             labels=list(self.job.label_names),
             label_counts=self.job.label_counts,
             digests=dict(self.job.digests),
+            multiple=self.multiple,
             row=row.measured(),
         )
 

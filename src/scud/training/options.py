@@ -39,6 +39,12 @@ class TrainingOptions(Options, ABC):
     accumulate: int = 1
     """Parts a batch is split into to save memory; divides the batch."""
 
+    devices: int | Literal["auto"] = 1
+    """Processes on each machine, one for each GPU; auto takes all GPUs that there are. They share out every batch."""
+
+    num_nodes: int = 1
+    """Machines that train together."""
+
     learning_rate: float = 2e-3
     """Peak learning rate of AdamW."""
 
@@ -74,11 +80,14 @@ class TrainingOptions(Options, ABC):
         for name in (
             "steps",
             "accumulate",
+            "num_nodes",
             "validate_every",
             "validation_examples",
             "validation_repeats",
         ):
             check_count(name, getattr(self, name), 1, "leave it out for the default")
+        if self.devices != "auto":
+            check_count("devices", self.devices, 1, "write auto for all GPUs")
         remedy = "errors fall with its square root"
         check_in_interval("validation_repeats", self.validation_repeats, 1, MOST_REPEATS, remedy)
         check_count("warmup", self.warmup, 0, "0 begins at the peak learning rate")
@@ -165,6 +174,10 @@ class ByPositions(WithGaps):
     @property
     def size(self) -> BatchSize:
         return BatchSize(positions=self.batch_tokens)
+
+
+HARDWARE = ("devices", "num_nodes")
+"""Options that say where a run computes, not what: they may be others when it goes on."""
 
 
 def may_grow(steps: int, decay: str, before: object) -> bool:

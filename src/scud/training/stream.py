@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from scud.errors import fail
 from scud.numerics import stratified_uniform
 from scud.seeds import Use, seeded
 from scud.training.infilling import draw_known
@@ -40,13 +41,13 @@ class Portion:
     positions: float
 
 
-def order(job: Job, ranks: int = 1) -> Order:
-    """Which examples every step takes, on `ranks` devices.
+def order(job: Job, multiple: int) -> Order:
+    """Which examples every step takes, in batches of a multiple of so many.
 
     Raises:
-        UserError: the batch cannot be divided among accumulation steps and devices.
+        UserError: the batch cannot be divided so.
     """
-    return job.train.order(job.settings.size, job.seed, job.settings.accumulate * ranks)
+    return job.train.order(job.settings.size, job.seed, multiple)
 
 
 class Stream:
@@ -56,20 +57,28 @@ class Stream:
         job: what is trained.
         first: the step to begin with.
         rank, ranks: this process, and how many there are.
+        multiple: batches are of a multiple of so many examples; of as many as there are parts by default. A run keeps what it
+            began with: examples of different length are divided into other batches with another one.
 
     Raises:
         UserError: as in `order`.
     """
 
-    def __init__(self, job: Job, first: int, *, rank: int = 0, ranks: int = 1) -> None:
-        self.job, self.order = job, order(job, ranks)
+    def __init__(
+        self, job: Job, first: int, *, rank: int = 0, ranks: int = 1, multiple: int | None = None
+    ) -> None:
+        self.parts = job.settings.accumulate * ranks
+        self.job, self.order = job, order(job, self.parts if multiple is None else multiple)
         self.first, self.rank, self.ranks = first, rank, ranks
 
     def __iter__(self) -> Iterator[Portion]:
-        accumulate = self.job.settings.accumulate
-        parts = accumulate * self.ranks
+        accumulate, parts = self.job.settings.accumulate, self.parts
         for step in range(self.first, self.job.settings.steps):
             batch = self.batch(step)
+            if len(batch) < parts:
+                rule = f"have an example for each of {parts} parts of every batch"
+                remedy = "train with fewer devices, as the run began, or with larger batches"
+                raise fail("training.devices", rule, f"a batch of {len(batch)}", remedy)
             u = stratified_uniform(len(batch), seeded(self.job.seed, Use.TIMES, step))
             counted = batch.counted
             positions = (batch.x0.numel() if counted is None else int(counted.sum())) / parts
