@@ -7,7 +7,8 @@ It needs PyTorch, numpy and scipy only, and does four things, each within a budg
 1. check: every model's bound, its gradient and evidence in float32 on the device against float64 on the CPU, on the same noise
    and logits, the whole through a small network, and how often the device draws each state against the exact law; a
    difference beyond the tolerance ends the script with status 1;
-2. step, memory, sampling: the tables of `python -m benchmarks` with the paper's U-Net in bfloat16, batch 64;
+2. step, starts, memory, sampling: the tables of `python -m benchmarks` with the paper's U-Net in bfloat16, batch 64, and how many
+   kernels a step starts and how often the host waits;
 3. training: SCUD with Gaussian noise on images of 256 levels for some minutes, then bits/dim on held-out images, and samples;
 4. compiled: the step again with torch.compile, if there is time left to compile.
 
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import ShortenTraceback
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from benchmarks import cases, steps
+from benchmarks import cases, starts, steps
 from benchmarks.cases import Scale
 from benchmarks.report import Row, Table, machine, machine_line, write
 from scud.diffusion import SCUD, Classical, Diffusion, Masking, Noisy
@@ -398,6 +399,7 @@ def run(
     torch.backends.cudnn.benchmark = True
     measured: list[tuple[str, Iterator[Row], Callable[[Scale], str]]] = [
         ("step", steps.training_rows(scale, device, bfloat16=True), steps.training_text),
+        ("starts", starts.starts_rows(scale, device, bfloat16=True), starts.starts_text),
         ("memory", steps.memory_rows(scale, device, bfloat16=True), steps.memory_text),
         ("sampling", steps.sampling_rows(scale, device, bfloat16=True), steps.sampling_text),
     ]

@@ -20,9 +20,10 @@ from benchmarks.report import Row
 from benchmarks.timing import compare, fresh_process, held_bytes, median_seconds, peak_bytes
 from scud.diffusion import Diffusion
 from scud.diffusion.objectives import Bound, Objective
-from scud.numerics.logits import all_finite
+from scud.numerics import is_fixed
 from scud.samplers import Ancestral
-from scud.typing import Batch, Conditioning, Denoiser
+from scud.samplers.base import predict
+from scud.typing import Batch, Conditioning, Denoiser, Given
 
 DRAWS = 3
 """Steps of which the peak memory is taken: it depends on the noise that is drawn."""
@@ -104,7 +105,8 @@ class SamplingStep:
         self.model, self.denoiser, self.x0, self.fixed = model, denoiser, x0, bare(model, x0)
         grid = Ancestral(steps=steps).times(model)
         chosen = [int((place + 0.5) * steps / places) for place in range(places)]
-        states = [(model.corrupt(x0, grid[i].expand(len(x0))), float(grid[i + 1])) for i in chosen]
+        times = grid if is_fixed(grid) else grid.tolist()
+        states = [(model.corrupt(x0, grid[i].expand(len(x0))), times[i + 1]) for i in chosen]
         self.states = itertools.cycle(states)
 
     @torch.no_grad()
@@ -116,9 +118,7 @@ class SamplingStep:
     def full(self) -> None:
         """One turn of the loop of `scud.samplers`, which cannot be entered in the middle."""
         noisy, u = next(self.states)
-        logits = self.denoiser(noisy.x_t, self.model.condition(noisy))
-        self.model.check_logits(logits, noisy.x_t)
-        assert all_finite(logits)
+        logits = predict(self.model, self.denoiser, noisy, Given(), u)
         self.model.reverse(noisy, logits, u)
 
 

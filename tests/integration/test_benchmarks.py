@@ -281,6 +281,7 @@ def test_gpu_script_in_miniature_with_the_core_alone(tmp_path: Path) -> None:
     assert list(tables) == [
         "check",
         "step",
+        "starts",
         "memory",
         "sampling",
         "training",
@@ -289,6 +290,10 @@ def test_gpu_script_in_miniature_with_the_core_alone(tmp_path: Path) -> None:
     ]
     assert len(tables["check"]["rows"]) == 6, "two numbers of states, three models"
     assert tables["training"]["rows"]
+    for row in tables["starts"]["rows"]:
+        assert row["training step"] > row["training, network alone"] > 100
+        assert row["sampling step"] > row["sampling, network alone"] > 50
+        assert row["waits"] == row["its waits"] == 0, "there is no device to wait for"
     (score,) = tables["evaluation"]["rows"]
     assert 7 < score["bits/dim"] < 12, (
         "pixels are uniform: eight bits, and a little for what was not learnt"
