@@ -9,7 +9,7 @@ from scud.numerics.categorical import (
     stratified_uniform,
     weighted_logits,
 )
-from scud.numerics.devices import filled, fixed_shapes, is_fixed
+from scud.numerics.devices import fixed_shapes, is_fixed
 from scud.numerics.divergence import posterior_divergence
 from scud.numerics.logits import LinearLogits, Logits, all_finite
 from scud.numerics.rowwise import Block, Either, Rowwise, blockwise, full_precision, stretchwise
@@ -25,7 +25,6 @@ __all__ = [
     "draw_categorical",
     "draw_from",
     "draw_uniform",
-    "filled",
     "fixed_shapes",
     "full_precision",
     "invert_cdf",

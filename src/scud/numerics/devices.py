@@ -8,29 +8,23 @@ beforehand, and special cases are chosen by `torch.where`: the host never waits.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
-import torch
 from torch import Tensor
 
-_EVERYWHERE = [False]
+_everywhere = ContextVar("everywhere", default=False)
 
 
 def is_fixed(like: Tensor) -> bool:
     """Whether what is computed on the device of `like` takes the path of fixed shapes."""
-    return _EVERYWHERE[0] or like.device.type != "cpu"
+    return _everywhere.get() or like.device.type != "cpu"
 
 
 @contextmanager
 def fixed_shapes(everywhere: bool = True) -> Iterator[None]:
     """The path of fixed shapes on a CPU too, for tests and measurements."""
-    before = _EVERYWHERE[0]
-    _EVERYWHERE[0] = everywhere
+    token = _everywhere.set(everywhere)
     try:
         yield
     finally:
-        _EVERYWHERE[0] = before
-
-
-def filled(like: Tensor, number: float) -> Tensor:
-    """A number on the device of `like`, [] float64: made there, not copied to it."""
-    return torch.full((), number, dtype=torch.float64, device=like.device)
+        _everywhere.reset(token)
