@@ -245,3 +245,25 @@ def test_a_batch_that_cannot_be_divided_is_refused(
     assert outcome.status == 2
     assert "training.batch_size must be divisible by" in outcome.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.long
+def test_a_machine_that_never_comes_is_waited_for_no_longer_than_that(
+    tiny: list[str], tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from datetime import timedelta\n"
+        "from scud.cli import main\n"
+        "from scud.training import fit\n"
+        "fit.TIMEOUT = timedelta(seconds=4)\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    command = ["train", "images", *tiny, *EIGHT, "--training.num-nodes=2"]
+    status, said = together(program, *command, "--out", tmp_path / "run")
+    assert status == 2, said
+    assert "the processes of this run must go on together, got Timed out" in said
+    assert "Traceback" not in said
+    status, said = together("-m", "scud", *command[:-1], "--out", tmp_path / "run", "--resume")
+    assert status == 0, said
