@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from scud.numerics.devices import sent
 from scud.numerics.logits import Logits
 
 Shape = tuple[int, ...]
@@ -148,7 +149,7 @@ class Batch:
 
 
 def _on(part: Tensor | None, device: torch.device | str) -> Tensor | None:
-    return None if part is None else part.to(device)
+    return None if part is None else sent(part, device)
 
 
 class Reversible(Protocol):

@@ -162,7 +162,8 @@ class KernelDiffusion(Diffusion):
         drawn = []
         for part in self.kernel.stretches(len(x_t)):
             here, until, since = x_t[part], past[part], recent[part]
-            clean, now = self._draw_clean_of(here, logits[part], until, until + since, generator)
+            first = until == 0  # what is undone is all there was
+            clean, now = self._draw_clean_of(here, logits[part], first, until + since, generator)
             before = self.kernel.operator(until).rows(clean)
             weights = self.kernel.operator(since).columns(here)
             undone = since > 0
@@ -173,7 +174,7 @@ class KernelDiffusion(Diffusion):
                 undone = undone & (numerics.draw_uniform(share, generator) >= share)
                 weights = weights.scatter_add(-1, state, -none.unsqueeze(-1)).relu()
             state = numerics.draw_categorical(weights * before, generator)
-            state = torch.where(until == 0, clean, state)
+            state = torch.where(first, clean, state)
             drawn.append(torch.where(undone, state, here))
         return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
 
@@ -181,17 +182,20 @@ class KernelDiffusion(Diffusion):
         self,
         x_t: Tensor,
         logits: Tensor,
-        past: Tensor,
+        first: Tensor,
         amounts: Tensor,
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw x0 of `draw_before` at some positions [n], of these amounts in all; and M(amounts)[x0, x_t]: both [n]."""
+        """Draw x0 of `draw_before` at some positions [n], of these amounts in all; and M(amounts)[x0, x_t]: both [n].
+
+        `first` [n] is True where all noise is undone.
+        """
         predicted = logits.to(torch.promote_types(logits.dtype, torch.float32))
         columns = self.kernel.operator(amounts).columns(x_t, predicted.dtype)
         rounding = self.kernel.rounding[logits.dtype == torch.float64]
         p = torch.add(predicted.softmax(-1), self.kernel.floor_in(predicted), alpha=rounding)
         exact = numerics.weighted_logits(predicted, numerics.log_probability(columns)).softmax(-1)
-        weights = torch.where((past == 0).unsqueeze(-1), exact, p * columns)
+        weights = torch.where(first.unsqueeze(-1), exact, p * columns)
         clean = numerics.draw_categorical(weights, generator)
         return clean, columns.gather(-1, clean.unsqueeze(-1)).squeeze(-1)
 

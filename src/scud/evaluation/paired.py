@@ -22,6 +22,7 @@ in the same way, as exp(tau Q) is a mixture over events.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from scud.diffusion import SCUD, Classical, Diffusion, Masking, Noisy
 from scud.diffusion.objectives import per_example
 from scud.diffusion.times import draw_times
 from scud.errors import fail
+from scud.numerics import is_fixed, sent
 from scud.numerics.logits import Logits
 from scud.processes import Kernel
 from scud.schedules.information import EventInformation
@@ -102,12 +104,9 @@ class Events:
         if self.information is None:
             return torch.ones_like(mean).long(), -torch.expm1(-mean)
         most = float(mean.max())
-        s = torch.arange(
-            1, int(most + 10 * most**0.5) + 20, dtype=torch.float64, device=mean.device
-        )
-        left = torch.as_tensor(
-            self.information(s.cpu().numpy()).clip(FORGOTTEN), device=mean.device
-        )
+        counts = np.arange(1.0, int(most + 10 * most**0.5) + 20)
+        left = sent(torch.as_tensor(self.information(counts).clip(FORGOTTEN)), mean.device)
+        s = sent(torch.as_tensor(counts), mean.device)
         law = (torch.xlogy(s, mean.unsqueeze(1)) - mean.unsqueeze(1) - torch.lgamma(s + 1)).exp()
         rho = PLAIN / law.sum(1, keepdim=True) + (1 - PLAIN) * left / (law @ left).unsqueeze(1)
         index = torch.multinomial(law * rho, 1, generator=generator)
@@ -158,20 +157,23 @@ class Comparison:
         both = torch.cat([self.before[position].unsqueeze(0), states])
         prior = self.model.prior_term(both)
         prior = (prior[1:] - prior[0]).unsqueeze(1)
-        for draws in (self.quiet, self.struck):
-            s, weight = self.counts(draws)
+        for draws, (s, weight) in zip((self.quiet, self.struck), self.counts, strict=True):
             values = self.integrals(draws.noisy, position, both, self.states_after(both, s), s)
             prior = prior + group_means((values[1:] - values[0]) * weight * draws.weight)
         return prior
 
-    def counts(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Events at the mutated position, none or some, [n] int64, and the weight of each draw [n]."""
-        mean = self.events.rate * self.model.schedule.tau(draws.noisy.t)
-        if draws is self.quiet:
-            return torch.zeros_like(mean).long(), torch.exp(-mean)
-        return self.events.draw(
-            mean, torch.Generator(mean.device).manual_seed(other_seed(self.seed, 2))
+    @cached_property
+    def counts(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Events at the mutated position [n] int64 and the weight of each draw [n], for the parts without and with an event.
+
+        They are the same at every position.
+        """
+        none, some = (
+            self.events.rate * self.model.schedule.tau(draws.noisy.t)
+            for draws in (self.quiet, self.struck)
         )
+        source = torch.Generator(some.device).manual_seed(other_seed(self.seed, 2))
+        return (torch.zeros_like(none).long(), torch.exp(-none)), self.events.draw(some, source)
 
     def states_after(self, states: Tensor, s: Tensor) -> Tensor:
         """What states [S] are after s events [n]: -> [S, n]."""
@@ -231,7 +233,9 @@ def calls(
     for start in range(0, len(noisy.x_t), size):
         part = slice(start, start + size)
         some, real = take(noisy, part), mask[part]
-        given = Given() if bool(real.all()) else Given(mask=real)
+        # Whether all are real a GPU would have to be asked: there the network is told in any case.
+        told = is_fixed(real) or not bool(real.all())
+        given = Given(mask=real) if told else Given()
         logits = network(some.x_t, model.condition(some, given))
         model.check_logits(logits, some.x_t)
         yield part, some, logits

@@ -29,6 +29,7 @@ from scud.diffusion import Diffusion, Noisy
 from scud.diffusion.objectives import per_example
 from scud.errors import fail
 from scud.evaluation.paired import GROUPS, Comparison, Draws, Events, calls, group_means, other_seed
+from scud.numerics import sent
 from scud.typing import Denoiser
 
 Codes = NDArray[np.uint8]
@@ -110,7 +111,8 @@ def score(
             if progress is not None:
                 progress(done / len(order))
     value, error = summary(-means)
-    return Scores(value, error, np.array([int(known.sum()) for _, known in pairs]))
+    known = [int((np.asarray(codes) < model.num_states).sum()) for codes in sequences]
+    return Scores(value, error, np.array(known))
 
 
 @torch.no_grad()
@@ -160,15 +162,16 @@ def score_variants(
             depth = other_seed(seed, len(path))
             settings = {"repeats": repeats, "tokens": tokens, "seed": depth}
             comparison = Comparison.of(model, network, before, known, events=events, **settings)
+            members, differences = list[list[int]](), list[Tensor]()
             for position, by_state in by_position.items():
-                to = torch.tensor(list(by_state), device=states.device)
-                for members, nats in zip(
-                    by_state.values(), comparison.differences(position, to).cpu(), strict=True
-                ):
-                    means[members] += nats
+                to = sent(torch.tensor(list(by_state)), states.device)
+                differences.append(comparison.differences(position, to))
+                members.extend(by_state.values())
                 done += 1
                 if progress is not None:
                     progress(done / total)
+            for some, nats in zip(members, torch.cat(differences).cpu(), strict=True):
+                means[some] += nats
     return Differences(*summary(-means))
 
 
@@ -230,7 +233,7 @@ def known_states(name: str, codes: Codes, model: Diffusion) -> tuple[Tensor, Ten
     Raises:
         UserError: a code above B, or no known state.
     """
-    states = torch.as_tensor(np.asarray(codes).astype(np.int64), device=model.p0.device)
+    states = torch.as_tensor(np.asarray(codes).astype(np.int64))
     if states.ndim != 1 or len(states) == 0:
         raise fail(
             name,
@@ -244,7 +247,8 @@ def known_states(name: str, codes: Codes, model: Diffusion) -> tuple[Tensor, Ten
     known = states < model.num_states
     if not bool(known.any()):
         raise fail(name, "have a letter that is known", "unknown letters only", "leave it out")
-    return states.masked_fill(~known, 0), known
+    device = model.p0.device
+    return sent(states.masked_fill(~known, 0), device), sent(known, device)
 
 
 def mutated_positions(name: str, wild: Codes, variant: Codes, num_states: int) -> tuple[int, ...]:

@@ -85,8 +85,7 @@ class RankOneKernel(Kernel):
 
     def coefficient(self, amounts: Tensor) -> Tensor:
         """c(a) for amounts of any shape, float64."""
-        base = torch.tensor(self.base, dtype=torch.float64, device=amounts.device)
-        return torch.pow(base, amounts.double())
+        return torch.pow(self.base, amounts.double())
 
     def matrices(self, amounts: Tensor) -> Tensor:
         states = torch.arange(self.num_states, device=amounts.device)
