@@ -137,7 +137,8 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         """The same examples on a device."""
         return Batch(
-            self.x0.to(device), *(_on(part, device) for part in (self.mask, self.label, self.known))
+            sent(self.x0, device),
+            *(_on(part, device) for part in (self.mask, self.label, self.known)),
         )
 
     def __getitem__(self, rows: slice | Tensor) -> "Batch":

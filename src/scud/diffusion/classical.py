@@ -20,7 +20,7 @@ from scud.diffusion.base import spread
 from scud.diffusion.kernel_diffusion import (
     KernelDiffusion,
     check_schedule,
-    is_active,
+    is_idle,
     over_positions,
 )
 from scud.diffusion.objectives import per_example
@@ -96,9 +96,9 @@ class Classical(KernelDiffusion):
             )
             return numerics.posterior_divergence(predicted, true, rates[here], here)
 
-        active = is_active(tau.reshape(x0.shape) > 0, mask)
+        idle = is_idle(tau.reshape(x0.shape) == 0, mask)
         flat = logits.reshape(-1, self.num_states)
-        values = over_positions(self.kernel, rowwise, flat, tau, active).reshape(x0.shape)
+        values = over_positions(self.kernel, rowwise, flat, tau, idle).reshape(x0.shape)
         return spread(self.schedule.beta(noisy.t.double()), values).to(values.dtype) * values
 
     def draw_counts(

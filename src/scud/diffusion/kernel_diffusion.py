@@ -76,9 +76,9 @@ class KernelDiffusion(Diffusion):
             columns = columns_at(index).clamp_min_(SMALLEST).log_().to(dtype)
             return F.cross_entropy(columns.add_(rows), clean[index], reduction="none")
 
-        active = is_active(amounts.reshape(x0.shape) > 0, mask)
+        idle = is_idle(amounts.reshape(x0.shape) == 0, mask)
         flat = logits.reshape(-1, self.num_states)
-        values = over_positions(self.kernel, rowwise, flat, amounts, active).reshape(x0.shape)
+        values = over_positions(self.kernel, rowwise, flat, amounts, idle).reshape(x0.shape)
         t = noisy.t.double().clamp_min(EARLIEST)
         even = self._even_in_information()
         tau, beta = self.schedule.at(t)
@@ -279,21 +279,21 @@ class KernelDiffusion(Diffusion):
 
 
 def over_positions(
-    kernel: Kernel, rowwise: numerics.Rowwise, logits: Logits, amounts: Tensor, active: Tensor
+    kernel: Kernel, rowwise: numerics.Rowwise, logits: Logits, amounts: Tensor, idle: Tensor
 ) -> Tensor:
     """The values of a row-wise function at the positions that count, 0 elsewhere: [N].
 
     Args:
         kernel: says which rows go together.
-        rowwise: of rows of logits and which they are; finite at every row where shapes are fixed.
+        rowwise: of rows of logits and which they are; its gradient is finite at every row where shapes are fixed.
         logits: [N, B].
         amounts: of noise, [N].
-        active: which positions count, [N].
+        idle: which positions do not count, [N]; values there may be infinite, where x0 cannot have become x_t.
     """
     if kernel.is_fixed(amounts):
         values = numerics.stretchwise(rowwise, logits, kernel.stretches(len(amounts)))
-        return values * active
-    return numerics.blockwise(rowwise, logits, active_blocks(kernel, amounts, active))
+        return values.masked_fill(idle, 0)
+    return numerics.blockwise(rowwise, logits, active_blocks(kernel, amounts, ~idle))
 
 
 def active_blocks(kernel: Kernel, amounts: Tensor, active: Tensor) -> list[Tensor]:
@@ -302,9 +302,9 @@ def active_blocks(kernel: Kernel, amounts: Tensor, active: Tensor) -> list[Tenso
     return [rows[block] for block in kernel.blocks(amounts[rows])] if rows.numel() else []
 
 
-def is_active(noised: Tensor, mask: Tensor | None) -> Tensor:
-    """Which positions count, flattened: noised [batch, *dims] and real."""
-    return (noised if mask is None else noised & mask).reshape(-1)
+def is_idle(clean: Tensor, mask: Tensor | None) -> Tensor:
+    """Which positions do not count, flattened: without noise [batch, *dims], or not real."""
+    return (clean if mask is None else clean | ~mask).reshape(-1)
 
 
 def check_schedule(schedule: Schedule, process: Process, p0: Tensor, gamma: float) -> None:

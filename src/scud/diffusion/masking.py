@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from scud import numerics
 from scud.diffusion.base import Diffusion, at_time, spread
 from scud.diffusion.evidence import MaskEvidence
+from scud.diffusion.kernel_diffusion import is_idle
 from scud.diffusion.objectives import per_example
 from scud.diffusion.options import T_MAX, DiffusionOptions
 from scud.diffusion.scud import counts_of
@@ -82,20 +83,19 @@ class Masking(Diffusion):
         noisy: Noisy,
         mask: Tensor | None = None,
     ) -> Tensor:
-        masked = counts_of(noisy) > 0
-        active = (masked if mask is None else masked & mask).reshape(-1)
+        idle = is_idle(counts_of(noisy) == 0, mask)
         clean = x0.reshape(-1)
 
         def rowwise(chosen: Tensor, index: numerics.Block) -> Tensor:
             wide = torch.promote_types(chosen.dtype, torch.float32)
             return F.cross_entropy(chosen.to(wide), clean[index], reduction="none")
 
-        flat, size = logits.reshape(-1, self.num_states), block_rows(self.num_states, active)
-        if numerics.is_fixed(active):
-            values = numerics.stretchwise(rowwise, flat, stretches(len(active), size))
-            values = values * active
+        flat, size = logits.reshape(-1, self.num_states), block_rows(self.num_states, idle)
+        if numerics.is_fixed(idle):
+            values = numerics.stretchwise(rowwise, flat, stretches(len(idle), size))
+            values = values.masked_fill(idle, 0)
         else:
-            blocks = torch.split(active.nonzero().squeeze(-1), size)
+            blocks = torch.split((~idle).nonzero().squeeze(-1), size)
             values = numerics.blockwise(rowwise, flat, blocks)
         values = values.reshape(x0.shape)
         t = noisy.t.double()

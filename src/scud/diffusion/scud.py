@@ -26,7 +26,7 @@ from scud.diffusion.kernel_diffusion import (
     SMALLEST,
     KernelDiffusion,
     check_schedule,
-    is_active,
+    is_idle,
     over_positions,
 )
 from scud.diffusion.objectives import per_example
@@ -194,9 +194,9 @@ class SCUD(KernelDiffusion):
                 return numerics.Either(counts[index] != 1, values, first_event(rows, index))
             return values
 
-        active = is_active(s > 0, mask)
         flat = logits.reshape(-1, self.num_states)
-        return over_positions(self.kernel, rowwise, flat, past, active).reshape(x0.shape)
+        idle = is_idle(s == 0, mask)
+        return over_positions(self.kernel, rowwise, flat, past, idle).reshape(x0.shape)
 
     def draw_counts(
         self,
