@@ -1,6 +1,6 @@
 """One operation of PyTorch as the pretended GPU sees it: what is computed, from what, and what lies where."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -28,20 +28,24 @@ def on_gpu(tensor: Tensor) -> bool:
     return tensor.device.type == NAME
 
 
-def leaves(part: Any) -> Iterator[Any]:
-    """All that is in an argument or a result, which may be a list."""
-    if isinstance(part, list | tuple):
-        for inner in part:
-            yield from leaves(inner)
-    else:
-        yield part
+def leaves(parts: Iterable[Any]) -> list[Any]:
+    """All that is in arguments, some of which may be lists."""
+    found: list[Any] = []
+    for part in parts:
+        if isinstance(part, list | tuple):
+            found.extend(leaves(part))
+        else:
+            found.append(part)
+    return found
 
 
 def mapped(change: Callable[[Any], Any], part: Any) -> Any:
     """An argument or a result, of which each leaf is changed."""
-    if isinstance(part, list | tuple):
-        return type(part)([mapped(change, inner) for inner in part])
-    return change(part)
+    if not isinstance(part, list | tuple):
+        return change(part)
+    return type(part)(
+        [mapped(change, one) if isinstance(one, list | tuple) else change(one) for one in part]
+    )
 
 
 class Call:
@@ -61,7 +65,7 @@ class Call:
     ) -> None:
         self.function, self.arguments, self.options = function, arguments, options
         self.name = name_of(function)
-        self.leaves = [*leaves(arguments), *leaves(tuple(options.values()))]
+        self.leaves = leaves((*arguments, *options.values()))
         tensors = [part for part in self.leaves if isinstance(part, Tensor)]
         self.there = [tensor for tensor in tensors if on_gpu(tensor)]
         self.here = [tensor for tensor in tensors if not on_gpu(tensor)]
@@ -79,7 +83,10 @@ class Call:
     @property
     def written(self) -> list[Tensor]:
         """The tensors that it writes to."""
-        values = tuple(self.argument(name) for name in written_by(self.function))
+        names = written_by(self.function)
+        if not names:
+            return []
+        values = [self.argument(name) for name in names]
         return [part for part in leaves(values) if isinstance(part, Tensor)]
 
     @property

@@ -1,6 +1,7 @@
 """What is tried on the pretended GPU: every model with every process, tiny networks of every kind, and batches for them."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,12 +30,17 @@ GRAPH = "scud graph"
 MODELS = (
     "masking",
     *(f"{model} {process}" for model in ("scud", "classical") for process in PROCESSES),
-    "scud cosine",
-    "classical linear",
     GRAPH,
 )
 
-NETWORKS = ("unet", "dit", "bytenet")
+OTHER_SCHEDULES = ("scud cosine", "classical linear")
+"""Models of Gaussian noise with another schedule than their own."""
+
+PAIRS = [
+    *((model, network) for model in MODELS for network in ("unet", "dit", "bytenet")),
+    *((model, "bytenet") for model in OTHER_SCHEDULES),
+]
+"""Models and networks."""
 
 
 def marginal(num_states: int) -> torch.Tensor:
@@ -44,7 +50,7 @@ def marginal(num_states: int) -> torch.Tensor:
 
 
 def make_model(name: str) -> Diffusion:
-    """A model by its name and that of its process; with another schedule than its own, the process is Gaussian."""
+    """A model by its name and that of its process; see `OTHER_SCHEDULES` for the rest."""
     kind, _, process = name.partition(" ")
     p0 = marginal(B)
     if kind == "masking":
@@ -101,6 +107,7 @@ def many(num_states: int, p0: torch.Tensor) -> SCUD:
     return SCUD(Uniform(num_states), Linear(), 0.9, p0=p0)
 
 
+@cache
 def picture_model(kind: str, num_states: int) -> Diffusion:
     """A model of ordered states, with its own schedule."""
     p0 = marginal(num_states)

@@ -15,15 +15,49 @@ from tests.pretended.calls import Call, on_gpu
 LIBRARY = str(Path(scud.__file__).parent)
 
 STARTS_NOTHING = frozenset(
-    """empty empty_strided empty_like new_empty new_empty_strided _unsafe_view _local_scalar_dense is_same_size
-    lift lift_fresh set_ resize_""".split()
+    {
+        "empty",
+        "empty_strided",
+        "empty_like",
+        "new_empty",
+        "new_empty_strided",
+        "_unsafe_view",
+        "_local_scalar_dense",
+        "is_same_size",
+        "lift",
+        "lift_fresh",
+        "set_",
+        "resize_",
+    }
 )
 """Operations beside views that start no kernel: memory that is handed out, and another look at what is there."""
 
 WAITS = frozenset(
-    """_local_scalar_dense is_nonzero equal allclose nonzero nonzero_static argwhere masked_select unique_dim _unique
-    _unique2 unique_consecutive bincount histc _histogramdd_bin_edges _linalg_check_errors _linalg_eigh _linalg_svd
-    linalg_eig linalg_matrix_exp linalg_lstsq _cholesky_solve_helper segment_reduce""".split()
+    {
+        "_local_scalar_dense",
+        "is_nonzero",
+        "equal",
+        "allclose",
+        "nonzero",
+        "nonzero_static",
+        "argwhere",
+        "masked_select",
+        "unique_dim",
+        "_unique",
+        "_unique2",
+        "unique_consecutive",
+        "bincount",
+        "histc",
+        "_histogramdd_bin_edges",
+        "_linalg_check_errors",
+        "_linalg_eigh",
+        "_linalg_svd",
+        "linalg_eig",
+        "linalg_matrix_exp",
+        "linalg_lstsq",
+        "_cholesky_solve_helper",
+        "segment_reduce",
+    }
 )
 """Operations whose result, or its shape, the host must know before it can go on."""
 

@@ -114,7 +114,7 @@ class OnGpu(Tensor):
     def __torch_dispatch__(
         cls,
         function: OpOverload,
-        types: Sequence[type],  # noqa: ARG003
+        types: Sequence[type],
         arguments: tuple[Any, ...] = (),
         options: dict[str, Any] | None = None,
     ) -> Any:
@@ -127,7 +127,7 @@ class Everywhere(TorchDispatchMode):
     def __torch_dispatch__(
         self,
         function: OpOverload,
-        types: Sequence[type],  # noqa: ARG002
+        types: Sequence[type],
         arguments: tuple[Any, ...] = (),
         options: dict[str, Any] | None = None,
     ) -> Any:
