@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from tests.pretended import cases, checks, work
+from tests.pretended.counting import Counts
 from tests.pretended.process import elsewhere
+
+
+def run_lightning() -> Counts:
+    """Lightning takes seconds to load: only the other process does."""
+    from tests.pretended.fitting import by_lightning
+
+    return by_lightning()
+
 
 There = Callable[..., Any]
 """Calls a function in the process that has the pretended GPU."""
@@ -77,6 +86,13 @@ def test_a_step_of_training_does_not_wait(there: There, network: str, dropout: f
     """Loss, backward pass, clipping, AdamW and the average of the weights."""
     counts = there(work.training_steps, network, dropout)
     assert counts.waits == 0, counts
+
+
+def test_lightning_trains_there_and_reads_two_numbers_a_step(there: There) -> None:
+    """The loss and the norm of the gradient."""
+    counts = there(run_lightning)
+    assert counts.kernels > 0
+    assert counts.waits <= 2, counts
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -123,14 +124,16 @@ def same_as_on_the_cpu(model: str, network: str) -> dict[str, Counts]:
     with fixed_shapes():
         cpu = Side.of(model, network, CPU)
         expected = {name: do(cpu) for name, do in work.items()}
-    found: dict[str, Counts] = {}
+    found, results = dict[str, Counts](), dict[str, list[Tensor]]()
     with pretended_gpu() as gpu:
         side = Side.of(model, network, gpu)
         warm(model, gpu)
         for name, do in work.items():
             with count() as found[name]:
-                results = do(side)
-            check_same(name, results, expected[name])
+                parts = do(side)
+            results[name] = brought(name, parts)
+    for name, parts in results.items():
+        check_same(name, parts, expected[name])
     return found
 
 
@@ -141,15 +144,18 @@ def warm(model: str, device: torch.device) -> None:
     model_on(model, device).informative_time(torch.full((1,), 0.5, device=device))
 
 
+def brought(name: str, found: Sequence[Tensor]) -> list[Tensor]:
+    """Results on the device, brought to the CPU."""
+    assert all(part.device.type != "cpu" for part in found), f"{name} came back to the CPU"
+    return [part.cpu() for part in found]
+
+
 def check_same(name: str, found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
-    """Raise where results on the device are not those of the CPU, to the rounding of float32."""
+    """Raise where results are not those of the CPU, to the rounding of float32."""
     for ours, theirs in zip(found, expected, strict=True):
         tolerance = 1e-4 * float(theirs.abs().max().clamp_min(1e-3))
-        text = f"{name} differs from the CPU's"
-        assert ours.device.type != "cpu", f"{name} came back to the CPU"
-        assert_close(
-            ours.cpu(), theirs, rtol=0, atol=tolerance, msg=lambda why, text=text: f"{text}: {why}"
-        )
+        why = f"{name} differs from the CPU's by more than {tolerance:g}"
+        assert_close(ours, theirs, rtol=0, atol=tolerance, msg=why)
 
 
 @torch.no_grad()
@@ -164,10 +170,9 @@ def given_noise(model: str) -> None:
     logits = torch.randn(*x0.shape, cases.B, generator=source)
     expected = terms(cpu, x0, noisy, then, logits)
     with pretended_gpu() as gpu:
-        parts = terms(
-            model_on(model, gpu), x0.to(gpu), moved(noisy, gpu), moved(then, gpu), logits.to(gpu)
-        )
-        check_same(model, parts, expected)
+        arguments = (x0.to(gpu), moved(noisy, gpu), moved(then, gpu), logits.to(gpu))
+        found = brought(model, terms(model_on(model, gpu), *arguments))
+    check_same(model, found, expected)
 
 
 def terms(model: Diffusion, x0: Tensor, noisy: Noisy, then: Noisy, logits: Tensor) -> list[Tensor]:
@@ -212,14 +217,14 @@ def training_steps(network: str, dropout: float) -> Counts:
 
     With dropout, whose draws are the device's own, they are not compared.
     """
-    results = []
     with fixed_shapes():
-        results.append(train(Side.of("scud gaussian", network, CPU), dropout)[0])
+        expected, _ = train(Side.of("scud gaussian", network, CPU), dropout)
     with pretended_gpu() as gpu:
-        weights, found = train(Side.of("scud gaussian", network, gpu), dropout)
-        if not dropout:
-            check_same(network, weights, results[0])
-    return found
+        weights, counts = train(Side.of("scud gaussian", network, gpu), dropout)
+        found = brought(network, weights)
+    if not dropout:
+        check_same(network, found, expected)
+    return counts
 
 
 def train(side: Side, dropout: float) -> tuple[list[Tensor], Counts]:
@@ -272,29 +277,32 @@ def evaluation(model: str, infilling: bool) -> Counts:
 def scores(model: str) -> tuple[Counts, Counts]:
     """Scores of sequences, and of variants of one: raises where they are not those of the CPU."""
     source = np.random.default_rng(0)
-    sequences = [source.integers(0, cases.B, n).astype(np.uint8) for n in (9, 7, 9)]
+    sequences = [source.integers(0, cases.B, length).astype(np.uint8) for length in (9, 7, 9)]
     sequences[1][2] = cases.B  # unknown
     wild = sequences[0]
     variants = [wild.copy() for _ in range(3)]
     for variant, places in zip(variants, ([2], [2, 5], [7]), strict=True):
         variant[places] = (variant[places] + 1) % cases.B
-    found, results = [], []
+
+    def of_sequences(side: Side) -> NDArray[np.float64]:
+        return score(side.model, side.network, sequences, repeats=8).log_likelihood
+
+    def of_variants(side: Side) -> NDArray[np.float64]:
+        return score_variants(side.model, side.network, wild, variants, repeats=16).difference
+
     with fixed_shapes():
         side = Side.of(model, "bytenet", CPU)
-        results += [score(side.model, side.network, sequences, repeats=8).log_likelihood]
-        results += [score_variants(side.model, side.network, wild, variants, repeats=16).difference]
+        expected = of_sequences(side), of_variants(side)
     with pretended_gpu() as gpu:
-        side = Side.of(model, "bytenet", gpu)
         warm(model, gpu)
-        with count() as counts:
-            ours = score(side.model, side.network, sequences, repeats=8).log_likelihood
-        np.testing.assert_allclose(ours, results[0], rtol=1e-4)
-        found.append(counts)
-        with count() as counts:
-            ours = score_variants(side.model, side.network, wild, variants, repeats=16).difference
-        np.testing.assert_allclose(ours, results[1], rtol=1e-3, atol=1e-3)
-        found.append(counts)
-    return found[0], found[1]
+        side = Side.of(model, "bytenet", gpu)
+        with count() as first:
+            found = of_sequences(side)
+        with count() as second:
+            differences = of_variants(side)
+    np.testing.assert_allclose(found, expected[0], rtol=1e-4)
+    np.testing.assert_allclose(differences, expected[1], rtol=1e-3, atol=1e-3)
+    return first, second
 
 
 @dataclass(frozen=True)

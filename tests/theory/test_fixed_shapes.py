@@ -149,3 +149,21 @@ def test_samples_of_fixed_shape_follow_the_grid_of_the_grouped_path() -> None:
     grouped = sampler.times(model)
     with fixed_shapes():
         torch.testing.assert_close(sampler.times(model), grouped, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_positions_that_do_not_count_may_hold_what_cannot_be(name: str) -> None:
+    """Every clean state beside every noised one: values there are 0, as the grouped path has them, and so are gradients."""
+    model = MODELS[name]()
+    clean, seen = torch.arange(B).repeat_interleave(B), torch.arange(B).repeat(B)
+    times = torch.tensor([1e-9, 1e-3, 0.5], dtype=torch.float64).repeat_interleave(B * B)
+    x0, x_t = clean.repeat(3).unsqueeze(1), seen.repeat(3).unsqueeze(1)
+    s = None if isinstance(model, Classical) else torch.arange(3).repeat_interleave(B * B)
+    noisy = Noisy(x_t, times, None if s is None else s.unsqueeze(1))
+    rows = torch.zeros(*x0.shape, B).requires_grad_()
+    with fixed_shapes():
+        for term in (model.integrand, model.reconstruction):
+            values = term(rows, x0, noisy, torch.zeros_like(x0, dtype=torch.bool))
+            (slope,) = torch.autograd.grad(values.sum(), rows)
+            assert float(values.detach().abs().max()) == 0
+            assert float(slope.abs().max()) == 0

@@ -1,0 +1,108 @@
+"""Training by Lightning on the pretended GPU."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.accelerators import Accelerator
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch import Tensor
+
+from scud.data.examples import Examples
+from scud.numerics import fixed_shapes
+from scud.training.job import Job
+from scud.training.module import DiffusionTraining
+from scud.training.options import ByExamples
+from tests.pretended import cases
+from tests.pretended.counting import Counts, count
+from tests.pretended.device import pretended_gpu
+
+
+class PretendedAccelerator(Accelerator):
+    """What Lightning asks of a kind of device."""
+
+    def setup_device(self, device: torch.device) -> None:
+        """Nothing to set up."""
+
+    def teardown(self) -> None:
+        """Nothing to clean up."""
+
+    def get_device_stats(self, device: object) -> dict[str, Any]:  # noqa: ARG002
+        return {}
+
+    @staticmethod
+    def parse_devices(devices: Any) -> Any:
+        return devices
+
+    @staticmethod
+    def get_parallel_devices(devices: Any) -> Any:
+        return devices
+
+    @staticmethod
+    def auto_device_count() -> int:
+        return 1
+
+    @staticmethod
+    def is_available() -> bool:
+        return True
+
+    @staticmethod
+    def name() -> str:
+        return "pretended"
+
+
+class LastStep(pl.Callback):
+    """Counts what the last optimiser step of a run does, all its parts together."""
+
+    def __init__(self, first: int) -> None:
+        self.first, self.counts, self.counting = first, Counts(), ExitStack()
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        if arguments[-1] == self.first:
+            self.counts = self.counting.enter_context(count())
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        if arguments[-1] == self.first + 1:
+            self.counting.close()
+
+
+def fit(strategy: SingleDeviceStrategy | str) -> tuple[list[float | Tensor], Counts]:
+    """Two steps of two parts each: the last loss and gradient norm, the averaged weights, and what the last step counted."""
+    x0 = torch.randint(cases.B, (16, 12), generator=torch.Generator().manual_seed(0))
+    examples = Examples(x0, torch.arange(16) % cases.LABELS)
+    settings = ByExamples(steps=2, batch_size=4, accumulate=2)
+    network = cases.make_network("bytenet")
+    names = tuple("abc")
+    model = cases.make_model("scud gaussian")
+    module = DiffusionTraining(Job(model, network, examples, examples, settings, label_names=names))
+    last = LastStep(2)
+    trainer = pl.Trainer(
+        strategy=strategy,
+        accelerator="cpu" if isinstance(strategy, str) else "auto",
+        devices=1,
+        max_epochs=1,
+        accumulate_grad_batches=settings.accumulate,
+        callbacks=[last],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[LightningEnvironment()],
+    )
+    trainer.fit(module)
+    weights = [weight.detach() for weight in module.ema.network.parameters()]
+    return [module.loss, module.gradient_norm, *weights], last.counts
+
+
+def by_lightning() -> Counts:
+    """Raises where training there is not training on the CPU; returns what a step of it counted."""
+    with fixed_shapes():
+        expected, _ = fit("auto")
+    with pretended_gpu() as gpu:
+        found, counts = fit(SingleDeviceStrategy(gpu, PretendedAccelerator()))
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    return counts
