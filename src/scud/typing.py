@@ -11,7 +11,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from scud.numerics.devices import sent
 from scud.numerics.logits import Logits
 
 Shape = tuple[int, ...]
@@ -134,11 +133,16 @@ class Batch:
             return self.mask
         return ~self.known if self.mask is None else self.mask & ~self.known
 
-    def to(self, device: torch.device | str) -> "Batch":
-        """The same examples on a device."""
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
+        """The same examples on a device; a copy of page-locked memory need not be waited for."""
+        rest = (_on(part, device, non_blocking) for part in (self.mask, self.label, self.known))
+        return Batch(self.x0.to(device, non_blocking=non_blocking), *rest)
+
+    def pinned(self) -> "Batch":
+        """The same examples in page-locked memory, from which a GPU copies by itself."""
+        rest = (self.mask, self.label, self.known)
         return Batch(
-            sent(self.x0, device),
-            *(_on(part, device) for part in (self.mask, self.label, self.known)),
+            self.x0.pin_memory(), *(None if part is None else part.pin_memory() for part in rest)
         )
 
     def __getitem__(self, rows: slice | Tensor) -> "Batch":
@@ -149,8 +153,10 @@ class Batch:
         )
 
 
-def _on(part: Tensor | None, device: torch.device | str) -> Tensor | None:
-    return None if part is None else sent(part, device)
+def _on(
+    part: Tensor | None, device: torch.device | str, non_blocking: bool = False
+) -> Tensor | None:
+    return None if part is None else part.to(device, non_blocking=non_blocking)
 
 
 class Reversible(Protocol):

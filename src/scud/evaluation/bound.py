@@ -32,7 +32,7 @@ from scud.diffusion.objectives import per_example
 from scud.errors import fail
 from scud.evaluation.report import Figure, Normal
 from scud.networks.labels import reads_labels
-from scud.numerics import sent
+from scud.numerics.transfer import sent, waits
 from scud.typing import Batch, BatchSize, ExampleSet
 
 ENOUGH = 16
@@ -228,7 +228,7 @@ def evaluate(
     try:
         for draw in range(repeats):
             for index in examples.batches(BatchSize(batch_size, batch_tokens)):
-                batch = examples.batch(index).to(device)
+                batch = examples.batch(index).to(device, non_blocking=not waits(device))
                 if not told:
                     batch = replace(batch, label=None)
                 if known is not None:

@@ -32,8 +32,9 @@ from scud.diffusion import SCUD, Classical, Diffusion, Masking, Noisy
 from scud.diffusion.objectives import per_example
 from scud.diffusion.times import draw_times
 from scud.errors import fail
-from scud.numerics import is_fixed, sent
+from scud.numerics import is_fixed
 from scud.numerics.logits import Logits
+from scud.numerics.transfer import sent
 from scud.processes import Kernel
 from scud.schedules.information import EventInformation
 from scud.typing import Denoiser, Given

@@ -29,7 +29,7 @@ from scud.diffusion import Diffusion, Noisy
 from scud.diffusion.objectives import per_example
 from scud.errors import fail
 from scud.evaluation.paired import GROUPS, Comparison, Draws, Events, calls, group_means, other_seed
-from scud.numerics import sent
+from scud.numerics.transfer import sent
 from scud.typing import Denoiser
 
 Codes = NDArray[np.uint8]

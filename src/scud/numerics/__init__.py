@@ -9,7 +9,7 @@ from scud.numerics.categorical import (
     stratified_uniform,
     weighted_logits,
 )
-from scud.numerics.devices import fixed_shapes, is_fixed, sent
+from scud.numerics.devices import fixed_shapes, is_fixed
 from scud.numerics.divergence import posterior_divergence
 from scud.numerics.logits import LinearLogits, Logits, all_finite
 from scud.numerics.rowwise import Block, Either, Rowwise, blockwise, full_precision, stretchwise
@@ -31,7 +31,6 @@ __all__ = [
     "is_fixed",
     "log_probability",
     "posterior_divergence",
-    "sent",
     "stratified_uniform",
     "stretchwise",
     "weighted_logits",

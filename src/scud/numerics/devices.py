@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import torch
 from torch import Tensor
 
 _everywhere = ContextVar("everywhere", default=False)
@@ -29,11 +28,3 @@ def fixed_shapes(everywhere: bool = True) -> Iterator[None]:
         yield
     finally:
         _everywhere.reset(token)
-
-
-def sent(part: Tensor, device: torch.device | str) -> Tensor:
-    """A tensor on a device. Where numbers go to a GPU, the host goes on before they are there.
-
-    Others must have them before anybody looks: a CPU, and Apple's GPUs, whose memory is the host's.
-    """
-    return part.to(device, non_blocking=torch.device(device).type not in ("cpu", "mps"))

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from scud.errors import UserError
 from scud.networks.labels import reads_labels
-from scud.numerics import sent
 from scud.seeds import Use, derive, seeded
 from scud.training.checkpoint import Checkpoint, process_arguments
 from scud.training.ema import Ema
@@ -113,7 +112,7 @@ class DiffusionTraining(pl.LightningModule):
     def transfer_batch_to_device(
         self, batch: Portion, device: torch.device, dataloader_idx: int
     ) -> Portion:
-        return replace(batch, batch=batch.batch.to(device), u=sent(batch.u, device))
+        return replace(batch, batch=batch.batch.to(device), u=batch.u.to(device))
 
     def training_step(self, portion: Portion, batch_idx: int) -> Tensor:
         place = (portion.step, portion.part)
