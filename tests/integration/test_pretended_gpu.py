@@ -79,6 +79,13 @@ def test_logits_that_are_made_where_they_are_asked_for(there: There, model: str)
     assert counts.waits == 0, counts
 
 
+@pytest.mark.parametrize("name", cases.VARIANTS)
+def test_other_networks_do_not_wait(there: There, name: str) -> None:
+    counts = there(work.variant, name)
+    assert counts.kernels > 0
+    assert counts.waits == 0, counts
+
+
 @pytest.mark.parametrize(
     ("network", "dropout"), [("unet", 0.0), ("bytenet", 0.0), ("dit", 0.0), ("dit", 0.1)]
 )

@@ -64,6 +64,18 @@ def make_model(name: str) -> Diffusion:
     return (SCUD if kind == "scud" else Classical)(PROCESSES[process](), p0=p0)
 
 
+VARIANTS: dict[str, Callable[[], nn.Module]] = {
+    "mixed head": lambda: UNet(B, shape_of("unet")[1:], width=8, blocks=1, levels=1, head="mixed"),
+    "logistic head": lambda: UNet(
+        B, shape_of("unet")[1:], width=8, blocks=1, levels=1, head="logistic"
+    ),
+    "transformer of pictures": lambda: DiT(
+        B, width=16, layers=2, heads=2, dims=shape_of("unet")[1:], checkpointing=True
+    ),
+}
+"""Networks for pictures with other options."""
+
+
 def shape_of(network: str) -> Shape:
     """A batch that a network takes: pictures, or rows."""
     return (4, 1, 4, 4) if network == "unet" else (4, 12)

@@ -221,6 +221,20 @@ def many_states(name: str) -> Counts:
     return found
 
 
+def variant(name: str) -> Counts:
+    """A loss and its backward pass where the network computes in bfloat16, and a sample."""
+    with pretended_gpu() as gpu:
+        warm("scud gaussian", gpu)
+        batch = Batch(cases.make_batch("unet").x0).to(gpu)
+        network = cases.VARIANTS[name]().to(gpu)
+        side = Side(model_on("scud gaussian", gpu), network, batch, gpu)
+        with count() as found:
+            with torch.autocast(gpu.type, torch.bfloat16):
+                loss(side)
+            sample(side)
+    return found
+
+
 def training_steps(network: str, dropout: float) -> Counts:
     """Two steps of training as `scud.training.module` makes them: raises where weights and averages are not the CPU's.
 
