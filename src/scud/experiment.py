@@ -5,7 +5,7 @@ Nothing is written before everything that can be checked has been: data read, mo
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from scud.errors import fail, printable
 from scud.files.locks import check_unlocked
 from scud.networks.labels import reads_labels
 from scud.seeds import Use, derive
-from scud.training import checkpoint, metrics
+from scud.training import checkpoint, metrics, threads
 from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.options import HARDWARE, may_grow
@@ -61,6 +61,9 @@ def train(
 ) -> tuple[metrics.Metrics, str] | None:
     """Train a run into `folder`.
 
+    A new run on a CPU for which `config.threads` is None tries a few steps with one, half and all of PyTorch's threads, and
+    goes on with the fastest number, which its config.yaml notes. The caller's number of threads is left as it was.
+
     Args:
         config: all its options.
         folder: where to write; made if it does not exist.
@@ -80,10 +83,11 @@ def train(
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
     ranks = ranks_of(config.training, place)
     progress = progress and ranks.writes
+    threads.check_threads(config.threads)
     if ranks.writes:
         check_folder(files, config, resume=resume, overwrite=overwrite)
         check_unlocked(files.path)
-    with status(progress):
+    with status(progress, "reading the data and building the model"):
         prepared = prepare(config)
     data = prepared.data
     job = front.job_of(
@@ -99,18 +103,32 @@ def train(
         start_from(config.init_from, prepared, job)
     if not ranks.writes:
         start = front.checkpoint_of(files, job, data) if resume and files.begun else None
-        front.train_job(job, data, files, device=place, start=start, ranks=ranks, progress=False)
+        with threads.computing_with(config.threads):
+            front.train_job(
+                job, data, files, device=place, start=start, ranks=ranks, progress=False
+            )
         return None
     with files.held():
         check_folder(files, config, resume=resume, overwrite=overwrite)  # which may have changed
         start = front.checkpoint_of(files, job, data) if resume and files.begun else None
+        tried = None
+        if resume and config.threads is None:
+            config = replace(config, threads=saved_config(files, config).threads)
+            threads.check_threads(config.threads)
+        if start is None and config.threads is None and ranks.count == 1:
+            with status(progress, "trying how many threads are fastest"):
+                tried = threads.try_threads(job, place)
+            config = replace(config, threads=None if tried is None else tried.best)
         if overwrite:
             files.clear(files.config)
         if not resume or differences(config, saved_config(files, config)):
             write_config(files.config, config)
         if progress:
-            say(data, start)
-        front.train_job(job, data, files, device=place, start=start, ranks=ranks, progress=progress)
+            say(data, start, tried)
+        with threads.computing_with(config.threads):
+            front.train_job(
+                job, data, files, device=place, start=start, ranks=ranks, progress=progress
+            )
         rows = metrics.read(files.metrics)
         if not rows:
             rule, remedy = "hold the steps of the run", "the model is whole: use scud evaluate"
@@ -119,14 +137,16 @@ def train(
     return rows[-1], job.unit
 
 
-def say(data: Data, start: checkpoint.Checkpoint | None) -> None:
-    """Say what was read, and what could not be compared."""
+def say(data: Data, start: checkpoint.Checkpoint | None, tried: threads.Tried | None) -> None:
+    """Say what was read, what could not be compared, and how many threads are fastest."""
     lines = list(data.report)
     if start is not None and start.digests is None:
         lines.append(
             "this run's checkpoint is of an earlier version, which kept no digest of its data: "
             "only how often each state occurs was compared"
         )
+    if tried is not None:
+        lines.append(str(tried))
     for line in lines:
         print(printable(line), file=sys.stderr)
 
@@ -147,15 +167,11 @@ def start_from(folder: Path, prepared: Prepared, job: Job) -> None:
     checkpoint.load_weights(prepared.network, weights, str(folder))
 
 
-def status(shown: bool) -> AbstractContextManager[object]:
-    """What says that data are read and tables are made, which takes a while for large files and for many states."""
+def status(shown: bool, what: str) -> AbstractContextManager[object]:
+    """What says what is done that takes a while."""
     from rich.console import Console
 
-    return (
-        Console(stderr=True).status("reading the data and building the model")
-        if shown
-        else nullcontext()
-    )
+    return Console(stderr=True).status(what) if shown else nullcontext()
 
 
 def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: bool) -> None:
@@ -169,8 +185,8 @@ def check_folder(files: RunFolder, config: Config, *, resume: bool, overwrite: b
 
 
 def check_same_options(config: Config, saved: Config) -> None:
-    """Raise `UserError` unless a run may go on with a configuration: its own, or more steps of it."""
-    hardware = {f"training.{name}" for name in HARDWARE}
+    """Raise `UserError` unless a run may go on with a configuration: its own, more steps of it, or other hardware."""
+    hardware = {"threads", *(f"training.{name}" for name in HARDWARE)}
     changed = [name for name in differences(config, saved) if name not in hardware]
     if changed == ["training.steps"]:
         steps, before = config.training.steps, saved.training.steps

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from scud.cli.options import PARSING, described, described_fields, plain_switches
-from scud.config import KINDS, MOVED, Config, changed, owners_of, unknown_option
+from scud.config import KINDS, MOVED, SINGLE, Config, changed, owners_of, unknown_option
 from scud.errors import fail
 from scud.networks.options import SizedOptions
 from scud.options import Options, kind_of, texts
@@ -64,7 +64,7 @@ def parse_config(command: type, config: Config, arguments: Sequence[str], prog: 
         for name in sections
         for option, value in _given(getattr(values, name, None), sections[name])
     }
-    single = {name: getattr(values, name) for name in ("seed", "init_from")}
+    single = {name: getattr(values, name) for name in SINGLE}
     own = {part.name: getattr(values, part.name) for part in fields(command)}
     config = changed(base, {**named, **single})
     share = given.get("data.valid_share")
@@ -106,7 +106,7 @@ def _form(command: type, config: Config, sections: Mapping[str, Options | None])
     """A dataclass of the command's options and of those of each section."""
     entries = described_fields(command)
     config_texts = texts(Config)
-    for name in ("seed", "init_from"):
+    for name in SINGLE:
         hint = get_type_hints(Config)[name]
         entries.append(
             (name, described(hint, config_texts[name]), field(default=getattr(config, name)))

@@ -12,6 +12,7 @@ from scud.config.files import (
 from scud.config.sections import (
     KINDS,
     MOVED,
+    SINGLE,
     Config,
     changed,
     default_config,
@@ -25,6 +26,7 @@ __all__ = [
     "FORMAT",
     "KINDS",
     "MOVED",
+    "SINGLE",
     "Config",
     "changed",
     "default_config",

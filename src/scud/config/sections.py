@@ -17,7 +17,7 @@ from scud import own
 from scud.data import DATA
 from scud.diffusion import ClassicalOptions, MaskingOptions, SCUDOptions
 from scud.diffusion.objectives import Bound, ObjectiveOptions
-from scud.errors import UserError, check_seed, fail, shown
+from scud.errors import UserError, check_count, check_seed, fail, shown
 from scud.networks import DiTOptions, NetworkOptions
 from scud.networks.options import SizedOptions
 from scud.options import Options, by_kind, kind_of
@@ -37,6 +37,8 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 """The options of every section by kind. `training` has no kind: its options are those that suit the data."""
 
+SINGLE = ("seed", "init_from", "threads")
+"""Options that belong to no section."""
 
 MOVED = {
     "training.flips": "data.flips, of images",
@@ -54,6 +56,10 @@ class Config(Options):
 
     init_from: Path | None = None
     """Folder of a run whose weights to start from."""
+
+    threads: int | None = None
+    """CPU threads to train with, at most one per core; by default a new run on a CPU tries a few steps with one, half and all
+    threads, and takes the fastest."""
 
     data: Any
     """What is modelled."""
@@ -78,6 +84,8 @@ class Config(Options):
 
     def check(self) -> None:
         check_seed(self.seed)
+        if self.threads is not None:
+            check_count("threads", self.threads, 1, "leave it out to have the fastest number taken")
         if self.diffusion.takes_process != (self.process is not None):
             rule = (
                 "have options of a process"
@@ -162,7 +170,7 @@ def changed(
     )
     suited = options_for(sections["data"].modality)
     training = with_values("training", _carried(config.training, suited), given.pop("training", {}))
-    single = {name: given.pop(name, getattr(config, name)) for name in ("seed", "init_from")}
+    single = {name: given.pop(name, getattr(config, name)) for name in SINGLE}
     if given:
         choices = ", ".join(part.name for part in fields(Config))
         raise UserError(f"{', '.join(given)} is no option; choose from {choices}")
