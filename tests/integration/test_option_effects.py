@@ -452,7 +452,7 @@ def test_a_kind_has_an_effect(
 
 def listed() -> set[str]:
     """Every option that --help lists for some kinds, as the table names it."""
-    names = {"seed", "init_from"}
+    names = {"seed", "init_from", "threads"}
     for section, kinds in KINDS.items():
         for kind, options in kinds.items():
             names |= {
@@ -465,7 +465,8 @@ def listed() -> set[str]:
 
 
 def test_the_table_has_every_option() -> None:
-    assert {name.split(" ")[0] for name in CASES} == listed()
+    # What threads are for is tested by themselves: numbers need not depend on them.
+    assert {name.split(" ")[0] for name in CASES} | {"threads"} == listed()
     for section, kinds in KINDS_OF.items():
         assert {*kinds, "dense"} == {*KINDS[section], "dense"}
 
@@ -476,11 +477,12 @@ def test_help_lists_nothing_else(recipe: str, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         main(["train", recipe, "--help"])
     shown = re.findall(
-        r"^[│ ]*--([a-z]+\.[a-z-]+|seed|init-from) ", capsys.readouterr().out, re.MULTILINE
+        r"^[│ ]*--([a-z]+\.[a-z-]+|seed|init-from|threads) ", capsys.readouterr().out, re.MULTILINE
     )
     assert len(shown) > 20
     config = RECIPES[recipe]()
-    tabled = {name.split(" ")[0] for name in CASES}
+    assert {"seed", "init-from", "threads"} <= set(shown)
+    tabled = {name.split(" ")[0] for name in CASES} | {"threads"}
     for name in shown:
         section, _, option = name.replace("-", "_").partition(".")
         kind = getattr(getattr(config, section), "kind", "")

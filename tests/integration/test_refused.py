@@ -190,7 +190,8 @@ def test_options_that_do_not_exist(refuse: Refuse, run: Path, tmp_path: Path) ->
     ):
         changed(RECIPES["digits"](), {"network.widht": 8})
     with pytest.raises(
-        UserError, match="nettwork is no option; choose from seed, init_from, data, process"
+        UserError,
+        match="nettwork is no option; choose from seed, init_from, threads, data, process",
     ):
         changed(RECIPES["digits"](), {"nettwork.width": 8})
     path = tmp_path / "config.yaml"

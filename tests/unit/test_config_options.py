@@ -74,6 +74,7 @@ def configs(draw: st.DrawFn) -> Config:
     return Config(
         seed=draw(st.integers(0, 2**63 - 1)),
         init_from=draw(st.sampled_from([None, Path("runs/é")])),
+        threads=draw(st.sampled_from([None, 1, 1000])),
         data=data,
         process=process,
         schedule=draw(
@@ -140,7 +141,10 @@ def test_paths_mean_the_same_in_every_folder() -> None:
     [
         ("diffusion: {gamma: 1.5}", r"diffusion.gamma must lie in \(0, 1\], got 1.5"),
         ("diffusion: {gama: 1.0}", "diffusion.gama is no option; choose from t_max, gamma"),
-        ("difusion: {gamma: 1.0}", "difusion is no option; choose from seed, init_from, data"),
+        (
+            "difusion: {gamma: 1.0}",
+            "difusion is no option; choose from seed, init_from, threads, data",
+        ),
         ("training: {steps: many}", "training.steps: input should be a valid integer.*got 'many'"),
         (
             "training: {learning_rate: .nan}",
@@ -334,7 +338,7 @@ def test_masking_has_its_own_noise() -> None:
         ),
         (
             {"proces.kind": "uniform"},
-            "proces is no option; choose from seed, init_from, data, process",
+            "proces is no option; choose from seed, init_from, threads, data, process",
         ),
         ({"sed": 3, "init": None}, "sed, init is no option; choose from seed"),
         (

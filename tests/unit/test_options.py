@@ -15,7 +15,7 @@ from scud.cli.infill import Infill
 from scud.cli.sample import Sample
 from scud.cli.score import Score
 from scud.cli.train import Train
-from scud.config import KINDS, Config
+from scud.config import KINDS, SINGLE, Config
 from scud.data import (
     MODALITIES,
     load_arrays,
@@ -89,7 +89,7 @@ def test_every_option_is_explained(options: type) -> None:
 
 
 def test_every_section_is_explained() -> None:
-    assert set(KINDS) | {"training", "seed", "init_from"} == set(texts(Config))
+    assert set(KINDS) | {"training", *SINGLE} == set(texts(Config))
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -129,7 +129,8 @@ def time_steps(job: Job, numbers: Sequence[int]) -> dict[int, list[float]]:
             return perf_counter() - before
 
         begin = perf_counter()
-        timed(numbers[0])  # reserves memory, and fills what the model keeps
+        # Reserves memory, and fills what the model keeps. All threads, or one of many, may take long.
+        timed(numbers[len(numbers) // 2])
         times: dict[int, list[float]] = {}
         for number in numbers:
             times[number] = [timed(number)]
