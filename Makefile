@@ -64,7 +64,7 @@ numbers: .venv/installed
 	$(BIN)/python -m benchmarks.labels | tee runs/numbers/labels.md
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 256 --steps 500 --repeats 2 | tee runs/numbers/fashion-256.md
 	$(BIN)/python -m benchmarks.images_table $(DATA)/fashion_mnist.npz --levels 17 --steps 500 --repeats 2 | tee runs/numbers/fashion-17.md
-	test -f runs/numbers/emoji.md || $(BIN)/scud train fashion_mnist --data.train $(DATA)/emoji32.npz --training.steps 400 --out runs/emoji --overwrite
+	test -f runs/numbers/emoji.md || $(BIN)/scud train fashion_mnist --data.train $(DATA)/emoji32.npz --training.steps 400 --threads 1 --out runs/emoji --overwrite
 	$(BIN)/scud evaluate runs/emoji --repeats 4 | tee runs/numbers/emoji.md
 	$(BIN)/scud sample runs/emoji --num 32 --overwrite
 	$(BIN)/python -m benchmarks.sampling_quality --num 500 | tee runs/numbers/quality-digits.md

@@ -117,7 +117,9 @@ def main() -> None:
     print(machine_line())
     spent: Seconds = defaultdict(float)
     instrument(spent)
-    config = changed(RECIPES["digits"](), {"training.steps": options.steps})
+    config = changed(
+        RECIPES["digits"](), {"training.steps": options.steps, "threads": options.threads}
+    )
     found: dict[str, list[float]] = defaultdict(list)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:

@@ -71,7 +71,7 @@ def fit(
     """Train a network for a model on data, into a run folder.
 
     The folder gets metrics.csv, checkpoints/ (to resume) and model/ (to load). On a CPU an interrupted run goes on bit for bit
-    with `resume=True`.
+    with `resume=True`. The number of threads is PyTorch's (`torch.set_num_threads`), and stays as it is.
 
     Args:
         model: the diffusion.
