@@ -111,13 +111,12 @@ def train(
     with files.held():
         check_folder(files, config, resume=resume, overwrite=overwrite)  # which may have changed
         start = front.checkpoint_of(files, job, data) if resume and files.begun else None
-        tried = None
         if resume and config.threads is None:
             config = replace(config, threads=saved_config(files, config).threads)
             threads.check_threads(config.threads)
+        tried = None
         if start is None and config.threads is None and ranks.count == 1:
-            with status(progress, "trying how many threads are fastest"):
-                tried = threads.try_threads(job, place)
+            tried = try_threads(job, place, progress)
             config = replace(config, threads=None if tried is None else tried.best)
         if overwrite:
             files.clear(files.config)
@@ -135,6 +134,12 @@ def train(
             raise fail(str(files.metrics), rule, "none, and the checkpoint keeps none", remedy)
         draw_curves(files, rows, job.unit)
     return rows[-1], job.unit
+
+
+def try_threads(job: Job, device: torch.device, progress: bool) -> threads.Tried | None:
+    """Try how many threads are fastest, and say that this is done."""
+    with status(progress, "trying how many threads are fastest"):
+        return threads.try_threads(job, device)
 
 
 def say(data: Data, start: checkpoint.Checkpoint | None, tried: threads.Tried | None) -> None:

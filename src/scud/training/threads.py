@@ -95,8 +95,8 @@ def candidates() -> list[int]:
 def try_threads(job: Job, device: torch.device) -> Tried | None:
     """Try a few steps with one, half and all threads, and forget them.
 
-    They are made by copies of model, network and objective, with randomness of their own. Nothing is tried on a GPU, where
-    there is one thread, or for a run of less than `LEAST_STEPS` steps.
+    They are made by copies of model, network and objective, with randomness of their own, and without `torch.compile`.
+    Nothing is tried on a GPU, where a step does not wait for the CPU's threads, or for a run of less than `LEAST_STEPS` steps.
 
     Returns:
         How long steps took, or None where nothing was tried.
@@ -113,11 +113,11 @@ def time_steps(job: Job, numbers: Sequence[int]) -> dict[int, list[float]]:
     # The training that follows loads Lightning anyway.
     from pytorch_lightning.utilities.seed import isolate_rng
 
-    with isolate_rng(), computing_with(numbers[0]), torch.enable_grad():
+    with isolate_rng(include_cuda=False), computing_with(numbers[0]), torch.enable_grad():
         model, network, objective = deepcopy((job.model, job.network, job.objective))
         copied = replace(job, model=model, network=network, objective=objective)
         network.train()
-        # Without a rate the weights stay finite, whatever the gradients are.
+        # Without a rate the weights stay as they are: the time of a step cannot come to depend on what was learnt.
         optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, fused=True)
         stream = iter(Stream(copied, 0))
         portions = list(islice(stream, job.settings.accumulate))
