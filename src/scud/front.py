@@ -135,13 +135,14 @@ def fit(
 
 
 def checkpoint_of(files: RunFolder, job: Job, data: Data) -> checkpoint.Checkpoint:
-    """The checkpoint that a run goes on from.
+    """The checkpoint that a run goes on from; a warning says where it took examples in another order.
 
     Raises:
         UserError: it is damaged or of something else; or the run has a model and has lost its checkpoint.
     """
     start = checkpoint.read(files.last)
     checkpoint.check_continues(start, files.last, job, data.name)
+    checkpoint.tell_order(start, job)
     return start
 
 

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import scud as library
+from scud.data.order import Shuffled
+from scud.seeds import Use, seeded
 from tests.integration.conftest import Command
 
 RUNS = Path(__file__).parents[1] / "fixtures" / "runs-0.1.0"
@@ -91,6 +93,25 @@ def run(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return unpack(kind, tmp_path)
 
 
+def examples_of_0_1_0(order: Shuffled, step: int) -> torch.Tensor:
+    """The order in which version 0.1.0 took images and text: of each epoch it drew a permutation as a whole."""
+    start = step * order.batch_size
+    epochs = range(start // order.count, (start + order.batch_size - 1) // order.count + 1)
+    whole = [
+        torch.randperm(order.count, generator=seeded(order.seed, Use.ORDER, epoch))
+        for epoch in epochs
+    ]
+    offset = start - epochs[0] * order.count
+    return torch.cat(whole)[offset : offset + order.batch_size]
+
+
+@pytest.fixture
+def old_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take examples as version 0.1.0 did, so that all else can be compared with what it made of them."""
+    monkeypatch.setattr(Shuffled, "examples", examples_of_0_1_0)
+    monkeypatch.setattr(Shuffled, "version", 1)
+
+
 def read_metrics(run: Path) -> list[dict[str, str]]:
     with (run / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
@@ -127,6 +148,7 @@ def test_the_model_can_be_loaded(run: Path, kind: str) -> None:
 
 
 @every_kind
+@pytest.mark.usefixtures("old_order")
 def test_training_goes_on(scud: Command, run: Path, kind: str) -> None:
     before = read_metrics(run)
     assert len(before) == last_step(run) == 6
@@ -143,7 +165,26 @@ def test_training_goes_on(scud: Command, run: Path, kind: str) -> None:
     assert column(rows, "valid_bits_per_dim")[-1] == pytest.approx(recorded.valid, rel=RTOL)
 
 
+@pytest.mark.parametrize("kind", ["images"])
+def test_another_order_of_examples_is_said_once(scud: Command, run: Path, kind: str) -> None:
+    """A run of images goes on from where it is with today's order; of sequences, above, nothing is said."""
+    command = ("train", run / "config.yaml", "--out", run, "--resume", "--device=cpu")
+    with pytest.warns(UserWarning, match=r"first 6 steps .* order of another version") as said:
+        outcome = scud(*command)
+    assert outcome.status == 0, outcome.err
+    assert len(said) == 1
+    rows = read_metrics(run)
+    assert column(rows, "step") == [1, 2, 3, 4, 5, 6, 7, 8]
+    resumed = column(rows, "train_bits_per_dim")[6:]
+    assert resumed != pytest.approx(RECORDED[kind].resumed, rel=RTOL)
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["order"] == Shuffled.version
+    assert scud(*command, "--training.steps=10").status == 0, "a warning would be an error"
+    assert last_step(run) == 10
+
+
 @every_kind
+@pytest.mark.usefixtures("old_order")
 def test_the_configuration_makes_the_run_again(scud: Command, run: Path, kind: str) -> None:
     """Options that are null or left out have the defaults that they had."""
     again = run.parent / "again"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from scud.data.sequences.alphabets import ALPHABETS
-from scud.data.sequences.buckets import LikeLengths, buckets, in_order, permuted
+from scud.data.sequences.buckets import LikeLengths, buckets, in_order
 from scud.data.sequences.store import build_stores
 from scud.errors import UserError
 
@@ -71,31 +71,6 @@ def test_few_sequences_make_one_smaller_batch() -> None:
 def test_buckets_refuse_what_makes_no_batch(counts: list[int], tokens: int, multiple: int) -> None:
     with pytest.raises(UserError):
         buckets(np.array(counts), tokens, multiple=multiple)
-
-
-# Permutations
-
-
-@pytest.mark.parametrize("count", [*range(1, 70), 1000, 4096, 4097, 65_537])
-def test_permuted_is_a_permutation(count: int) -> None:
-    images = permuted(np.arange(count), count, (7, count))
-    assert images.dtype == np.int64
-    assert np.array_equal(np.sort(images), np.arange(count))
-    some = np.arange(count)[::3].reshape(1, -1)
-    assert np.array_equal(permuted(some, count, (7, count)), images[some])
-
-
-def test_permuted_mixes() -> None:
-    """Of 4,800 permutations of 4, all 24 occur evenly; large ones have no fixed order, and differ between seeds."""
-    orders = [tuple(permuted(np.arange(4), 4, (seed,))) for seed in range(4800)]
-    _, counts = np.unique(orders, axis=0, return_counts=True)
-    assert len(counts) == 24
-    assert ((counts - 200) ** 2 / 200).sum() < 60  # chi-squared of 23 degrees of freedom: p = 4e-5
-    first, second = (permuted(np.arange(10_007), 10_007, (seed,)) for seed in (0, 1))
-    place = np.arange(10_007)
-    for one, other in ((first, place), (second, place), (first, second), (first[1:], first[:-1])):
-        assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
-    assert (first == second).sum() < 10
 
 
 # Plans

@@ -3,21 +3,27 @@
 import torch
 from torch import Tensor
 
+from scud.data.permutation import one_after_another
 from scud.errors import fail
-from scud.seeds import Use, seeded
+from scud.seeds import Use
 from scud.typing import BatchSize
 
 
 class Shuffled:
-    """Batches of equal size, cut from one permutation per epoch after another.
+    """Batches of equal size, cut from one permutation per epoch after another; a step costs the same whatever their number.
 
-    Step i takes the places [i b, (i + 1) b) of the concatenated permutations.
+    Step i takes the places [i b, (i + 1) b) of the concatenated permutations (see `scud.data.permutation`).
 
     Args:
         count: how many examples there are.
         batch_size: b.
         seed: of the permutations.
+
+    Attributes:
+        version: 2; the first one, of version 0.1.0, drew each permutation as a whole.
     """
+
+    version = 2
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
         self.count = count
@@ -26,14 +32,9 @@ class Shuffled:
 
     def examples(self, step: int) -> Tensor:
         """Indices [batch] int64; a function of the step alone."""
-        start = step * self.batch_size
-        epochs = range(start // self.count, (start + self.batch_size - 1) // self.count + 1)
-        orders = [
-            torch.randperm(self.count, generator=seeded(self.seed, Use.ORDER, epoch))
-            for epoch in epochs
-        ]
-        offset = start - epochs[0] * self.count
-        return torch.cat(orders)[offset : offset + self.batch_size]
+        seed = self.seed, int(Use.ORDER)
+        first = step * self.batch_size
+        return torch.from_numpy(one_after_another(first, self.batch_size, self.count, seed))
 
 
 def shuffled(count: int, size: BatchSize, seed: int, parts: int) -> Shuffled:

@@ -20,6 +20,7 @@ from scud.errors import UserError, fail
 from scud.files import is_file, writing
 from scud.training.job import Job
 from scud.training.metrics import MEASURED, Metrics
+from scud.training.stream import order_version
 
 _RESTORE_DATA = "restore the data file, and vocabulary, that the run was trained on, or train a new run on the new data"
 _DEEPEST, _MOST_PARTS = 6, 1_000_000
@@ -48,6 +49,8 @@ class Checkpoint:
         multiple: of how many examples every batch of examples of different length is, fixed when the run began; None in
             checkpoints of earlier versions, where it is the number of accumulation steps.
         row: what `Metrics.measured` says of the step; None in checkpoints of earlier versions.
+        order: version of the order in which training takes examples (see `order_version`); 1 in checkpoints of earlier
+            versions.
     """
 
     step: int
@@ -63,6 +66,7 @@ class Checkpoint:
     digests: dict[str, str] | None = None
     multiple: int | None = None
     row: dict[str, float | None] | None = None
+    order: int = 1
 
     @property
     def metrics(self) -> Metrics | None:
@@ -172,6 +176,7 @@ def _wrong_entry(found: Checkpoint) -> str | None:
         "digests": found.digests is None or _is_texts(found.digests),
         "multiple": found.multiple is None or (type(found.multiple) is int and found.multiple > 0),
         "row": found.row is None or _is_row(found.row),
+        "order": type(found.order) is int and found.order >= 1,
     }
     return next((name for name, fits in right.items() if not fits), None)
 
@@ -284,6 +289,16 @@ def check_continues(start: Checkpoint, path: Path, job: Job, data: str) -> None:
         check_same_content(job.digests, start.digests)
     if start.process is not None:
         check_same_noise(job.model, start.process)
+
+
+def tell_order(start: Checkpoint, job: Job) -> None:
+    """Say that a run goes on with another order of examples; once, because the next checkpoint is of this order."""
+    if start.order != order_version(job) and start.step < job.settings.steps:
+        warnings.warn(
+            f"the first {start.step} steps of this run took examples in the order of another version of scud: from here on it "
+            "is the order of this version, and the steps are not those that would have followed, bit for bit",
+            stacklevel=3,
+        )
 
 
 def _check_optimizer(state: Mapping[str, Any], path: Path, network: nn.Module) -> None:

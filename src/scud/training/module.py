@@ -18,7 +18,7 @@ from scud.training.job import Job
 from scud.training.metrics import Metrics
 from scud.training.options import TrainingOptions
 from scud.training.stopping import Stop
-from scud.training.stream import Portion, Stream
+from scud.training.stream import Portion, Stream, order_version
 
 BETAS = (0.9, 0.99)
 """Of AdamW. Gradients of a bound are heavy-tailed in t: a second moment of shorter memory recovers sooner from a spike."""
@@ -191,6 +191,7 @@ class DiffusionTraining(pl.LightningModule):
             digests=dict(self.job.digests),
             multiple=self.multiple,
             row=row.measured(),
+            order=order_version(self.job),
         )
 
 

@@ -50,6 +50,12 @@ def order(job: Job, multiple: int) -> Order:
     return job.train.order(job.settings.size, job.seed, multiple)
 
 
+def order_version(job: Job) -> int:
+    """The version of the order of a job's examples: its attribute `version`, which an order has that was another once, or 1."""
+    version: int = getattr(order(job), "version", 1)
+    return version
+
+
 class Stream:
     """Portions of the steps first, …, settings.steps - 1 for one rank, in order.
 

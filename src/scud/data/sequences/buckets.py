@@ -11,28 +11,21 @@ batches, so that on average an epoch is one pass; before epoch e there are S(e) 
 epoch of a step is found. Within an epoch the batches of all buckets are shuffled. So step -> ranks is a pure function, and
 nothing but the buckets is kept.
 
-Permutations take no memory either. Numbers below a w are cells (row, column) of an a x w table, and row += F_k(column) mod a,
-column += F_k(row) mod w is one to one for any F, as in a Feistel network. With a = ceil(sqrt n), w = ceil(n / a), fewer than a
-cells are beyond the first n; a number that ends on one of these goes on from there until it does not, which keeps the map one to
-one (Black and Rogaway 2002).
+Permutations take no memory either (see `scud.data.permutation`).
 """
 
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import ceil, isqrt
+from math import ceil
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scud.data.permutation import one_after_another, permuted
 from scud.errors import fail
-
-_ROUNDS = 6
-_HALF = np.uint64(32)
-_FACTORS = np.array([0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93], dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -136,13 +129,10 @@ class LikeLengths:
         slot = int(permuted(np.array([step - first]), end - first, (self.seed, 0, epoch))[0])
         b = int(np.searchsorted(ends, slot, side="right"))
         bucket, number = self.buckets[b], int(before[b]) + slot - (int(ends[b - 1]) if b else 0)
-        passes, position = np.divmod(number * bucket.size + np.arange(bucket.size), bucket.count)
-        edges = np.searchsorted(passes, np.arange(passes[0], passes[-1] + 2))
-        parts = [
-            permuted(position[start:stop], bucket.count, (self.seed, 1 + b, int(passes[start])))
-            for start, stop in pairwise(edges)
-        ]
-        return torch.from_numpy(bucket.first + np.concatenate(parts))
+        place = one_after_another(
+            number * bucket.size, bucket.size, bucket.count, (self.seed, 1 + b)
+        )
+        return torch.from_numpy(bucket.first + place)
 
     def _batches_before(self, epoch: int) -> NDArray[np.int64]:
         """Batches of each bucket before an epoch, [buckets]."""
@@ -160,35 +150,3 @@ class LikeLengths:
 
     def _steps_before(self, epoch: int) -> int:
         return int(self._batches_before(epoch).sum())
-
-
-def permuted(position: NDArray[np.int64], count: int, seed: tuple[int, ...]) -> NDArray[np.int64]:
-    """Where a pseudo-random permutation of 0..count-1 takes the positions given; any shape, in constant memory.
-
-    Args:
-        position: in [0, count).
-        count: how many are permuted.
-        seed: which permutation; the same one always gives the same.
-    """
-    height = np.uint64(isqrt(count - 1) + 1)
-    width = np.uint64(-(-count // int(height)))
-    keys = np.random.SeedSequence(seed).generate_state(_ROUNDS, np.uint64)
-    value = position.astype(np.uint64).reshape(-1)
-    outside = np.arange(value.size)
-    while outside.size:
-        row, column = np.divmod(value[outside], width)
-        for up, along in zip(keys[::2], keys[1::2], strict=True):
-            row = (row + _scrambled(column ^ up)) % height
-            column = (column + _scrambled(row ^ along)) % width
-        value[outside] = row * width + column
-        outside = outside[value[outside] >= count]
-    return value.astype(np.int64).reshape(position.shape)
-
-
-def _scrambled(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """32 bits that each depend on all of a 64-bit number."""
-    value = value * _FACTORS[0]
-    value ^= value >> _HALF
-    value *= _FACTORS[1]
-    value >>= _HALF
-    return value
