@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from scud.cli import main
+from scud.data.order import Shuffled
+from tests.tools.version_cases import examples_of_0_1_0
 from tests.unit.sequences import random_fasta
 from tests.unit.texts import some_text
 
@@ -55,6 +57,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def old_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take examples as version 0.1.0 did, so that all else can be compared with what it made of them."""
+    monkeypatch.setattr(Shuffled, "examples", examples_of_0_1_0)
+    monkeypatch.setattr(Shuffled, "version", 1)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import torch
 
 import scud as library
 from scud.data.order import Shuffled
-from scud.seeds import Use, seeded
 from tests.integration.conftest import Command
 
 RUNS = Path(__file__).parents[1] / "fixtures" / "runs-0.1.0"
@@ -91,25 +90,6 @@ def unpack(kind: str, folder: Path) -> Path:
 def run(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SCUD_CACHE", str(tmp_path / "cache"))
     return unpack(kind, tmp_path)
-
-
-def examples_of_0_1_0(order: Shuffled, step: int) -> torch.Tensor:
-    """The order in which version 0.1.0 took images and text: of each epoch it drew a permutation as a whole."""
-    start = step * order.batch_size
-    epochs = range(start // order.count, (start + order.batch_size - 1) // order.count + 1)
-    whole = [
-        torch.randperm(order.count, generator=seeded(order.seed, Use.ORDER, epoch))
-        for epoch in epochs
-    ]
-    offset = start - epochs[0] * order.count
-    return torch.cat(whole)[offset : offset + order.batch_size]
-
-
-@pytest.fixture
-def old_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take examples as version 0.1.0 did, so that all else can be compared with what it made of them."""
-    monkeypatch.setattr(Shuffled, "examples", examples_of_0_1_0)
-    monkeypatch.setattr(Shuffled, "version", 1)
 
 
 def read_metrics(run: Path) -> list[dict[str, str]]:

@@ -13,7 +13,8 @@ FOLDER, by default $SCUD_DATA, holds the files of `NEEDED`. All cases take about
 core, and some hundred MB of temporary files.
 
 Both versions are driven by the command line, with the same options. Where an option has another
-name or meaning by now, `version_cases.translate` says which.
+name or meaning by now, `version_cases.translate` says which. The order of images and text is
+another by now: it is compared as it was, by `version_cases.examples_of_0_1_0`.
 """
 
 import argparse
@@ -69,6 +70,13 @@ for command in commands:
 """
 """One process for all commands of a case: most of the time is that of imports."""
 
+IN_THE_OLD_ORDER = """
+from scud.data.order import Shuffled
+from tests.tools.version_cases import examples_of_0_1_0
+Shuffled.examples = examples_of_0_1_0
+"""
+"""Lets the present code take images and text in the order of version 0.1.0, so that all else can be compared."""
+
 
 def arguments(options: Options, files: Mapping[str, Path]) -> list[str]:
     """Options as they are given to a command, with the files put in."""
@@ -93,9 +101,13 @@ def run(
         commands.append([name, str(folder), "--device=cpu", *arguments(words(options), files)])
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     source = tree / "src"
-    paths = {"PYTHONPATH": str(source), "SCUD_CACHE": str(folder.parent / "cache")}
+    paths = {
+        "PYTHONPATH": os.pathsep.join([str(source), str(ROOT)]),
+        "SCUD_CACHE": str(folder.parent / "cache"),
+    }
+    code = IN_THE_OLD_ORDER + DRIVER if tree == ROOT else DRIVER
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps([str(source), commands])],
+        [sys.executable, "-c", code, json.dumps([str(source), commands])],
         env={**os.environ, **dict.fromkeys(threads, "1"), **paths},
         cwd=folder.parent,
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The runs that `compare_versions` makes, and what their options are called by now.
+"""The runs that `compare_versions` makes, what their options are called by now, and the order of examples that there was.
 
 Cases are written in the words of version 0.1.0, which nothing changes any more; `translate` puts
 them into the words of the present version.
@@ -6,6 +6,11 @@ them into the words of the present version.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import torch
+
+from scud.data.order import Shuffled
+from scud.seeds import Use, seeded
 
 Options = Mapping[str, object]
 """Values by name; True is an option that takes no value. {images} in a value stands for the file of
@@ -156,3 +161,15 @@ def translate(options: Options) -> Options:
     if share is not None:
         present |= {"objective.kind": "reconstruction", "objective.share": share}
     return present
+
+
+def examples_of_0_1_0(order: Shuffled, step: int) -> torch.Tensor:
+    """The order in which version 0.1.0 took images and text: of each epoch it drew a permutation as a whole."""
+    start = step * order.batch_size
+    epochs = range(start // order.count, (start + order.batch_size - 1) // order.count + 1)
+    whole = [
+        torch.randperm(order.count, generator=seeded(order.seed, Use.ORDER, epoch))
+        for epoch in epochs
+    ]
+    offset = start - epochs[0] * order.count
+    return torch.cat(whole)[offset : offset + order.batch_size]
