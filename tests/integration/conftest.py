@@ -12,6 +12,8 @@ import torch
 
 from scud.cli import main
 from scud.data.order import Shuffled
+from scud.training import metrics
+from scud.training.bar import Bar
 from tests.tools.version_cases import examples_of_0_1_0
 from tests.unit.sequences import random_fasta
 from tests.unit.texts import some_text
@@ -57,6 +59,25 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def stop_after() -> Iterator[Callable[[int, Callable[[], None]], None]]:
+    """Let something happen right after a step."""
+
+    def plan(step: int, event: Callable[[], None]) -> None:
+        report = Bar.__call__
+
+        def report_then_stop(bar: Bar, row: metrics.Metrics) -> None:
+            report(bar, row)
+            if row.step == step:
+                patch.undo()
+                event()
+
+        patch.setattr(Bar, "__call__", report_then_stop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        yield plan
 
 
 @pytest.fixture

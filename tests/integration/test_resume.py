@@ -2,7 +2,7 @@
 
 import dataclasses
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 from scud.training import metrics
-from scud.training.bar import Bar
 from tests.integration.conftest import Command
 
 
@@ -22,25 +21,6 @@ def rows(run: Path) -> list[metrics.Metrics]:
 def same_model(run: Path, other: Path) -> bool:
     ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (run, other))
     return ours.keys() == theirs.keys() and all(ours[name].equal(theirs[name]) for name in ours)
-
-
-@pytest.fixture
-def stop_after() -> Iterator[Callable[[int, Callable[[], None]], None]]:
-    """Let something happen right after a step."""
-
-    def plan(step: int, event: Callable[[], None]) -> None:
-        report = Bar.__call__
-
-        def report_then_stop(bar: Bar, row: metrics.Metrics) -> None:
-            report(bar, row)
-            if row.step == step:
-                patch.undo()
-                event()
-
-        patch.setattr(Bar, "__call__", report_then_stop)
-
-    with pytest.MonkeyPatch.context() as patch:
-        yield plan
 
 
 def crash() -> None:

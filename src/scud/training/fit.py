@@ -130,6 +130,8 @@ def run(
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise Interrupted(signal.SIGINT) from error
             raise
+        finally:
+            module.close()
     if stop.signum is not None:
         raise Interrupted(stop.signum)
     return module.ema.network

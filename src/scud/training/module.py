@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from scud.errors import UserError
 from scud.networks.labels import reads_labels
 from scud.seeds import Use, derive, seeded
+from scud.training.ahead import Ahead, ahead
 from scud.training.checkpoint import Checkpoint, process_arguments
 from scud.training.ema import Ema
 from scud.training.job import Job
@@ -73,6 +75,7 @@ class DiffusionTraining(pl.LightningModule):
         self.ema = Ema(job.network, job.settings.ema_decay)
         self.step, self.losses = 0, list[Tensor]()
         self._unread = list[tuple[int, float, float, Tensor]]()
+        self.portions: Iterable[Portion] = ()
         if start is not None:
             self.step = start.step
             self.network.load_state_dict(start.network)
@@ -80,9 +83,16 @@ class DiffusionTraining(pl.LightningModule):
         if job.settings.compile:
             self.network.compile()
 
-    def train_dataloader(self) -> Stream:
+    def train_dataloader(self) -> Iterable[Portion]:
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        return Stream(self.job, self.step, rank=rank, ranks=ranks, multiple=self.multiple)
+        stream = Stream(self.job, self.step, rank=rank, ranks=ranks, multiple=self.multiple)
+        self.portions = ahead(stream, self.trainer.strategy.root_device)
+        return self.portions
+
+    def close(self) -> None:
+        """End what prepares batches, whether training is done, was stopped or failed."""
+        if isinstance(self.portions, Ahead):
+            self.portions.close()
 
     @property
     def multiple(self) -> int:
@@ -112,7 +122,7 @@ class DiffusionTraining(pl.LightningModule):
     def transfer_batch_to_device(
         self, batch: Portion, device: torch.device, dataloader_idx: int
     ) -> Portion:
-        return replace(batch, batch=batch.batch.to(device), u=batch.u.to(device))
+        return batch.to(device)
 
     def training_step(self, portion: Portion, batch_idx: int) -> Tensor:
         place = (portion.step, portion.part)

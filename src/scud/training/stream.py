@@ -40,6 +40,18 @@ class Portion:
     u: Tensor
     positions: float
 
+    def to(self, device: torch.device) -> "Portion":
+        """The same on a device, to which page-locked memory is copied while the host goes on."""
+        return replace(
+            self,
+            batch=self.batch.to(device, non_blocking=True),
+            u=self.u.to(device, non_blocking=True),
+        )
+
+    def pinned(self) -> "Portion":
+        """The same in page-locked memory."""
+        return replace(self, batch=self.batch.pinned(), u=self.u.pin_memory())
+
 
 def order(job: Job, multiple: int) -> Order:
     """Which examples every step takes, in batches of a multiple of so many.
