@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from scud.data import Arrays, Data, Examples
+from scud.data import examples as data_examples
 from scud.data.order import Shuffled
 from scud.errors import UserError
 from scud.typing import BatchSize
@@ -27,6 +28,39 @@ def test_a_batch_holds_the_indexed_examples_as_int64() -> None:
     assert batch.label.tolist() == [7, 5]
     assert batch.mask is None
     assert VALID.batch(torch.tensor([0])).label is None
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+def test_states_and_labels_are_counted_slice_by_slice(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(data_examples, "_SLICE", 7)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(100, (50, 3), generator=generator).sort(0).values.to(dtype)
+    label = torch.randint(-1, 4, (50, 2), generator=generator)
+    examples = Examples(x, label)
+    assert examples.state_counts().equal(torch.bincount(x.flatten()))
+    examples.state_counts().zero_()
+    assert examples.state_counts().equal(torch.bincount(x.flatten())), "a copy was handed out"
+    assert examples.label_counts().equal(torch.bincount(label[label >= 0]))
+    assert len(Examples(x).label_counts()) == 0
+
+
+def test_digests_of_large_examples_tell_every_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on any number of threads; small examples keep the digest that they have had."""
+    x = torch.arange(600, dtype=torch.uint8).reshape(50, 12)
+    small = Examples(x).digest()
+    assert small == "ed763297329ade4212fedd74cb6a5745"
+    monkeypatch.setattr(data_examples, "_LARGE", 100)
+    monkeypatch.setattr(data_examples, "_PIECE", 50)
+    large = Examples(x).digest()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert small != large == Examples(x.clone()).digest()
+    for row in (0, 25, 49):
+        changed = x.clone()
+        changed[row, 5] += 1
+        assert Examples(changed).digest() != large
+    assert Examples(x.reshape(50, 3, 4)).digest() != large
 
 
 def test_the_length_is_the_number_of_examples() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from scud.data import Data, ImagesOptions, SequencesOptions, label_of, load_images, load_sequences
 from scud.data.labels import number_labels, occurring, read_labels, sorted_names
 from scud.data.sequences.alphabets import find_alphabet
-from scud.data.sequences.store import build_stores
+from scud.data.sequences.store import SequenceSet, build_stores
 from scud.errors import UserError
 from scud.typing import BatchSize
 
@@ -165,6 +165,11 @@ def test_labels_in_headers(tmp_path: Path) -> None:
     )
     valid = write(tmp_path / "b.fasta", ">q1 bin=11\nMMM\n>q2 bin=9\nMMA\n>q3\nMMC\n")
     data = load_sequences(train, files={"valid": valid}, label_field="bin")
+    train_set, valid_set = data.split("train"), data.split("valid")
+    assert isinstance(train_set, SequenceSet)
+    assert isinstance(valid_set, SequenceSet)
+    assert train_set.label_counts().tolist() == [1, 1], "bin=11 is the last, and of the other split"
+    assert valid_set.label_counts().tolist() == [1, 0, 1]
     assert data.label_names == ("9", "10", "11")
     expected = {"ACD": ["10"], "ACE": ["9"], "ACF": [], "ACG": [], "ACH": []}
     assert labels_by_text(data, "train") == expected
@@ -189,6 +194,9 @@ def test_labels_in_a_table_follow_what_becomes_of_records(tmp_path: Path) -> Non
     label = data.split("train").batch(torch.arange(4)).label
     assert label is not None
     assert label.tolist() == [[0, 1], [0, 1], [1, -1], [-1, -1]]
+    train_set = data.split("train")
+    assert isinstance(train_set, SequenceSet)
+    assert train_set.label_counts().tolist() == torch.bincount(label[label >= 0]).tolist() == [2, 3]
     part = data.split("valid").part(2)
     few = part.batch(torch.arange(2)).label
     assert few is not None

@@ -13,7 +13,7 @@ from typing import Any
 
 from scud.data.splits import split_of, split_of_file
 from scud.errors import UserError, fail
-from scud.files.cache import file_digest
+from scud.files.digests import file_digest
 
 _ROWS = 256
 _BATCH = 64 << 20

@@ -7,7 +7,6 @@ What a killed process leaves is removed when the next entry is written: the lock
 Who reads an entry compares it with its checksums and takes no lock; a damaged entry is made again.
 """
 
-import hashlib
 import os
 import re
 import secrets
@@ -42,21 +41,6 @@ def default_cache() -> Path:
         return Path.home() / ".cache" / "scud"
     except RuntimeError as error:
         raise fail("the cache", "have a place", "no home folder", _ELSEWHERE) from error
-
-
-def file_digest(file: Path) -> str:
-    """A hash of a file's content.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, hashlib.blake2b).hexdigest()
-    except OSError as error:
-        raise fail(
-            str(file), "be readable", f"an error ({error.strerror})", "check its permissions"
-        ) from error
 
 
 def cached_folder(

@@ -64,6 +64,16 @@ class Job:
         """How often every label occurs in training; empty where the network reads none."""
         if not reads_labels(self.network):
             return []
+        known = getattr(self.train, "label_counts", None)
+        if known is None:
+            counts = self._label_counts()
+        else:
+            found: Tensor = known()
+            counts = nn.functional.pad(found, (0, max(len(self.label_names) - len(found), 0)))
+        return [int(count) for count in counts]
+
+    def _label_counts(self) -> Tensor:
+        """How often every label occurs in examples that do not say it themselves: all of them are read."""
         counts = torch.zeros(len(self.label_names), dtype=torch.int64)
         for index in self.train.batches(_COUNTED_AT_ONCE):
             label = self.train.batch(index).label
@@ -71,7 +81,7 @@ class Job:
                 there = label[label >= 0]
                 found = torch.bincount(there, minlength=len(counts))
                 counts = found + nn.functional.pad(counts, (0, len(found) - len(counts)))
-        return [int(count) for count in counts]
+        return counts
 
     @property
     def label_dropout(self) -> float:

@@ -12,7 +12,7 @@ from scud.data.labels import LabelTable, occurring, read_labels, sorted_names
 from scud.data.sequences.fasta import Block
 from scud.data.sequences.store import Labels, SequenceSet
 from scud.errors import fail, printable
-from scud.files.cache import file_digest
+from scud.files.digests import file_digest
 
 _USED = "used.bin"
 """Of a store: one byte for each line of a table of labels, 1 where it names a record."""
@@ -156,7 +156,7 @@ def with_labels(
         split: np.array([*(place[name] for name in own), -1], dtype=np.int64)
         for split, (own, _) in written.items()
     }
-    used = [numbers[split][np.unique(labels)] for split, (_, labels) in written.items()]
+    used = [numbers[split][_occur(labels, len(own))] for split, (own, labels) in written.items()]
     names, final = occurring(ordered, used)
     if not names:
         kind, what = source.key[0], source.key[1]
@@ -166,3 +166,10 @@ def with_labels(
         remedy = "its first column holds names of records, the first word of a header"
         raise fail("data.labels", "name records of the data", "none of them", remedy)
     return names, {name: part.labelled(final[numbers[name]]) for name, part in splits.items()}
+
+
+def _occur(labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    """Which of so many labels occur, and at the end whether -1 does, [count + 1]."""
+    found = np.zeros(count + 1, dtype=np.bool_)
+    found[labels.ravel()] = True
+    return found

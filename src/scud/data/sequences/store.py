@@ -34,8 +34,9 @@ from scud.data.splits import SPLITS
 from scud.errors import UserError, fail
 from scud.files import check_file
 from scud.files.arrays import UNREADABLE
-from scud.files.cache import cached_folder, file_digest
+from scud.files.cache import cached_folder
 from scud.files.checksums import digest_of, recorded_digest
+from scud.files.digests import file_digest
 from scud.typing import Batch, BatchSize
 
 __all__ = ["SequenceSet", "StoreOptions", "build_stores"]
@@ -175,6 +176,18 @@ class SequenceSet:
         """How often each state occurs, [B] int64; unknown residues are left out."""
         return torch.tensor(self.summary["state_counts"], dtype=torch.int64)
 
+    def label_counts(self) -> Tensor:
+        """How often every label that is read occurs, up to the largest one, [at most the number of labels] int64."""
+        if self.numbers is None:
+            return torch.zeros(0, dtype=torch.int64)
+        stored = np.zeros(len(self.numbers), dtype=np.int64)
+        for start in range(0, len(self), _AT_ONCE):
+            rows = self._labels[start : start + _AT_ONCE]
+            stored += np.bincount(rows.ravel() % len(stored), minlength=len(stored))
+        there = self.numbers >= 0
+        counts = np.bincount(self.numbers[there], weights=stored[there])
+        return torch.from_numpy(counts.astype(np.int64))
+
     def digest(self) -> str:
         """A digest of the examples and, where they are read, their labels; it is known since they were written."""
         labels = [] if self.numbers is None else ["labels.bin"]
@@ -302,7 +315,7 @@ def build_stores(
         UserError: the input is wrong, nothing is left for training, or the cache cannot be written.
     """
     path, options = Path(path), options or StoreOptions()
-    key = _key(path, alphabet, options) + ([] if labels is None else [labels.key])
+    key = _key(path, alphabet, options, cache) + ([] if labels is None else [labels.key])
     read = partial(_read_into, path=path, alphabet=alphabet, options=options, labels=labels)
     folder = cached_folder("sequences", key, read, cache, what=f"the sequences of {path}")
     return {name: SequenceSet(folder / name) for name in SPLITS if (folder / name).is_dir()}
@@ -345,11 +358,14 @@ def _losses(tally: Tally, options: StoreOptions) -> list[str]:
     return [f"dropped {count:,} {reason}" for reason, count in reasons.items() if count]
 
 
-def _key(path: Path, alphabet: Alphabet, options: StoreOptions) -> list[object]:
+def _key(
+    path: Path, alphabet: Alphabet, options: StoreOptions, cache: str | Path | None
+) -> list[object]:
     """What a store depends on."""
     if not path.is_dir():
         check_file(path, "a FASTA file")
-    digests = [file_digest(file) for file in (folder_files(path) if path.is_dir() else [path])]
+    files = folder_files(path) if path.is_dir() else [path]
+    digests = [file_digest(file, cache) for file in files]
     letters = [alphabet.letters, alphabet.unknown, sorted(alphabet.replaced.items())]
     return [FORMAT, digests, asdict(options), letters]
 

@@ -9,7 +9,8 @@ from scud.data.text.store import FORMAT, TextSet, write_text
 from scud.data.text.tokenizers import Piece, Tokenizer
 from scud.errors import fail
 from scud.files import is_folder
-from scud.files.cache import cached_folder, file_digest
+from scud.files.cache import cached_folder
+from scud.files.digests import file_digest
 
 
 def read_chunks(path: Path, split: str, tokens: Tokenizer, length: int) -> TextSet:
@@ -33,7 +34,7 @@ def read_text(
     text: Path | Table, tokens: Tokenizer, length: int, cache: str | Path | None
 ) -> TextSet:
     """The chunks of a text, read into the cache unless they are there."""
-    digest = text.digest() if isinstance(text, Table) else file_digest(text)
+    digest = text.digest() if isinstance(text, Table) else file_digest(text, cache)
 
     def write(folder: Path) -> None:
         name = text.name if isinstance(text, Table) else str(text)
