@@ -28,6 +28,7 @@ def load_sequences(
     valid_share: float = 0.05,
     labels: Path | None = None,
     label_field: str | None = None,
+    cache: str | Path | None = None,
     **filters: Any,
 ) -> Data:
     """Sequences; stores are made in the cache at first use (see `scud.data.sequences.store`).
@@ -39,6 +40,7 @@ def load_sequences(
         valid_share: share held out for validation where neither a file nor a folder gives it.
         labels: a file of class labels by record's name (see `scud.data.labels`).
         label_field: the field of headers that holds class labels: bin for `>P1 bin=3`.
+        cache: folder of stores; `scud.files.cache.default_cache()` if it is None.
         filters: min_length, max_length and long, as in `StoreOptions`.
 
     Raises:
@@ -49,10 +51,10 @@ def load_sequences(
     given = {name: path for name, path in (files or {}).items() if path is not None}
     hashed = 0.0 if "valid" in given or Path(train).is_dir() else valid_share
     options = StoreOptions(**filters, valid_share=hashed)
-    splits = dict(build_stores(train, letters, options, labels=source))
+    splits = dict(build_stores(train, letters, options, cache, source))
     report = report_of("", splits)
     for name, path in given.items():
-        parts = build_stores(path, letters, StoreOptions(**filters), labels=source)
+        parts = build_stores(path, letters, StoreOptions(**filters), cache, source)
         own = name if path.is_dir() else "train"  # a UniRef50 folder has splits of its own
         if own not in parts:
             rule = f"hold sequences of the split {own}"

@@ -39,7 +39,7 @@ from scud.files.checksums import digest_of, recorded_digest
 from scud.files.digests import file_digest
 from scud.typing import Batch, BatchSize
 
-__all__ = ["SequenceSet", "StoreOptions", "build_stores"]
+__all__ = ["SequenceSet", "StoreOptions", "build_stores", "store_key"]
 
 FORMAT = 1
 """Raised whenever the same file would give another store."""
@@ -315,7 +315,7 @@ def build_stores(
         UserError: the input is wrong, nothing is left for training, or the cache cannot be written.
     """
     path, options = Path(path), options or StoreOptions()
-    key = _key(path, alphabet, options, cache) + ([] if labels is None else [labels.key])
+    key = store_key(path, alphabet, options, cache) + ([] if labels is None else [labels.key])
     read = partial(_read_into, path=path, alphabet=alphabet, options=options, labels=labels)
     folder = cached_folder("sequences", key, read, cache, what=f"the sequences of {path}")
     return {name: SequenceSet(folder / name) for name in SPLITS if (folder / name).is_dir()}
@@ -358,10 +358,10 @@ def _losses(tally: Tally, options: StoreOptions) -> list[str]:
     return [f"dropped {count:,} {reason}" for reason, count in reasons.items() if count]
 
 
-def _key(
+def store_key(
     path: Path, alphabet: Alphabet, options: StoreOptions, cache: str | Path | None
 ) -> list[object]:
-    """What a store depends on."""
+    """What a store without labels depends on; arguments and errors as in `build_stores`."""
     if not path.is_dir():
         check_file(path, "a FASTA file")
     files = folder_files(path) if path.is_dir() else [path]
