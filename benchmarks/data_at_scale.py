@@ -1,15 +1,17 @@
 """What data cost a training run at the sizes of large sets: start-up, time per batch, memory, and batches ahead of the step.
 
-    python -m benchmarks.data_at_scale [--kinds images sequences text] [--batches 2000] [--threads 1] [--quick] [--out runs/data-at-scale]
+    python -m benchmarks.data_at_scale [--kinds images sequences text] [--batches 2000] [--threads 1] [--quick]
+        [--out runs/data-at-scale]
 
-The sets are simulated: 1.3 million images of 3 x 32 x 32, 60 million sequences and 9 million chunks of 128 tokens, in files as scud
-keeps them. What nobody reads as a whole is a file without blocks (the residues); what is counted or hashed at a start repeats one
-block of random states. So batches come from the memory of the system, and what a disk adds is not in them. The files take up to
-5 GB of --folder at a time, and go at the end.
+The sets are simulated: 1.3 million images of 3 x 32 x 32, 60 million sequences and 9 million chunks of 128 tokens, in files as
+scud keeps them. What nobody reads as a whole is a file without blocks (the residues); what is counted or hashed at a start
+repeats one block of random states. So batches come from the memory of the system, and what a disk adds is not in them. The files
+take up to 5 GB of --folder at a time, and go at the end.
 
 Start-up is what `scud train` does with data that are there before its first step: opening, comparing, counting and hashing, up to
-the first batch. Images have no store: reading their file comes before. Memory is the growth of what belongs to the process alone,
-without pages of files. Each kind is measured in a process of its own.
+the first batch. Images have no store: reading their file comes before. Processor is the time that the process itself computes,
+which other work on the machine hardly changes. Memory is the growth of what belongs to the process alone, without pages of files.
+Each kind is measured in a process of its own.
 
 The second table compares batches that a background thread prepares with batches prepared by the step itself.
 """
@@ -75,7 +77,7 @@ class Scale:
     source: int = 1 << 28
     batches: int = 2000
     pairs: int = 10
-    run: int = 200
+    run: int = 60
 
     @classmethod
     def quick(cls) -> "Scale":
@@ -285,23 +287,26 @@ def measure(name: str, scale: Scale, folder: Path) -> tuple[Row, list[Row]]:
     """The row of a kind, and the rows of its thread."""
     kind = KINDS[name]
     read = kind.make(folder, scale)
-    before, start = own_mb(), time.perf_counter()
+    before, start, computed = own_mb(), time.perf_counter(), time.process_time()
     job = begin(kind, read, scale.batches)
     portions = iter(Stream(job, 0))
     next(portions)
-    started, seconds = own_mb(), []
-    start_up = time.perf_counter() - start
+    start_up, start_computed = time.perf_counter() - start, time.process_time() - computed
+    started, seconds, computed = own_mb(), list[float](), time.process_time()
     for _ in range(scale.batches - 1):
         began = time.perf_counter()
         next(portions)
         seconds.append(time.perf_counter() - began)
+    processor = (time.process_time() - computed) / len(seconds)
     row: Row = {
         "data": name,
         "examples": f"{kind.count(scale):,}",
         "start-up, s": start_up,
+        "processor, s": start_computed,
         "batch": kind.batch,
         "median, ms": 1e3 * statistics.median(seconds),
         "mean, ms": 1e3 * statistics.fmean(seconds),
+        "processor, ms": 1e3 * processor,
         "slowest of 100, ms": 1e3 * float(np.quantile(seconds, 0.99)),
         "start-up, MB": started - before,
         "batches, MB": own_mb() - started,

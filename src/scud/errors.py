@@ -143,7 +143,7 @@ def check_states(argument: str, states: Tensor, num_states: int) -> None:
             f"shape {tuple(states.shape)}",
             "pass data that is not empty",
         )
-    low, high = int(states.min()), int(states.max())
+    low, high = (int(end) for end in states.aminmax())
     if low < 0 or high >= num_states:
         worst = low if low < 0 else high
         raise fail(

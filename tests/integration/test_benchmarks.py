@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import (
+    data_at_scale,
     digits_table,
     gamma_sweep,
     gpu,
@@ -124,6 +125,37 @@ def test_every_table_in_miniature(tmp_path: Path) -> None:
         many_states.Scale.quick().models
     )
     assert np.allclose(np.divide(full, base), ratio)
+
+
+def test_data_at_scale_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:
+    printed = script(data_at_scale.main, "--quick", "--folder", tmp_path, "--out", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"], "simulated files are gone"
+    tables = json.loads((tmp_path / "out" / "data-at-scale.json").read_text())["tables"]
+    kinds = list(data_at_scale.KINDS)
+    assert [row["data"] for row in tables["data at scale"]["rows"]] == kinds
+    for column in ("start-up, s", "median, ms", "mean, ms"):
+        assert min(numbers(tables["data at scale"], column)) > 0
+    assert len(tables["thread"]["rows"]) == len(kinds) * len(data_at_scale.STEPS)
+    without, threaded, ratio = (
+        numbers(tables["thread"], name)
+        for name in ("without, batches/s", "with, batches/s", "with / without")
+    )
+    assert np.allclose(np.divide(threaded, without), ratio)
+    assert "| sequences | 3,000 |" in printed
+
+
+@pytest.mark.parametrize("kind", data_at_scale.KINDS)
+def test_simulated_data_are_read_as_data_are(tmp_path: Path, kind: str) -> None:
+    """Stores pass their checksums, and are not made again; batches are of the size that is said."""
+    scale = data_at_scale.Scale.quick()
+    made = data_at_scale.KINDS[kind]
+    job = data_at_scale.begin(made, made.make(tmp_path, scale), 3)
+    assert len(job.train) == made.count(scale) - (20 if kind == "text" else 0), "5% are held out"
+    shapes = [portion.batch.x0.shape for portion in data_at_scale.Stream(job, 0)]
+    if kind == "sequences":
+        assert all(0.8 * 4096 < shape.numel() <= 4096 for shape in shapes)
+    else:
+        assert set(shapes) == {(64, 3, 32, 32) if kind == "images" else (32, 128)}
 
 
 def test_the_gamma_sweep_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:

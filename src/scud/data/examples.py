@@ -42,7 +42,7 @@ class Examples:
     def batch(self, index: Tensor) -> Batch:
         """The examples at `index` [batch]: x0 [batch, *dims] int64, and their labels."""
         label = None if self.label is None else self.label[index]
-        return Batch(x0=self.x[index].long(), label=label)
+        return Batch(x0=self.x.index_select(0, index).long(), label=label)
 
     def batches(self, size: BatchSize) -> Iterable[Tensor]:
         """All indices in order, `size.examples` at a time."""
