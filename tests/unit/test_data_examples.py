@@ -30,11 +30,15 @@ def test_a_batch_holds_the_indexed_examples_as_int64() -> None:
     assert VALID.batch(torch.tensor([0])).label is None
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
 def test_states_and_labels_are_counted_slice_by_slice(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, threads: int
 ) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(data_examples, "_SLICE", 7)
+    monkeypatch.setattr(data_examples, "_ALONE", 4)
+    monkeypatch.setattr(data_examples, "_PIECE", 30)
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(100, (50, 3), generator=generator).sort(0).values.to(dtype)
     label = torch.randint(-1, 4, (50, 2), generator=generator)

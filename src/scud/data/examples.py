@@ -1,10 +1,11 @@
 """Examples of one shape, in memory."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,11 +15,16 @@ from scud.data.splits import hold_out
 from scud.errors import check_states, fail, printable, shown
 from scud.typing import Batch, BatchSize, Shape
 
+T = TypeVar("T")
+
 _SLICE = 1 << 20
 """Numbers hashed or counted at a time."""
 
+_ALONE = 1 << 15
+"""Numbers for which PyTorch takes one thread: of more its threads wait for one another, longer than they save."""
+
 _PIECE, _LARGE = 1 << 24, 1 << 26
-"""Numbers hashed at a time of what is large, and how many those are."""
+"""Numbers that a thread hashes or counts at a time; and from how many on what is hashed is large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +81,7 @@ class Examples:
                 continue
             content.update(f"{tensor.dtype} {list(tensor.shape)} ".encode())
             if tensor.numel() > _LARGE:
-                content.update(b"".join(_digests(tensor)))
+                content.update(b"".join(_in_pieces(tensor, _hashed)))
                 continue
             for part in _slices(tensor, _SLICE):
                 content.update(part.cpu().contiguous().numpy().data)
@@ -92,12 +98,10 @@ class Examples:
 
     @cached_property
     def _state_counts(self) -> Tensor:
-        """Counted once, because of a million images it takes seconds; slice by slice, which stay in the processor's cache."""
+        """Counted once, because of a million images it takes seconds."""
         counts = torch.zeros(0, dtype=torch.int64)
-        for part in _slices(self.x, _SLICE):
-            found = torch.bincount(part.flatten(), minlength=len(counts))
-            found[: len(counts)] += counts
-            counts = found
+        for found in _in_pieces(self.x, _counted):
+            counts = _sum(counts, found)
         return counts
 
 
@@ -106,17 +110,31 @@ def _slices(tensor: Tensor, size: int) -> tuple[Tensor, ...]:
     return torch.split(tensor, max(1, size * len(tensor) // max(1, tensor.numel())))
 
 
-def _digests(tensor: Tensor) -> Iterable[bytes]:
-    """Digests of the pieces of a large tensor, hashed on as many threads as PyTorch has.
-
-    By sha256, for which processors have instructions: of 4 GB blake2b takes 9 seconds, this 4 and less.
-    """
-
-    def hashed(part: Tensor) -> bytes:
-        return hashlib.sha256(part.cpu().contiguous().numpy().data).digest()
-
+def _in_pieces(tensor: Tensor, function: Callable[[Tensor], T]) -> Iterator[T]:
+    """What a function makes of pieces of a tensor, in order; it is called on as many threads as PyTorch has."""
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        yield from pool.map(hashed, _slices(tensor, _PIECE))
+        yield from pool.map(function, _slices(tensor, _PIECE))
+
+
+def _hashed(piece: Tensor) -> bytes:
+    """By sha256, for which processors have instructions: of 4 GB blake2b takes 9 seconds of a core, this 4."""
+    return hashlib.sha256(piece.cpu().contiguous().numpy().data).digest()
+
+
+def _counted(piece: Tensor) -> Tensor:
+    """How often every number occurs in a piece, slice by slice, which stay in the processor's cache."""
+    counts = torch.zeros(0, dtype=torch.int64)
+    for part in _slices(piece, _SLICE if torch.get_num_threads() == 1 else _ALONE):
+        counts = _sum(counts, torch.bincount(part.flatten(), minlength=len(counts)))
+    return counts
+
+
+def _sum(counts: Tensor, more: Tensor) -> Tensor:
+    """The sum of counts of different lengths; the longer ones are overwritten by it."""
+    if len(more) < len(counts):
+        counts, more = more, counts
+    more[: len(counts)] += counts
+    return more
 
 
 def lines_of(report: Iterable[str]) -> tuple[str, ...]:

@@ -41,6 +41,9 @@ HELD_BLOCKS = 10
 """About how many blocks are held out, where the text has enough of them."""
 
 _SLICE = 1 << 22
+_COUNTED = 1 << 18
+"""States counted at a time: widened to eight bytes, they stay in the processor's cache."""
+
 _SPACES = np.array([chr(code).isspace() for code in range(0x3002)])
 
 
@@ -147,7 +150,7 @@ class TextSet:
     def _state_counts(self) -> Tensor:
         """Counted once, because of a large text it takes seconds; each part by a map of its own, whose pages go with it."""
         counts = torch.zeros(0, dtype=torch.int64)
-        for chunks in np.array_split(self.chunks, ceil(len(self) * self.length / _SLICE)):
+        for chunks in np.array_split(self.chunks, ceil(len(self) * self.length / _COUNTED)):
             found = torch.from_numpy(
                 np.bincount(self._mapped()[chunks].ravel(), minlength=len(counts))
             )
