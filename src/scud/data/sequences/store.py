@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from scud.files.arrays import UNREADABLE
 from scud.files.cache import cached_folder
 from scud.files.checksums import digest_of, recorded_digest
 from scud.files.digests import file_digest
+from scud.files.maps import here_and_there
 from scud.typing import Batch, BatchSize
 
 __all__ = ["SequenceSet", "StoreOptions", "build_stores", "store_key"]
@@ -64,11 +65,9 @@ class SequenceSet:
         self.numbers = numbers
         try:
             self.summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
-            self._residues = np.asarray(
-                np.memmap(self.folder / "residues.bin", dtype=np.uint8, mode="r")
-            )
-            self._offsets = np.asarray(np.load(self.folder / "offsets.npy", mmap_mode="r"))
-            self._by_length = np.asarray(np.load(self.folder / "by_length.npy", mmap_mode="r"))
+            self._residues = here_and_there(self._mapped())
+            self._offsets = here_and_there(np.load(self.folder / "offsets.npy", mmap_mode="r"))
+            self._by_length = here_and_there(np.load(self.folder / "by_length.npy", mmap_mode="r"))
             self.length_counts: NDArray[np.int64] = np.load(self.folder / "length_counts.npy")
             complete = len(self._residues) == self._offsets[-1] == self.summary["residues"]
             if numbers is not None:
@@ -78,6 +77,9 @@ class SequenceSet:
             raise _damaged(self.folder, f"an error ({error})") from error
         if not complete:
             raise _damaged(self.folder, "a file that was cut short")
+
+    def _mapped(self) -> np.memmap[Any, Any]:
+        return np.memmap(self.folder / "residues.bin", dtype=np.uint8, mode="r")
 
     def __reduce__(
         self,
@@ -160,8 +162,8 @@ class SequenceSet:
 
     @property
     def codes(self) -> NDArray[np.uint8]:
-        """The residues of all examples, one after another, B where unknown."""
-        return self._residues
+        """The residues of all examples, one after another, B where unknown; in a map of their own, to be read in order."""
+        return np.asarray(self._mapped())
 
     @property
     def offsets(self) -> NDArray[np.int64]:

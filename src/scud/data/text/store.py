@@ -32,6 +32,7 @@ from scud.data.text.tokenizers import Piece, Tokenizer, code_points
 from scud.errors import UserError, fail
 from scud.files.arrays import UNREADABLE
 from scud.files.checksums import digest_of, recorded_digest
+from scud.files.maps import here_and_there
 from scud.typing import Batch, BatchSize
 
 FORMAT = 2
@@ -81,7 +82,7 @@ class TextSet:
             self.length, self.unknown = int(summary["length"]), int(summary["unknown"])
             self.whole, self.notes = Extent(**summary["read"]), dict(summary["notes"])
             self._dtype = str(summary["dtype"])
-            self._states = self._mapped()
+            self._states = here_and_there(self._mapped()).reshape(-1, self.length)
             self._borders = np.asarray(
                 np.memmap(self.folder / "borders.bin", dtype="<i8", mode="r")
             ).reshape(-1, 3)
@@ -94,10 +95,9 @@ class TextSet:
             raise _damaged(self.folder, "a file that was cut short")
         self.chunks = np.arange(len(self._states)) if chunks is None else chunks
 
-    def _mapped(self) -> NDArray[Any]:
-        """The states of all chunks, [chunks, length], as a memory map."""
-        states = np.memmap(self.folder / "states.bin", dtype=self._dtype, mode="r")
-        return np.asarray(states).reshape(-1, self.length)
+    def _mapped(self) -> np.memmap[Any, Any]:
+        """The states of all chunks, one after another."""
+        return np.memmap(self.folder / "states.bin", dtype=self._dtype, mode="r")
 
     def __reduce__(self) -> tuple[type["TextSet"], tuple[Path, NDArray[np.int64]]]:
         return type(self), (self.folder, self.chunks)
@@ -151,9 +151,8 @@ class TextSet:
         """Counted once, because of a large text it takes seconds; each part by a map of its own, whose pages go with it."""
         counts = torch.zeros(0, dtype=torch.int64)
         for chunks in np.array_split(self.chunks, ceil(len(self) * self.length / _COUNTED)):
-            found = torch.from_numpy(
-                np.bincount(self._mapped()[chunks].ravel(), minlength=len(counts))
-            )
+            states = np.asarray(self._mapped()).reshape(-1, self.length)[chunks]
+            found = torch.from_numpy(np.bincount(states.ravel(), minlength=len(counts)))
             found[: len(counts)] += counts
             counts = found
         return counts
