@@ -77,6 +77,7 @@ numbers: .venv/installed
 	$(BIN)/python -m benchmarks.proteins_table globins $(DATA) --steps 600 --repeats 40 | tee runs/numbers/globins.md
 	$(BIN)/python -m benchmarks.proteins_table proteins $(DATA) --steps 1300 --repeats 1 --sequences 1000 \
 		--set training.validation_repeats=1 | tee runs/numbers/proteins.md
+	$(BIN)/python -m benchmarks.data_at_scale | tee runs/numbers/data-at-scale.md
 	$(BIN)/python -m benchmarks.text_table characters $(DATA) --steps 900 | tee runs/numbers/characters.md
 	$(BIN)/python -m benchmarks.text_table words $(DATA) --steps 400 --seeds 0 | tee runs/numbers/words.md
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"

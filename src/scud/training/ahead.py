@@ -61,7 +61,8 @@ class Ahead:
 def ahead(portions: Iterable[Portion], device: torch.device) -> Iterable[Portion]:
     """Portions prepared by a thread for a device that computes by itself, and as they are for a CPU.
 
-    On a CPU the thread would not find a core that is idle: the step computes on all of them, and takes as long as its
-    batch is being prepared beside it (docs/performance.md has the figures).
+    A step on a CPU takes hundreds of times as long as its batch is prepared in: there is nothing to gain, and a thread takes
+    time from a step that computes on all cores. Beside steps of five times a batch's preparation, which no network has, it gave
+    0.85 to 1.4 times the batches (docs/results.md, which also has those of a host that waits for an accelerator).
     """
     return portions if device.type == "cpu" else Ahead(portions, device)
