@@ -82,59 +82,73 @@ def run(
     gpus = [device.index or 0] if device.type == "cuda" else []
     with _quiet_lightning(), torch.random.fork_rng(devices=gpus), bar:
         module = DiffusionTraining(job, start, stop)
-        trainer = pl.Trainer(
-            accelerator="gpu" if gpus else "cpu",
-            devices=gpus if gpus and ranks.count == 1 else ranks.devices,
-            num_nodes=ranks.nodes,
-            strategy=_strategy(ranks, device),
-            max_epochs=1,
-            precision="bf16-mixed" if job.settings.precision == "bfloat16" else "32-true",
-            accumulate_grad_batches=job.settings.accumulate,
-            callbacks=[
-                journal,
-                *(callback for callback in callbacks if isinstance(callback, pl.Callback)),
-            ],
-            logger=list(loggers) or False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            # Found by itself, SLURM would make Lightning save and requeue by itself too, and go on from its own files
-            # hpc_ckpt_*.ckpt in this folder, which is therefore another.
-            plugins=[_environment(ranks)],
-            default_root_dir=folder.checkpoints,
-        )
+        theirs = [callback for callback in callbacks if isinstance(callback, pl.Callback)]
+        trainer = _trainer(job, folder, device, ranks, [journal, *theirs], loggers)
         try:
-            trainer.fit(module)
-        except NotFiniteError as error:
-            raise UserError(f"{error}; {_last_good(folder)}") from None
-        except RuntimeError as error:
-            if ranks.count == 1 or not _of_others(error):
-                raise
-            rule, what = "go on together", str(error).strip().split("\n")[0]
-            remedy = "see what the others say, then go on from the last checkpoint with --resume"
-            raise fail("the processes of this run", rule, what, remedy) from error
-        except ShortenTraceback as error:
-            remedy = "install what it lacks (a C++ compiler; on a GPU, Triton), or leave it out"
-            first_line = str(error).split("\n")[0]
-            raise fail(
-                "training.compile", "be used where torch.compile works", first_line, remedy
-            ) from error
-        except (
-            SIGTERMException
-        ) as error:  # of Lightning, for a signal that came before the first step
-            raise Interrupted(signal.SIGTERM) from error
-        except (
-            SystemExit
-        ) as error:  # what Lightning makes of a KeyboardInterrupt, such as of a second Ctrl-C
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise Interrupted(signal.SIGINT) from error
-            raise
+            with _told(folder, ranks):
+                trainer.fit(module)
         finally:
             module.close()
     if stop.signum is not None:
         raise Interrupted(stop.signum)
     return module.ema.network
+
+
+def _trainer(
+    job: Job,
+    folder: RunFolder,
+    device: torch.device,
+    ranks: Ranks,
+    callbacks: list[pl.Callback],
+    loggers: Sequence[Any],
+) -> pl.Trainer:
+    """What runs the loop: nothing of Lightning's own is written or shown."""
+    gpu = device.type == "cuda"
+    return pl.Trainer(
+        accelerator="gpu" if gpu else "cpu",
+        devices=[device.index or 0] if gpu and ranks.count == 1 else ranks.devices,
+        num_nodes=ranks.nodes,
+        strategy=_strategy(ranks, device),
+        max_epochs=1,
+        precision="bf16-mixed" if job.settings.precision == "bfloat16" else "32-true",
+        accumulate_grad_batches=job.settings.accumulate,
+        callbacks=callbacks,
+        logger=list(loggers) or False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        # Found by itself, SLURM would make Lightning save and requeue by itself too, and go on from its own files
+        # hpc_ckpt_*.ckpt in this folder, which is therefore another.
+        plugins=[_environment(ranks)],
+        default_root_dir=folder.checkpoints,
+    )
+
+
+@contextmanager
+def _told(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
+    """What ends training, told in one line; raises as `run` says."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise UserError(f"{error}; {_last_good(folder)}") from None
+    except ShortenTraceback as error:
+        remedy = "install what it lacks (a C++ compiler; on a GPU, Triton), or leave it out"
+        first_line = str(error).split("\n")[0]
+        rule = "be used where torch.compile works"
+        raise fail("training.compile", rule, first_line, remedy) from error
+    except RuntimeError as error:
+        if ranks.count == 1 or not _of_others(error):
+            raise
+        rule, what = "go on together", str(error).strip().split("\n")[0]
+        remedy = "see what the others say, then go on from the last checkpoint with --resume"
+        raise fail("the processes of this run", rule, what, remedy) from error
+    except SIGTERMException as error:  # of Lightning, for a signal before the first step
+        raise Interrupted(signal.SIGTERM) from error
+    except SystemExit as error:  # what Lightning makes of a second Ctrl-C
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise Interrupted(signal.SIGINT) from error
+        raise
 
 
 def _environment(ranks: Ranks) -> ClusterEnvironment:

@@ -64,7 +64,7 @@ def order(job: Job, multiple: int) -> Order:
 
 def order_version(job: Job) -> int:
     """The version of the order of a job's examples: its attribute `version`, which an order has that was another once, or 1."""
-    version: int = getattr(order(job), "version", 1)
+    version: int = getattr(order(job, job.settings.accumulate), "version", 1)
     return version
 
 
