@@ -182,6 +182,9 @@ CASES = {
     "training.infill_share of sequences": Case(1.0, data="sequences"),
 }
 
+HARDWARE = {"threads", "training.devices", "training.num_nodes"}
+"""Where a run computes, which is tested by itself: numbers need not depend on it."""
+
 KINDS_OF = {
     "process": {
         "uniform": "images",
@@ -465,8 +468,7 @@ def listed() -> set[str]:
 
 
 def test_the_table_has_every_option() -> None:
-    # What threads are for is tested by themselves: numbers need not depend on them.
-    assert {name.split(" ")[0] for name in CASES} | {"threads"} == listed()
+    assert {name.split(" ")[0] for name in CASES} | HARDWARE == listed()
     for section, kinds in KINDS_OF.items():
         assert {*kinds, "dense"} == {*KINDS[section], "dense"}
 
@@ -482,7 +484,7 @@ def test_help_lists_nothing_else(recipe: str, capsys: pytest.CaptureFixture[str]
     assert len(shown) > 20
     config = RECIPES[recipe]()
     assert {"seed", "init-from", "threads"} <= set(shown)
-    tabled = {name.split(" ")[0] for name in CASES} | {"threads"}
+    tabled = {name.split(" ")[0] for name in CASES} | HARDWARE
     for name in shown:
         section, _, option = name.replace("-", "_").partition(".")
         kind = getattr(getattr(config, section), "kind", "")

@@ -10,6 +10,8 @@ about an eighth above the least possible (`benchmarks.gradient_noise`). One syst
 that times cover the mixture evenly.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,8 @@ def density(
 ) -> Tensor:
     """f(t) at times t in (0, t_max) at which the schedule's rate is beta and whose end is tau_max = tau(t_max), float64."""
     a, b, c = mixture
-    early = a / t_max + (t * (4 * t_max / b**2)).rsqrt()
+    scale = 4 * t_max / b**2 if b else math.inf
+    early = a / t_max + (t * scale).rsqrt()
     return torch.add(early, beta, alpha=c / tau_max)
 
 
