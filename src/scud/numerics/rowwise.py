@@ -60,6 +60,12 @@ def _chosen(values: Either, rows: Tensor, needed: bool) -> tuple[Tensor, Tensor 
     return chosen, torch.autograd.grad((one, other), rows, (share, 1 - share))[0]
 
 
+def _scaled(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> Tensor:
+    """The gradient [N, B] that was made with the values, times that of the values [N]."""
+    (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    return gradient * upstream.unsqueeze(-1).to(gradient.dtype)
+
+
 class _Blockwise(torch.autograd.Function):
     """Evaluate a row-wise function block by block, and its gradient at once: no intermediate outlives its block."""
 
@@ -88,8 +94,7 @@ class _Blockwise(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor
     ) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradient * upstream[0].unsqueeze(-1).to(gradient.dtype), None, None
+        return _scaled(ctx, upstream[0]), None, None
 
 
 class _Whole(torch.autograd.Function):
@@ -108,8 +113,7 @@ class _Whole(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, *upstream: Tensor
     ) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradient * upstream[0].unsqueeze(-1).to(gradient.dtype), None, None
+        return _scaled(ctx, upstream[0]), None, None
 
 
 def stretchwise(function: Rowwise, logits: Logits, stretches: Sequence[slice]) -> Tensor:
