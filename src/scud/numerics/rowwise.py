@@ -63,7 +63,8 @@ def _chosen(values: Either, rows: Tensor, needed: bool) -> tuple[Tensor, Tensor 
 def _scaled(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> Tensor:
     """The gradient [N, B] that was made with the values, times that of the values [N]."""
     (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
-    return gradient * upstream.unsqueeze(-1).to(gradient.dtype)
+    scaled: Tensor = gradient * upstream.unsqueeze(-1).to(gradient.dtype)
+    return scaled
 
 
 class _Blockwise(torch.autograd.Function):
