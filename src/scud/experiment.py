@@ -82,6 +82,7 @@ def train(
     """
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
     ranks = ranks_of(config.training, place)
+    place = ranks.place(place)
     progress = progress and ranks.writes
     threads.check_threads(config.threads)
     if ranks.writes:
@@ -99,7 +100,7 @@ def train(
         config.seed,
         ranks=ranks.count,
     )
-    if config.init_from is not None and not (resume and files.begun):
+    if config.init_from is not None and ranks.writes and not (resume and files.begun):
         start_from(config.init_from, prepared, job)
     if not ranks.writes:
         start = front.checkpoint_of(files, job, data) if resume and files.begun else None

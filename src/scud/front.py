@@ -104,6 +104,7 @@ def fit(
     objective = Bound() if objective is None else objective
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
     ranks = ranks_of(settings, place)
+    place = ranks.place(place)
     job = job_of(model, network, data, settings, objective, seed, ranks=ranks.count)
     about = {
         "format": 2,

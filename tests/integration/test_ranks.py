@@ -186,13 +186,13 @@ def settings(**options: int) -> ByExamples:
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({}, Ranks(2, 3, 0, "command")),
-        ({"LOCAL_RANK": "1", "NODE_RANK": "2"}, Ranks(2, 3, 5, "command")),
+        ({}, Ranks(2, 3, 0, 0, "command")),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "2"}, Ranks(2, 3, 5, 1, "command")),
         (
             {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "6", "RANK": "4"},
-            Ranks(2, 3, 4, "torchrun"),
+            Ranks(2, 3, 4, 0, "torchrun"),
         ),
-        ({"SLURM_NTASKS": "6", "SLURM_PROCID": "3"}, Ranks(2, 3, 3, "slurm")),
+        ({"SLURM_NTASKS": "6", "SLURM_PROCID": "3"}, Ranks(2, 3, 3, 1, "slurm")),
     ],
 )
 def test_who_has_started_a_process_and_which_it_is(
@@ -202,6 +202,8 @@ def test_who_has_started_a_process_and_which_it_is(
     assert found == expected
     assert found.count == 6
     assert found.writes == (found.rank == 0)
+    assert found.place(CPU) == CPU
+    assert found.place(torch.device("cuda")) == torch.device("cuda", found.local)
     assert ranks_of(settings(), CPU, environ) == Ranks(), "one process is alone, whatever is said"
 
 

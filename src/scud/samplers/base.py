@@ -168,7 +168,7 @@ def predict(model: Reversible, denoiser: Denoiser, noisy: Noisy, given: Given, u
     """The denoiser's logits [batch, *dims, B] for a noised batch, on the way to time u.
 
     Raises:
-        UserError: they have another shape, or are not finite.
+        UserError: they have another shape, or, on a CPU, are not finite. A GPU finds that later: a RuntimeError.
     """
     logits = denoiser(noisy.x_t, model.condition(noisy, given))
     model.check_logits(logits, noisy.x_t)

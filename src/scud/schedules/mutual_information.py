@@ -9,7 +9,7 @@ at small t for every process. The interpolant is a cubic Hermite spline with exa
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,14 @@ from scud.schedules.linear import Linear
 
 SMALLEST_W = 1e-30
 NEWTON_STEPS = 2
+
+
+class Last(NamedTuple):
+    """Times that were asked for last, which change of them it was, and tau and beta there."""
+
+    t: Tensor
+    version: int
+    found: tuple[Tensor, Tensor]
 
 
 class MutualInformation(Schedule):
@@ -70,7 +78,7 @@ class MutualInformation(Schedule):
         check_curve(curve)
         for name, values in zip(("knots", "values", "slopes"), curve.double(), strict=True):
             self.register_buffer(name, values.clone(), persistent=False)
-        self._last: tuple[Tensor, Tensor, Tensor] | None = None
+        self._last: Last | None = None
         self.register_buffer("_pieces", _pieces_of(curve.double()), persistent=False)
 
     def _make_curve(self) -> Tensor:
@@ -94,8 +102,9 @@ class MutualInformation(Schedule):
         return self.at(t)[1]
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        if self._last is not None and self._last[0] is t:
-            return self._last[1:]
+        last = self._last
+        if last is not None and last.t is t and last.version == _version(t):
+            return last.found
         w = (-(-t.double()).log1p()).clamp_min(SMALLEST_W)
         log_w = w.log()
         piece = self._pieces[torch.searchsorted(self.knots, log_w)]
@@ -103,8 +112,10 @@ class MutualInformation(Schedule):
         tau = log_tau.exp()
         beta = slope * tau / ((1 - t.double()) * w)
         # Noise, weights and loss ask for the same times one after the other.
-        self._last = t, tau.masked_fill(t <= 0, 0), beta
-        return self._last[1:]
+        found = tau.masked_fill(t <= 0, 0), beta
+        if not (t.requires_grad or t.is_inference()):
+            self._last = Last(t, _version(t), found)
+        return found
 
     def inverse(self, tau: Tensor) -> Tensor:
         log_tau = tau.double().clamp_min(SMALLEST_W).log()
@@ -126,6 +137,11 @@ class MutualInformation(Schedule):
             return found
         curve = torch.stack([self.knots, self.values, self.slopes]).cpu()
         return {**found, "curve": curve, "error": self.error}
+
+
+def _version(t: Tensor) -> int:
+    """How often times were changed in place; those of inference mode are not kept."""
+    return -1 if t.is_inference() else t._version
 
 
 def _pieces_of(curve: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 from torch import nn
 
+from scud.errors import fail
 from scud.evaluation import Evaluation, evaluate
 from scud.files.writing import sync_file
 from scud.seeds import Use, derive
@@ -68,8 +69,18 @@ class Journal(pl.Callback):
         assert isinstance(pl_module, DiffusionTraining)
         if pl_module.start is not None:
             self.best, self.seconds = pl_module.start.best, pl_module.start.seconds
+        self._check_same_start(trainer, pl_module)
         self.began = time.monotonic() - self.seconds
         self.stop.watch()  # after Lightning, which has just set handlers of its own
+
+    def _check_same_start(self, trainer: pl.Trainer, module: DiffusionTraining) -> None:
+        """Raise `UserError` in all processes unless all go on from the same step of the same run."""
+        ours = (module.step, module.multiple, self.job.seed)
+        same = trainer.strategy.broadcast(ours) == ours
+        if not trainer.strategy.reduce_boolean_decision(same, all=True):
+            remedy = "see that no other process writes to the folder, and that all machines see the same files"
+            found = f"step {module.step} in process {trainer.global_rank}"
+            raise fail("the checkpoint", "be the same for all processes", found, remedy)
 
     def on_train_batch_end(
         self,

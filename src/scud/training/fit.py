@@ -87,6 +87,9 @@ def run(
         try:
             with _told(folder, ranks):
                 trainer.fit(module)
+        except BaseException:
+            _end_others(trainer, ranks)
+            raise
         finally:
             module.close()
     if stop.signum is not None:
@@ -149,6 +152,13 @@ def _told(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise Interrupted(signal.SIGINT) from error
         raise
+
+
+def _end_others(trainer: pl.Trainer, ranks: Ranks) -> None:
+    """End the processes that this one has started, which would wait for it for long."""
+    launcher = trainer.strategy.launcher
+    if ranks.count > 1 and ranks.launcher == "command" and launcher is not None:
+        launcher.kill(signal.SIGKILL)
 
 
 def _environment(ranks: Ranks) -> ClusterEnvironment:

@@ -22,18 +22,25 @@ class Ranks:
         devices: how many train on each machine.
         nodes: machines.
         rank: which this process is.
+        local: which it is on its machine.
         launcher: who has started them: torchrun, slurm, or the command itself.
     """
 
     devices: int = 1
     nodes: int = 1
     rank: int = 0
+    local: int = 0
     launcher: str = "command"
 
     @property
     def count(self) -> int:
         """How many there are."""
         return self.devices * self.nodes
+
+    def place(self, device: torch.device) -> torch.device:
+        """Where this process computes: of several on GPUs, each on its own."""
+        alone = self.count == 1 or device.type == "cpu"
+        return device if alone else torch.device(device.type, self.local)
 
     @property
     def writes(self) -> bool:
@@ -68,9 +75,10 @@ def ranks_of(
         raise fail("device", f"name no single GPU for {count} processes", device, remedy)
     if "TORCHELASTIC_RUN_ID" in environ:
         started, rank, launcher = int(environ["WORLD_SIZE"]), int(environ["RANK"]), "torchrun"
+        local = int(environ.get("LOCAL_RANK", rank % devices))
     elif int(environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environ:
         started, rank = int(environ["SLURM_NTASKS"]), int(environ["SLURM_PROCID"])
-        launcher = "slurm"
+        local, launcher = int(environ.get("SLURM_LOCALID", rank % devices)), "slurm"
     else:
         node, local = (int(environ.get(name, "0")) for name in ("NODE_RANK", "LOCAL_RANK"))
         started, rank, launcher = count, node * devices + local, "command"
@@ -79,7 +87,7 @@ def ranks_of(
         found = f"{devices} x {settings.num_nodes}"
         remedy = "give the numbers that the processes were started with"
         raise fail("training.devices x training.num_nodes", rule, found, remedy)
-    return Ranks(devices, settings.num_nodes, rank, launcher)
+    return Ranks(devices, settings.num_nodes, rank, local, launcher)
 
 
 def _devices(settings: TrainingOptions, device: torch.device) -> int:

@@ -77,13 +77,18 @@ def check_threads(threads: int | None) -> None:
 @contextmanager
 def computing_with(threads: int | None) -> Iterator[None]:
     """Compute with so many threads, or as before where it is None; afterwards as before."""
-    before = torch.get_num_threads()
+    before, named = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     if threads is not None:
         torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for Lightning, and processes it starts
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        if threads is not None and named is None:
+            del os.environ["OMP_NUM_THREADS"]
+        elif threads is not None and named is not None:
+            os.environ["OMP_NUM_THREADS"] = named
 
 
 def candidates() -> list[int]:
