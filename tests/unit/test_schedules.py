@@ -106,3 +106,15 @@ def test_divergences_are_never_negative() -> None:
 def test_bad_arguments(p0: torch.Tensor, gamma: float, message: str) -> None:
     with pytest.raises(UserError, match=message):
         MutualInformation(Uniform(4), p0, gamma)
+
+
+def test_times_that_are_changed_in_place_are_other_times() -> None:
+    """The last answer is kept for the tensor that was asked about."""
+    p0 = torch.full((4,), 0.25, dtype=torch.float64)
+    schedule = MutualInformation(Gaussian(4, 0.3), p0, 1.0)
+    t = torch.tensor([0.2, 0.5], dtype=torch.float64)
+    before = schedule.tau(t)
+    assert schedule.tau(t) is before
+    t.mul_(0.5)
+    torch.testing.assert_close(schedule.tau(t), schedule.tau(t.clone()), rtol=0, atol=0)
+    assert bool((schedule.tau(t) < before).all())
