@@ -256,8 +256,8 @@ class Diffusion(nn.Module, ABC):
                 machines.
 
         Raises:
-            UserError: x0 is empty or holds a state outside 0..B-1; a mask, or `known`, that is not
-                bool or has another shape than x0; logits of another shape.
+            UserError: x0 is empty or, on a CPU, holds a state outside 0..B-1; a mask, or `known`,
+                that is not bool or has another shape than x0; logits of another shape.
         """
         batch = batch if isinstance(batch, Batch) else Batch(batch)
         check_batch(batch, self.num_states)

@@ -121,7 +121,7 @@ def stretchwise(function: Rowwise, logits: Logits, stretches: Sequence[slice]) -
     """`blockwise` for all rows, in stretches one after the other: no shape depends on a number.
 
     Args:
-        function: must be finite, and have a finite gradient, at every row.
+        function: its gradient must be finite at every row.
         logits: [N, B].
         stretches: from the first row to the last.
     """

@@ -181,10 +181,6 @@ class Kernel(nn.Module, ABC):
 
     def entries(self, start: Tensor, end: Tensor, amounts: Tensor) -> Tensor:
         """M(a)[start, end] for states and amounts [N]: -> [N] float64."""
-        if self.is_fixed(amounts):
-            parts = self.stretches(len(amounts))
-            found = [self.operator(amounts[i]).entries(start[i], end[i]) for i in parts]
-            return torch.cat(found)
         values = torch.empty_like(amounts)
         for block in self.blocks(amounts):
             values[block] = self.operator(amounts[block]).entries(start[block], end[block])
