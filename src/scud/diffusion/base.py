@@ -22,11 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scud.diffusion.batches import check_batch
 from scud.diffusion.objectives import Bound, Draw, Objective
 from scud.diffusion.options import check_t_max
 from scud.diffusion.times import draw_times
-from scud.errors import check_distribution, check_flags, check_states, fail
-from scud.numerics import draw_from, draw_uniform, is_fixed, stratified_uniform
+from scud.errors import check_distribution, check_states, fail
+from scud.numerics import draw_from, draw_uniform, stratified_uniform
 from scud.numerics.logits import Logits
 from scud.processes.kernels.base import LARGE
 from scud.samplers import Ancestral, Sampler
@@ -405,29 +406,3 @@ class Diffusion(nn.Module, ABC):
         """
         sampler = Ancestral(steps=steps) if sampler is None else sampler
         return sampler(self, denoiser, shape, given, generator=generator)
-
-
-def check_batch(batch: Batch, num_states: int) -> None:
-    """Raise `UserError` unless a batch holds states below B, and flags that fit them."""
-    if not is_fixed(batch.x0):  # elsewhere the host would have to wait for the numbers
-        check_states("x0", batch.x0, num_states)
-    if batch.mask is not None:
-        check_flags("mask", batch.mask, batch.x0.shape)
-    if batch.known is not None:
-        check_flags("known", batch.known, batch.x0.shape)
-    if batch.label is not None and (batch.label.ndim < 1 or len(batch.label) != len(batch)):
-        rule = f"have one row for each of {len(batch)} examples"
-        shape = f"shape {list(batch.label.shape)}"
-        raise fail("label", rule, shape, "give [batch] or [batch, most]")
-
-
-def at_time(u: Time, like: Tensor) -> Tensor:
-    """A time for each example, as `like`."""
-    return u.expand_as(like) if isinstance(u, Tensor) else torch.full_like(like, u)
-
-
-def spread(per_batch: Tensor, like: Tensor) -> Tensor:
-    """Shape [batch], or already [batch, *dims], to broadcast against `like` [batch, *dims]."""
-    if per_batch.ndim == like.ndim:
-        return per_batch
-    return per_batch.reshape(-1, *[1] * (like.ndim - 1))

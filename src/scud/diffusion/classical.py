@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from scud import numerics
-from scud.diffusion.base import spread
+from scud.diffusion.batches import spread
 from scud.diffusion.kernel_diffusion import (
     KernelDiffusion,
     check_schedule,

@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.diffusion.base import Diffusion, spread
+from scud.diffusion.base import Diffusion
+from scud.diffusion.batches import spread
 from scud.errors import fail
 from scud.numerics.logits import Logits
 from scud.processes import Process

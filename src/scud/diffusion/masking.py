@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.diffusion.base import Diffusion, at_time, spread
+from scud.diffusion.base import Diffusion
+from scud.diffusion.batches import at_time, spread
 from scud.diffusion.evidence import MaskEvidence
 from scud.diffusion.kernel_diffusion import is_idle
 from scud.diffusion.objectives import per_example

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scud import numerics
-from scud.diffusion.base import at_time, spread
+from scud.diffusion.batches import at_time, spread
 from scud.diffusion.kernel_diffusion import (
     SMALLEST,
     KernelDiffusion,
