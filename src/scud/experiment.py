@@ -19,12 +19,12 @@ from scud.diffusion import Diffusion
 from scud.errors import fail, printable
 from scud.files.locks import check_unlocked
 from scud.networks.labels import reads_labels
+from scud.ranks import ranks_of
 from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics, threads
 from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.options import HARDWARE, may_grow
-from scud.training.ranks import ranks_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def train(
         Interrupted: on Ctrl-C or another signal that asks to stop, after which the run can be resumed.
     """
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
-    ranks = ranks_of(config.training, place)
+    ranks = ranks_of(config.training.devices, config.training.num_nodes, place)
     place = ranks.place(place)
     progress = progress and ranks.writes
     threads.check_threads(config.threads)

@@ -23,6 +23,7 @@ from scud.evaluation import Evaluation
 from scud.evaluation import evaluate as evaluate_model
 from scud.files import parse_json, read_text, write_text
 from scud.networks.labels import num_labels, reads_labels
+from scud.ranks import ALONE, Ranks, ranks_of
 from scud.runs import Run
 from scud.samplers import Ancestral, Sampler
 from scud.specs import check_savable
@@ -38,7 +39,6 @@ from scud.training import checkpoint, metrics, trial
 from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.options import HARDWARE, TrainingOptions, may_grow, options_for
-from scud.training.ranks import ALONE, Ranks, ranks_of
 from scud.training.stream import order
 from scud.typing import Batch, ExampleSet, Given, Shape
 
@@ -103,7 +103,7 @@ def fit(
     settings = training_options(data, options)
     objective = Bound() if objective is None else objective
     files, place = RunFolder(Path(folder)), runs.resolve_device(device)
-    ranks = ranks_of(settings, place)
+    ranks = ranks_of(settings.devices, settings.num_nodes, place)
     place = ranks.place(place)
     job = job_of(model, network, data, settings, objective, seed, ranks=ranks.count)
     about = {

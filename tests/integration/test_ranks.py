@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from scud.errors import UserError
+from scud.ranks import Ranks, ranks_of
 from scud.training import checkpoint, metrics
 from scud.training.options import ByExamples
-from scud.training.ranks import Ranks, ranks_of
 from tests.integration.conftest import Command
 from tests.integration.test_resume import rows
 from tests.unit.sequences import random_fasta
@@ -198,24 +198,24 @@ def settings(**options: int) -> ByExamples:
 def test_who_has_started_a_process_and_which_it_is(
     environ: dict[str, str], expected: Ranks
 ) -> None:
-    found = ranks_of(settings(devices=2, num_nodes=3), CPU, environ)
+    found = ranks_of(2, 3, CPU, environ)
     assert found == expected
     assert found.count == 6
     assert found.writes == (found.rank == 0)
     assert found.place(CPU) == CPU
     assert found.place(torch.device("cuda")) == torch.device("cuda", found.local)
-    assert ranks_of(settings(), CPU, environ) == Ranks(), "one process is alone, whatever is said"
+    assert ranks_of(1, 1, CPU, environ) == Ranks(), "one process is alone, whatever is said"
 
 
 Refusal = tuple[Callable[[], object], str]
 
 REFUSED: dict[str, Refusal] = {
     "another number of processes": (
-        lambda: ranks_of(settings(devices=4), CPU, {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}),
+        lambda: ranks_of(4, 1, CPU, {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}),
         "be as many processes as slurm has started, 2, got 4 x 1",
     ),
     "more GPUs than there are": (
-        lambda: ranks_of(settings(devices=64), torch.device("cuda"), {}),
+        lambda: ranks_of(64, 1, torch.device("cuda"), {}),
         "training.devices must be at most",
     ),
     "no devices": (lambda: settings(devices=0), "devices must be at least 1"),
@@ -233,10 +233,10 @@ def test_what_cannot_be_is_refused(name: str) -> None:
 def test_one_gpu_by_name_is_not_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     place = torch.device("cuda", 3)
-    assert ranks_of(ByExamples(devices="auto"), place, {}) == Ranks()
-    assert ranks_of(ByExamples(devices="auto"), torch.device("cuda"), {}).count == 8
+    assert ranks_of("auto", 1, place, {}) == Ranks()
+    assert ranks_of("auto", 1, torch.device("cuda"), {}).count == 8
     with pytest.raises(UserError, match="name no single GPU for 2 processes, got cuda:3"):
-        ranks_of(settings(devices=2), place, {})
+        ranks_of(2, 1, place, {})
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(

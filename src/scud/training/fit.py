@@ -23,6 +23,7 @@ from torch._dynamo.exc import ShortenTraceback
 
 from scud.errors import Interrupted, UserError, fail
 from scud.files import make_folder
+from scud.ranks import ALONE, Ranks
 from scud.training import metrics
 from scud.training.bar import Bar
 from scud.training.callbacks import AfterStep, Journal, SaveModel
@@ -30,7 +31,6 @@ from scud.training.checkpoint import Checkpoint, read
 from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.module import DiffusionTraining, NotFiniteError
-from scud.training.ranks import ALONE, Ranks
 from scud.training.stopping import Stop
 
 TIMEOUT = timedelta(minutes=30)

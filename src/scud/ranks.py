@@ -1,0 +1,127 @@
+"""The processes that compute together, each on a device of its own, and which of them this one is.
+
+They are started by the command itself on one machine, by torchrun or by SLURM on many. Rank 0 alone writes; the others read the
+same files. What can be divided into numbered parts (batches of an evaluation, say) is dealt out in turn, and what each process
+has found is put together by a sum, in which every number has one process that has found it: so that nothing found depends on
+how many processes there are.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from scud.errors import fail
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that compute together.
+
+    Attributes:
+        devices: how many on each machine.
+        nodes: machines.
+        rank: which this process is.
+        local: which it is on its machine.
+        launcher: who has started them: torchrun, slurm, or the command itself.
+    """
+
+    devices: int = 1
+    nodes: int = 1
+    rank: int = 0
+    local: int = 0
+    launcher: str = "command"
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.devices * self.nodes
+
+    def place(self, device: torch.device) -> torch.device:
+        """Where this process computes: of several on GPUs, each on its own."""
+        alone = self.count == 1 or device.type == "cpu"
+        return device if alone else torch.device(device.type, self.local)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files, and says what happens."""
+        return self.rank == 0
+
+    def takes(self, number: int) -> bool:
+        """Whether part `number` = 0, 1, … of the work is for this process."""
+        return number % self.count == self.rank
+
+    def sum(self, found: Tensor) -> Tensor:
+        """The sum over all processes of what each has found, of one shape everywhere: on the CPU.
+
+        All must call this, equally often and in the same order; PyTorch's default process group has been set up where there are
+        several.
+        """
+        if self.count == 1:
+            return found.cpu()
+        on_gpus = torch.distributed.get_backend() == "nccl"
+        total = found.to(torch.device("cuda", self.local) if on_gpus else "cpu", copy=True)
+        torch.distributed.all_reduce(total)
+        return total.cpu()
+
+
+ALONE = Ranks()
+"""One process, on one device."""
+
+
+def ranks_of(
+    devices: int | Literal["auto"],
+    nodes: int,
+    device: torch.device,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    argument: str = "training.devices",
+) -> Ranks:
+    """Which of the processes that compute together this one is.
+
+    Args:
+        devices: how many on each machine; "auto" for all GPUs that there are.
+        nodes: machines.
+        device: where to compute.
+        environ: what torchrun, SLURM or the command have said.
+        argument: what messages call `devices`.
+
+    Raises:
+        UserError: more GPUs than there are, one that is named where there are several, or another number of processes than
+            have been started.
+    """
+    each = _devices(devices, device, argument)
+    count = each * nodes
+    if count == 1:
+        return ALONE
+    if device.index is not None:
+        remedy = f"write --device cuda, or leave out {argument}"
+        raise fail("device", f"name no single GPU for {count} processes", device, remedy)
+    if "TORCHELASTIC_RUN_ID" in environ:
+        started, rank, launcher = int(environ["WORLD_SIZE"]), int(environ["RANK"]), "torchrun"
+        local = int(environ.get("LOCAL_RANK", rank % each))
+    elif int(environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environ:
+        started, rank = int(environ["SLURM_NTASKS"]), int(environ["SLURM_PROCID"])
+        local, launcher = int(environ.get("SLURM_LOCALID", rank % each)), "slurm"
+    else:
+        node, local = (int(environ.get(name, "0")) for name in ("NODE_RANK", "LOCAL_RANK"))
+        started, rank, launcher = count, node * each + local, "command"
+    if started != count:
+        rule = f"be as many processes as {launcher} has started, {started}"
+        remedy = "give the numbers that the processes were started with"
+        raise fail(f"{argument} x training.num_nodes", rule, f"{each} x {nodes}", remedy)
+    return Ranks(each, nodes, rank, local, launcher)
+
+
+def _devices(devices: int | Literal["auto"], device: torch.device, argument: str) -> int:
+    """How many devices each machine computes on."""
+    gpus = torch.cuda.device_count() if device.type == "cuda" else None
+    if devices == "auto":
+        return 1 if gpus is None or device.index is not None else gpus
+    if gpus is not None and devices > gpus:
+        rule = f"be at most {gpus}, the GPUs here"
+        raise fail(argument, rule, devices, "lower it, or write auto")
+    return devices
