@@ -7,14 +7,16 @@ how many processes there are.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from scud.errors import fail
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Ranks:
         rank: which this process is.
         local: which it is on its machine.
         launcher: who has started them: torchrun, slurm, or the command itself.
+        in_step: whether all must call the network equally often, because each holds only a part of it.
     """
 
     devices: int = 1
@@ -34,6 +37,7 @@ class Ranks:
     rank: int = 0
     local: int = 0
     launcher: str = "command"
+    in_step: bool = False
 
     @property
     def count(self) -> int:
@@ -50,9 +54,18 @@ class Ranks:
         """Whether this process writes files, and says what happens."""
         return self.rank == 0
 
-    def takes(self, number: int) -> bool:
-        """Whether part `number` = 0, 1, … of the work is for this process."""
-        return number % self.count == self.rank
+    def share(self, parts: Iterable[Part]) -> Iterator[tuple[Part, bool]]:
+        """The parts of some work that this process does, and of each whether it counts: every `count`-th does.
+
+        Where processes compute in step, those that would have a part less than others do one that counts for nothing.
+        """
+        number, last = 0, None
+        for number, part in enumerate(parts, 1):
+            last = part
+            if (number - 1) % self.count == self.rank:
+                yield part, True
+        if self.in_step and last is not None and self.rank >= number % self.count > 0:
+            yield last, False
 
     def sum(self, found: Tensor) -> Tensor:
         """The sum over all processes of what each has found, of one shape everywhere: on the CPU.

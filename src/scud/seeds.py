@@ -18,6 +18,8 @@ class Use(IntEnum):
     KNOWN = 6
     FLIPS = 7
     LABELS = 8
+    EVALUATION = 9
+    SAMPLES = 10
 
 
 def derive(seed: int, use: Use, *path: int) -> int:

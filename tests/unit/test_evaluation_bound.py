@@ -96,10 +96,10 @@ def test_of_a_prediction_that_knows_p0_alone_noise_is_taken_off_and_it_gains_not
         result = evaluate(kind, Ignorant(), Examples(x), repeats=1)
         exact = -float(P0.log()[x.long()].sum(1).mean())
         assert result.independent == pytest.approx(exact)
-        assert result.total == pytest.approx(exact, rel=2e-3)
-        assert abs(result.gain) < 2e-3
+        assert result.total == pytest.approx(exact, rel=1e-2), "its own error is a fifth of that"
+        assert abs(result.gain) < 6 * result.gain_error
         assert result.gain == pytest.approx((exact - result.total) / 5)
-        assert result.gain_error < 3e-3 < result.standard_error
+        assert result.gain_error < 0.6 * result.standard_error
 
 
 class ByTime:

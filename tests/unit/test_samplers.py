@@ -10,7 +10,9 @@ from scud.errors import UserError
 from scud.numerics.logits import LinearLogits
 from scud.processes import Gaussian
 from scud.samplers import SAMPLERS, Ancestral, draw
+from scud.samplers.batched import SEEDS
 from scud.schedules import Linear
+from scud.seeds import Use, seeded
 from scud.typing import Conditioning, Given
 
 B = 4
@@ -73,10 +75,14 @@ def test_images_are_drawn_as_single_batches_are(kind: str) -> None:
 
     work = [torch.zeros(1, 2, 2, dtype=torch.int64)] * 7
     samples = draw(sampler, model, denoiser, work, positions=13, frames=4, generator=source())
-    generator = source()
+    seed = int(torch.randint(SEEDS, (), generator=source()))
     runs = [
-        list(sampler.trajectory(model, denoiser, (n, 1, 2, 2), generator=generator))
-        for n in (3, 3, 1)
+        list(
+            sampler.trajectory(
+                model, denoiser, (n, 1, 2, 2), generator=seeded(seed, Use.SAMPLES, number)
+            )
+        )
+        for number, n in enumerate((3, 3, 1))
     ]
     assert torch.equal(torch.stack(samples.states), torch.cat([run[-1].x_t for run in runs]))
     assert [frame.tolist() for frame in samples.frames] == [

@@ -3,7 +3,8 @@
 Examples are dealt into two halves in turn, whose draws are independent. Times come from the mixture of
 `scud.diffusion.times`, whose estimate has finite variance, as one systematic sample over all examples and draws of a half: u
 of example i of N in draw r is (U + (r + π(i) / N) / R) mod 1, π a random order. So the draws of one example are spread
-evenly over times. The prior term is exact.
+evenly over times. The noise of every batch has a seed of its own: several processes may share out the batches, and find what
+one would find. The prior term is exact.
 
 Much of the noise of a draw is how many positions happened to be noised, and how. A model that knows p0 alone sees the same
 noise, and its own expectation is known: the difference c (`Elbo.control`) has mean 0, and a multiple of it is taken off,
@@ -19,7 +20,7 @@ the ratio of total nats to total positions.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
@@ -29,10 +30,12 @@ from torch import Tensor, nn
 from scud.diffusion import Diffusion
 from scud.diffusion.base import Elbo
 from scud.diffusion.objectives import per_example
-from scud.errors import fail
+from scud.errors import check_seed, fail
 from scud.evaluation.report import Figure, Normal
 from scud.networks.labels import reads_labels
 from scud.numerics.transfer import sent, waits
+from scud.ranks import ALONE, Ranks
+from scud.seeds import Use, seeded
 from scud.typing import Batch, BatchSize, ExampleSet
 
 ENOUGH = 16
@@ -184,6 +187,7 @@ def evaluate(
     known: Callable[[Batch, torch.Generator], Tensor] | None = None,
     labels: bool = True,
     seed: int = 0,
+    ranks: Ranks = ALONE,
     progress: Callable[[float], None] | None = None,
 ) -> Evaluation:
     """Estimate the bound; dropout is off, and the network's mode is restored afterwards.
@@ -198,54 +202,43 @@ def evaluate(
         known: draws which positions of a batch are given, [batch, *dims] bool; the bound is then on the others given these.
         labels: whether a network that reads labels is told those of the examples.
         seed: of all noise; the same seed and batches give the same figures.
+        ranks: the processes that share out the batches, all of which call this with the same arguments and get the same figures.
         progress: called with the share done, in (0, 1], after each batch.
 
     Raises:
-        UserError: no examples, or repeats or batch_size below 1.
+        UserError: no examples, repeats or batch_size below 1, or a seed that is none.
     """
     count = len(examples)
-    if count == 0:
-        raise fail("examples", "hold at least one example", 0, "choose a split that is not empty")
-    if repeats < 1 or batch_size < 1:
-        raise fail(
-            "repeats and batch_size",
-            "be at least 1",
-            f"{repeats} and {batch_size}",
-            "4 and 256 are usual",
-        )
-    device = model.p0.device
-    generator = torch.Generator(device).manual_seed(seed)
+    _check_asked(count, repeats, batch_size, seed)
     u = torch.empty(repeats, count, dtype=torch.float64)
     times = torch.Generator().manual_seed(seed)
     for half in (0, 1):
         u[:, half::2] = stratified_quantiles(u[:, half::2].shape[1], repeats, times)
-    diffusion, control = torch.zeros(2, repeats, count, dtype=torch.float64)
-    prior, independent, positions = torch.zeros(3, count, dtype=torch.float64)
-    done = 0
     told = labels and reads_labels(network)
+    numbers = torch.zeros(5, repeats, count, dtype=torch.float64)
+    done = 0
     was_training = network.training
     network.eval()
     try:
-        for draw in range(repeats):
-            for index in examples.batches(BatchSize(batch_size, batch_tokens)):
-                batch = examples.batch(index).to(device, non_blocking=not waits(device))
-                if not told:
-                    batch = replace(batch, label=None)
-                if known is not None:
-                    batch = replace(batch, known=known(batch, generator))
-                times_of_batch = sent(u[draw, index], device)
-                elbo = model.elbo(network, batch, generator=generator, u=times_of_batch)
-                found = numbers_of(model, batch, elbo)
-                diffusion[draw, index], control[draw, index] = found[:2]
-                prior[index] += found[2]
-                positions[index] += found[3]
-                independent[index] -= found[4]
-                done += len(index)
-                if progress is not None:
-                    progress(done / (count * repeats))
+        draws = draws_of(examples, repeats, BatchSize(batch_size, batch_tokens))
+        for (draw, number, index), counts in ranks.share(draws):
+            noise = seeded(seed, Use.EVALUATION, draw, number, device=model.p0.device)
+            batch = examples.batch(index).to(noise.device, non_blocking=not waits(noise.device))
+            if not told:
+                batch = replace(batch, label=None)
+            if known is not None:
+                batch = replace(batch, known=known(batch, noise))
+            at = sent(u[draw, index], noise.device)
+            found = numbers_of(model, batch, model.elbo(network, batch, generator=noise, u=at))
+            if counts:
+                numbers[:, draw, index] = found
+            done += len(index) * ranks.count
+            if progress is not None:
+                progress(min(done / (count * repeats), 1.0))
     finally:
         network.train(was_training)
-    prior, independent, positions = (total / repeats for total in (prior, independent, positions))
+    diffusion, control, *others = ranks.sum(numbers)
+    prior, positions, independent = (part.mean(0) for part in others)
     nats = take_off_control(diffusion, control, positions).mean(0)
     return Evaluation(
         examples=count,
@@ -259,16 +252,35 @@ def evaluate(
     )
 
 
+def _check_asked(count: int, repeats: int, batch_size: int, seed: int) -> None:
+    """Raise `UserError` for numbers by which nothing can be evaluated."""
+    check_seed(seed)
+    if count == 0:
+        raise fail("examples", "hold at least one example", 0, "choose a split that is not empty")
+    if repeats < 1 or batch_size < 1:
+        found = f"{repeats} and {batch_size}"
+        raise fail("repeats and batch_size", "be at least 1", found, "4 and 256 are usual")
+
+
+def draws_of(
+    examples: ExampleSet, repeats: int, size: BatchSize
+) -> Iterator[tuple[int, int, Tensor]]:
+    """All that is evaluated: which draw it is, which batch, and the examples of the batch."""
+    for draw in range(repeats):
+        for number, index in enumerate(examples.batches(size)):
+            yield draw, number, index
+
+
 def numbers_of(model: Diffusion, batch: Batch, elbo: Elbo) -> Tensor:
     """What evaluation keeps of a batch, on the CPU: [5, batch] float64.
 
-    It is the diffusion term, the control variate, the prior term, how many positions count, and the sum of log p0 over them.
+    It is the diffusion term, the control variate, the prior term, how many positions count, and the sum of -log p0 over them.
     They come at once: a GPU is waited for once per batch.
     """
     counted = batch.counted
     if counted is None:
         counted = torch.ones_like(batch.x0, dtype=torch.bool)
-    independent = per_example(model.p0.log()[batch.x0.long()] * counted)
+    independent = per_example(-model.p0.log()[batch.x0.long()] * counted)
     terms = (elbo.diffusion, elbo.control, elbo.prior, per_example(counted), independent)
     return torch.stack([term.double() for term in terms]).cpu()
 

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from scud.diffusion.objectives import per_example
 from scud.errors import fail
 from scud.evaluation.paired import GROUPS, Comparison, Draws, Events, calls, group_means, other_seed
 from scud.numerics.transfer import sent
+from scud.ranks import ALONE, Ranks
 from scud.typing import Denoiser
 
 Codes = NDArray[np.uint8]
@@ -75,6 +77,7 @@ def score(
     repeats: int = 64,
     tokens: int = 16384,
     seed: int = 0,
+    ranks: Ranks = ALONE,
     progress: Progress | None = None,
 ) -> Scores:
     """Lower bounds on log p; sequences of equal length share the noise, so that their errors are alike.
@@ -86,6 +89,7 @@ def score(
         repeats: draws of time and noise for each, rounded up to a multiple of 8.
         tokens: positions at once, padding included.
         seed: of all noise.
+        ranks: the processes that share out the batches, all of which call this with the same arguments and get the same scores.
         progress: called with the share done, in (0, 1], after each batch.
 
     Raises:
@@ -96,20 +100,17 @@ def score(
     if not sequences:
         raise fail("sequences", "hold at least one sequence", "none", "give some")
     pairs = [known_states(f"sequence {i}", codes, model) for i, codes in enumerate(sequences, 1)]
-    order = sorted(range(len(pairs)), key=lambda i: -len(sequences[i]))
     means = torch.zeros(len(pairs), GROUPS, dtype=torch.float64)
     done = 0
     with evaluating(network):
-        while done < len(order):
-            size = max(tokens // (len(sequences[order[done]]) * repeats), 1)
-            index = order[done : done + size]
-            nats = group_means(
-                bounds(model, network, [pairs[i] for i in index], repeats, tokens, seed)
-            )
-            means[index] = nats.cpu()
-            done += len(index)
+        for index, counts in ranks.share(batches_of(sequences, repeats, tokens)):
+            nats = bounds(model, network, [pairs[i] for i in index], repeats, tokens, seed)
+            if counts:
+                means[index] = group_means(nats).cpu()
+            done += len(index) * ranks.count
             if progress is not None:
-                progress(done / len(order))
+                progress(min(done / len(pairs), 1.0))
+    means = ranks.sum(means)
     value, error = summary(-means)
     known = [int((np.asarray(codes) < model.num_states).sum()) for codes in sequences]
     return Scores(value, error, np.array(known))
@@ -125,6 +126,7 @@ def score_variants(
     repeats: int = 64,
     tokens: int = 16384,
     seed: int = 0,
+    ranks: Ranks = ALONE,
     progress: Progress | None = None,
 ) -> Differences:
     """Differences of bounds, variant minus wild type: estimates, and not bounds, of the log ratio of probabilities.
@@ -134,7 +136,7 @@ def score_variants(
         variants: states of each variant [length]: substitutions of known states by known states. One equal to the wild
             type has difference 0 and standard error 0.
         repeats: draws for each mutation, rounded up to a multiple of 16; it takes no more calls of the network than that.
-        model, network, tokens, seed, progress: as in `score`.
+        model, network, tokens, seed, ranks, progress: as in `score`.
 
     Raises:
         UserError: no variants, one that differs in length or where states are unknown, and as `score` says.
@@ -143,36 +145,77 @@ def score_variants(
     if not variants:
         raise fail("variants", "hold at least one variant", "none", "give some")
     states, known = known_states("wild", wild, model)
-    steps: dict[Path, dict[int, dict[int, list[int]]]] = defaultdict(
+    steps = steps_of(wild, variants, model.num_states)
+    found = [torch.zeros(0, GROUPS, dtype=torch.float64, device=states.device)]
+    mine, comparison, at = list[int](), None, None
+    with evaluating(network):
+        events = Events.of(model)
+        for number, (step, counts) in enumerate(ranks.share(steps), 1):
+            if comparison is None or step.path != at:
+                before, at = states.clone(), step.path
+                for position, state in step.path:
+                    before[position] = state
+                depth = other_seed(seed, len(step.path))
+                settings = {"repeats": repeats, "tokens": tokens, "seed": depth}
+                comparison = Comparison.of(model, network, before, known, events=events, **settings)
+            to = sent(torch.tensor(list(step.members)), states.device)
+            nats = comparison.differences(step.position, to)
+            if counts:
+                found.append(nats)
+                mine += step.places
+            if progress is not None:
+                progress(min(number * ranks.count / len(steps), 1.0))
+    differences = torch.zeros(sum(len(step.members) for step in steps), GROUPS, dtype=torch.float64)
+    differences[mine] = torch.cat(found).cpu()
+    means = torch.zeros(len(variants), GROUPS, dtype=torch.float64)
+    members = [some for step in steps for some in step.members.values()]
+    for some, nats in zip(members, ranks.sum(differences), strict=True):
+        means[some] += nats
+    return Differences(*summary(-means))
+
+
+class Step(NamedTuple):
+    """What is compared at once: states at one position of the wild type with some mutations.
+
+    Attributes:
+        path: these mutations.
+        position: where.
+        members: the variants that have each new state there.
+        places: a number for each new state, counted over all steps.
+    """
+
+    path: Path
+    position: int
+    members: dict[int, list[int]]
+    places: range
+
+
+def steps_of(wild: Codes, variants: Sequence[Codes], num_states: int) -> list[Step]:
+    """The mutations of all variants, each after those before it; what variants share is one step."""
+    found: dict[Path, dict[int, dict[int, list[int]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
     for i, codes in enumerate(variants):
         path: Path = ()
-        for position in mutated_positions(f"variant {i + 1}", wild, codes, model.num_states):
-            steps[path][position][int(codes[position])].append(i)
+        for position in mutated_positions(f"variant {i + 1}", wild, codes, num_states):
+            found[path][position][int(codes[position])].append(i)
             path = (*path, (position, int(codes[position])))
-    means = torch.zeros(len(variants), GROUPS, dtype=torch.float64)
-    total, done = sum(map(len, steps.values())), 0
-    with evaluating(network):
-        events = Events.of(model)
-        for path, by_position in steps.items():
-            before = states.clone()
-            for position, state in path:
-                before[position] = state
-            depth = other_seed(seed, len(path))
-            settings = {"repeats": repeats, "tokens": tokens, "seed": depth}
-            comparison = Comparison.of(model, network, before, known, events=events, **settings)
-            members, differences = list[list[int]](), list[Tensor]()
-            for position, by_state in by_position.items():
-                to = sent(torch.tensor(list(by_state)), states.device)
-                differences.append(comparison.differences(position, to))
-                members.extend(by_state.values())
-                done += 1
-                if progress is not None:
-                    progress(done / total)
-            for some, nats in zip(members, torch.cat(differences).cpu(), strict=True):
-                means[some] += nats
-    return Differences(*summary(-means))
+    steps, end = list[Step](), 0
+    for path, by_position in found.items():
+        for position, members in by_position.items():
+            start, end = end, end + len(members)
+            steps.append(Step(path, position, members, range(start, end)))
+    return steps
+
+
+def batches_of(sequences: Sequence[Codes], repeats: int, tokens: int) -> Iterator[list[int]]:
+    """Indices of sequences in batches of like length, the longest first, for so many draws of each and positions at once."""
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+    done = 0
+    while done < len(order):
+        size = max(tokens // (len(sequences[order[done]]) * repeats), 1)
+        yield order[done : done + size]
+        done += size
 
 
 def bounds(

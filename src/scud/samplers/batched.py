@@ -3,10 +3,15 @@
 Rows of positions may differ in length. Those of like length share a batch, are padded to its
 longest row, and the denoiser is told which positions are real. Examples of several dimensions have
 one shape.
+
+The noise of every batch has a seed of its own: several processes may share out the batches, and
+draw what one would draw.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +19,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from scud.errors import check_at_least, check_flags, check_in_interval, fail
+from scud.ranks import ALONE, Ranks
 from scud.samplers.base import Sampler
 from scud.samplers.spool import Spool
-from scud.typing import Denoiser, Given, Reversible
+from scud.seeds import Use, seeded
+from scud.typing import Denoiser, Given, Reversible, Shape
 
 POSITIONS = 16_384
 """Positions at once, padding included."""
@@ -26,6 +33,9 @@ MOST = 10_000_000
 
 PART = 1 << 18
 """Positions of the parts that `Samples.parts` gives."""
+
+SEEDS = 2**62
+"""The seed of all noise is below."""
 
 SHOWN = 16
 """Examples of which frames are kept, at most: the first of the first batch."""
@@ -70,6 +80,7 @@ def draw(
     frames: int = 0,
     spool: Spool | None = None,
     generator: torch.Generator | None = None,
+    ranks: Ranks = ALONE,
     progress: Callable[[float], None] | None = None,
 ) -> Samples:
     """Draw examples, or what is not known of them.
@@ -85,11 +96,14 @@ def draw(
         label: class labels, one row per example: [N], or several of each [N, most].
         frames: how many moments of the first batch to keep, spread evenly over its steps.
         spool: where to keep what is drawn; in memory when None.
-        generator: source of all noise, on the model's device.
+        generator: source of the seed of all noise, on the model's device.
+        ranks: the processes that share out the batches, all of which call this with the same
+            arguments; generators of one seed, that is.
         progress: called with the share done, in (0, 1], after each step.
 
     Returns:
-        The examples in the order in which they were asked for, and the frames.
+        The examples in the order in which they were asked for, and the frames; of several processes
+        only the one that writes has them.
 
     Raises:
         UserError: no examples, examples of several dimensions that differ in shape, `known` or
@@ -105,20 +119,35 @@ def draw(
     else:
         spool.begin(states)
         drawn, shown = spool, spool.shown
+    device = model.p0.device
+    seed = int(torch.randint(SEEDS, (), generator=generator, device=device))
     done = 0
-    for index in batches(states, positions):
-        given = gather(states, known, label, index, model.p0.device)
-        shape = (len(index), *states[index[0]].shape)  # the first is the longest
-        trajectory = sampler.trajectory(model, denoiser, shape, given, generator=generator)
+
+    def walk(batch: Part) -> Tensor:
+        """Draw one batch: [batch, *dims], on the CPU."""
+        noise = seeded(seed, Use.SAMPLES, batch.number, device=device)
+        given = gather(states, known, label, batch.examples, device)
+        trajectory = sampler.trajectory(model, denoiser, batch.shape, given, generator=noise)
         for moment, noisy in enumerate(trajectory):
             last = noisy.x_t
-            if done == 0 and moment in moments:
+            if batch.number == 0 and moment in moments:
                 shown.append(last[:SHOWN].cpu())
             if progress is not None and moment > 0:
-                progress((done + len(index) * moment / sampler.num_steps) / len(states))
-        for place, example in zip(index, last.cpu(), strict=True):
-            drawn[place] = example[: len(states[place])]
-        done += len(index)
+                progress((done + size * moment / sampler.num_steps) / len(states))
+        return last.cpu().long()
+
+    work = batches(states, positions)
+    while several := list(islice(work, ranks.count)):
+        size = sum(len(batch.examples) for batch in several)
+        parts = [torch.zeros(batch.shape, dtype=torch.int64) for batch in several]
+        if ranks.rank < len(several):
+            parts[ranks.rank] = walk(several[ranks.rank])
+        for batch, part in zip(several, parts, strict=True):
+            found = ranks.sum(part)
+            if ranks.writes:
+                for place, example in zip(batch.examples, found, strict=True):
+                    drawn[place] = example[: len(states[place])]
+        done += size
     return Samples(drawn, shown)
 
 
@@ -127,15 +156,24 @@ def evenly_spaced(count: int, steps: int) -> set[int]:
     return set(np.linspace(0, steps, count).round().astype(int).tolist())
 
 
-def batches(states: Sequence[Tensor], positions: int) -> Iterator[list[int]]:
-    """Indices of examples in batches of like length, the longest first, equal ones in order."""
+class Part(NamedTuple):
+    """A batch to be drawn: its number, which examples, and its shape (batch, *dims)."""
+
+    number: int
+    examples: list[int]
+    shape: Shape
+
+
+def batches(states: Sequence[Tensor], positions: int) -> Iterator[Part]:
+    """Examples in batches of like length, the longest first, equal ones in order."""
     sizes = torch.tensor([example.numel() for example in states])
     order = sizes.argsort(descending=True, stable=True)
-    start = 0
+    start = number = 0
     while start < len(order):
         end = start + max(positions // int(sizes[order[start]]), 1)
-        yield order[start:end].tolist()
-        start = end
+        index = order[start:end].tolist()
+        yield Part(number, index, (len(index), *states[index[0]].shape))
+        start, number = end, number + 1
 
 
 def gather(

@@ -13,6 +13,7 @@ from torch import nn
 from scud.errors import fail
 from scud.evaluation import Evaluation, evaluate
 from scud.files.writing import sync_file
+from scud.ranks import Ranks
 from scud.seeds import Use, derive
 from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
@@ -51,6 +52,7 @@ class Journal(pl.Callback):
         save_model: writes the averaged network of a step.
         after_step: called with the row of metrics after each step.
         stop: notes the signals that ask to stop.
+        ranks: the processes that train together.
     """
 
     def __init__(
@@ -60,8 +62,9 @@ class Journal(pl.Callback):
         save_model: SaveModel,
         after_step: Sequence[AfterStep],
         stop: Stop,
+        ranks: Ranks,
     ) -> None:
-        self.folder, self.job, self.stop = folder, job, stop
+        self.folder, self.job, self.stop, self.ranks = folder, job, stop, ranks
         self.save_model, self.after_step = save_model, after_step
         self.best, self.seconds = math.inf, 0.0
 
@@ -113,9 +116,8 @@ class Journal(pl.Callback):
         self.stop.forget()
 
     def _validate(self, module: DiffusionTraining) -> Evaluation:
-        """The bound on the validation split, always with the same noise."""
-        settings = self.job.settings
-        parts = settings.accumulate * module.trainer.world_size
+        """The bound on the validation split, always with the same noise, in batches that the processes share out."""
+        settings, parts = self.job.settings, module.multiple
         result = evaluate(
             self.job.model,
             module.ema.network,
@@ -124,6 +126,7 @@ class Journal(pl.Callback):
             batch_size=max(settings.size.examples // parts, 1),
             batch_tokens=max(settings.size.positions // parts, 1),
             seed=derive(self.job.seed, Use.VALIDATION),
+            ranks=self.ranks,
         )
         if not math.isfinite(result.nats_per_position):
             value = result.nats_per_position
@@ -143,9 +146,9 @@ class Journal(pl.Callback):
         for numbers in module.measured(all_of_them=everything):
             numbers.check()
             asked = asked or numbers.asked
+            if validating and numbers.step == module.step:
+                valid = self._validate(module)
             if trainer.is_global_zero:
-                last = numbers.step == module.step
-                valid = self._validate(module) if validating and last else None
                 row = self._record(trainer, numbers, valid)
         return Read(row, valid, asked)
 

@@ -78,7 +78,7 @@ def run(
     stop = Stop()
     bar = Bar(first, job.settings.steps, job.unit, shown=progress)
     after_step = [callback for callback in callbacks if not isinstance(callback, pl.Callback)]
-    journal = Journal(folder, job, save_model, [*after_step, bar], stop)
+    journal = Journal(folder, job, save_model, [*after_step, bar], stop, ranks)
     gpus = [device.index or 0] if device.type == "cuda" else []
     with _quiet_lightning(), torch.random.fork_rng(devices=gpus), bar:
         module = DiffusionTraining(job, start, stop)
