@@ -305,6 +305,7 @@ def evaluate(
     known: Callable[[Batch, torch.Generator], Tensor] | None = None,
     labels: bool = True,
     seed: int = 0,
+    ranks: Ranks = ALONE,
     progress: Callable[[float], None] | None = None,
 ) -> Evaluation:
     """Bound the likelihood of examples; what is returned prints itself.
@@ -318,6 +319,7 @@ def evaluate(
         known: draws which positions of a batch are given, [batch, *dims] bool; the bound is then on the others given these.
         labels: whether a network that reads labels is told those of the examples.
         seed: of all noise.
+        ranks: the processes that share out the batches, all of which call this with the same arguments.
         progress: called with the share done, in (0, 1].
 
     Raises:
@@ -343,6 +345,7 @@ def evaluate(
         known=known,
         labels=labels,
         seed=seed,
+        ranks=ranks,
         progress=progress,
     )
     if not isinstance(trained, Run):

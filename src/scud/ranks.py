@@ -138,3 +138,10 @@ def _devices(devices: int | Literal["auto"], device: torch.device, argument: str
         rule = f"be at most {gpus}, the GPUs here"
         raise fail(argument, rule, devices, "lower it, or write auto")
     return devices
+
+
+def is_of_others(error: RuntimeError) -> bool:
+    """Whether an error says that other processes cannot be reached, or have ended."""
+    return isinstance(error, torch.distributed.DistError) or any(
+        name in str(error) for name in ("gloo", "Gloo", "NCCL", "TCPStore", "Connection")
+    )

@@ -24,6 +24,7 @@ from scud.errors import UserError, check_at_least, fail
 from scud.networks import NETWORKS
 from scud.networks.labels import num_labels, reads_labels
 from scud.networks.options import check_shape
+from scud.ranks import ALONE, Ranks
 from scud.samplers import Ancestral, Sampler, Samples, Spool, check_number, draw
 from scud.saved import FORMAT, Saved, damaged
 from scud.specs import Spec
@@ -90,6 +91,7 @@ class Run:
         frames: int = 0,
         spool: Spool | None = None,
         generator: torch.Generator | None = None,
+        ranks: Ranks = ALONE,
         progress: Callable[[float], None] | None = None,
     ) -> Samples:
         """Draw examples.
@@ -102,6 +104,7 @@ class Run:
             frames: at how many moments to keep the first examples, for an animation.
             spool: where to keep what is drawn; in memory by default.
             generator: source of all noise, on the model's device.
+            ranks: the processes that share out the batches, as in `scud.samplers.draw`.
             progress: called with the share done, in (0, 1].
 
         Raises:
@@ -123,6 +126,7 @@ class Run:
             frames=frames,
             spool=spool,
             generator=generator,
+            ranks=ranks,
             progress=progress,
         )
 

@@ -14,7 +14,8 @@ core, and some hundred MB of temporary files.
 
 Both versions are driven by the command line, with the same options. Where an option has another
 name or meaning by now, `version_cases.translate` says which. The order of images and text is
-another by now: it is compared as it was, by `version_cases.examples_of_0_1_0`.
+another by now, and the noise of every batch of an evaluation or of samples has a seed of its own:
+they are compared as they were, by what `version_cases` has of 0.1.0.
 """
 
 import argparse
@@ -70,12 +71,17 @@ for command in commands:
 """
 """One process for all commands of a case: most of the time is that of imports."""
 
-IN_THE_OLD_ORDER = """
+AS_BEFORE = """
 from scud.data.order import Shuffled
-from tests.tools.version_cases import examples_of_0_1_0
-Shuffled.examples = examples_of_0_1_0
+from scud.evaluation import bound
+from scud.samplers import batched
+from tests.tools import version_cases as before
+Shuffled.examples = before.examples_of_0_1_0
+bound.seeded = before.OneSource()
+batched.noises = lambda generator, device: lambda number: generator
 """
-"""Lets the present code take images and text in the order of version 0.1.0, so that all else can be compared."""
+"""Lets the present code take images and text in the order of version 0.1.0, and the noise of all batches of an evaluation or of
+samples from one source, so that all else can be compared."""
 
 
 def arguments(options: Options, files: Mapping[str, Path]) -> list[str]:
@@ -105,7 +111,7 @@ def run(
         "PYTHONPATH": os.pathsep.join([str(source), str(ROOT)]),
         "SCUD_CACHE": str(folder.parent / "cache"),
     }
-    code = IN_THE_OLD_ORDER + DRIVER if tree == ROOT else DRIVER
+    code = AS_BEFORE + DRIVER if tree == ROOT else DRIVER
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps([str(source), commands])],
         env={**os.environ, **dict.fromkeys(threads, "1"), **paths},

@@ -1,4 +1,4 @@
-"""The runs that `compare_versions` makes, what their options are called by now, and the order of examples that there was.
+"""The runs that `compare_versions` makes, what their options are called by now, and what of examples and noise was another.
 
 Cases are written in the words of version 0.1.0, which nothing changes any more; `translate` puts
 them into the words of the present version.
@@ -161,6 +161,18 @@ def translate(options: Options) -> Options:
     if share is not None:
         present |= {"objective.kind": "reconstruction", "objective.share": share}
     return present
+
+
+class OneSource:
+    """Noise as an evaluation of version 0.1.0 drew it: of all batches from one source, begun anew with each evaluation."""
+
+    def __call__(
+        self, seed: int, use: Use, draw: int, number: int, *, device: torch.device
+    ) -> torch.Generator:
+        assert use == Use.EVALUATION
+        if (draw, number) == (0, 0):
+            self.source = torch.Generator(device).manual_seed(seed)
+        return self.source
 
 
 def examples_of_0_1_0(order: Shuffled, step: int) -> torch.Tensor:

@@ -154,7 +154,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     p0 = torch.full((27,), 1 / 27, dtype=torch.float64)
     made = Run(Masking(27, p0=p0), Constant(), LETTERS, (), tmp_path)
     for command in (infill, sample):
-        monkeypatch.setattr(command, "load_run", lambda _: made)
+        monkeypatch.setattr(command, "load_run", lambda *_: made)
     monkeypatch.setattr(infill, "modality_of", lambda _: LETTERS)
     return made
 

@@ -53,7 +53,7 @@ def law(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Law:
     modality, network = Sequences(PROTEIN, counts), Law(20)
     made = Run(masking(20), network, modality, (), tmp_path)
     for command in (evaluate, infill, sample):
-        monkeypatch.setattr(command, "load_run", lambda _: made)
+        monkeypatch.setattr(command, "load_run", lambda *_: made)
     monkeypatch.setattr(infill, "modality_of", lambda _: modality)
     return network
 
@@ -264,7 +264,7 @@ def test_samples_of_arrays_are_those_drawn_in_memory(
     """More than one part of the file, and several batches."""
     network = Law(3)
     made = Run(masking(3), network, Arrays(3, (9, 8)), (), tmp_path)
-    monkeypatch.setattr(sample, "load_run", lambda _: made)
+    monkeypatch.setattr(sample, "load_run", lambda *_: made)
     assert draw("--num=3700", "--seed=3", "--out", tmp_path / "drawn") == 0
     x = np.load(tmp_path / "drawn" / "samples.npz")["x"]
     assert x.dtype == np.uint8

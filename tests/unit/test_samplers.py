@@ -10,9 +10,8 @@ from scud.errors import UserError
 from scud.numerics.logits import LinearLogits
 from scud.processes import Gaussian
 from scud.samplers import SAMPLERS, Ancestral, draw
-from scud.samplers.batched import SEEDS
+from scud.samplers.batched import noises
 from scud.schedules import Linear
-from scud.seeds import Use, seeded
 from scud.typing import Conditioning, Given
 
 B = 4
@@ -75,13 +74,9 @@ def test_images_are_drawn_as_single_batches_are(kind: str) -> None:
 
     work = [torch.zeros(1, 2, 2, dtype=torch.int64)] * 7
     samples = draw(sampler, model, denoiser, work, positions=13, frames=4, generator=source())
-    seed = int(torch.randint(SEEDS, (), generator=source()))
+    noise = noises(source(), torch.device("cpu"))
     runs = [
-        list(
-            sampler.trajectory(
-                model, denoiser, (n, 1, 2, 2), generator=seeded(seed, Use.SAMPLES, number)
-            )
-        )
+        list(sampler.trajectory(model, denoiser, (n, 1, 2, 2), generator=noise(number)))
         for number, n in enumerate((3, 3, 1))
     ]
     assert torch.equal(torch.stack(samples.states), torch.cat([run[-1].x_t for run in runs]))

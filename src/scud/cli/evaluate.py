@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scud.cli.options import OfRun, Split, check_counts, load_run, parse, progress_bar, say
+from scud.cli.options import OfRun, Split, check_counts, load_run, parse, say
 from scud.cli.outputs import output_file
 from scud.cli.sizes import check_draws
 from scud.errors import check_in_interval, fail, printable
@@ -14,7 +14,9 @@ from scud.errors import check_in_interval, fail, printable
 if TYPE_CHECKING:
     import torch
 
+    from scud.cli.together import Command
     from scud.data import Data
+    from scud.evaluation import Evaluation
     from scud.runs import Run
     from scud.typing import Batch, ExampleSet
 
@@ -87,22 +89,25 @@ def main(arguments: Sequence[str]) -> None:
     if options.overwrite and options.out is None:
         raise fail("overwrite", "be given with out only", "no --out", "leave it out")
 
-    run = load_run(options)
+    from scud.cli.together import Command
+
+    command = Command.of(options, "evaluate", arguments)
+    run = load_run(options, command.ranks)
     if options.span is not None and not run.modality.rows:
         raise fail("span", "be given for sequences and text only", options.span, "leave it out")
     check_effects(run, options)
     if options.data is not None:
         examples = run.modality.examples(options.data)
-        for line in run.modality.reading(examples):
+        for line in run.modality.reading(examples) if command.ranks.writes else ():
             print(printable(line), file=sys.stderr)
-        bound(run, options, examples, options.data.name)
+        bound(run, options, examples, options.data.name, command)
         return
     data = data_of(run, options)
     split = options.split or ("test" if "test" in data.splits else "valid")
     if options.samples is not None:
         compare(run, data, split, options)
         return
-    bound(run, options, data.split(split), split)
+    bound(run, options, data.split(split), split, command)
 
 
 def check_effects(run: "Run", options: Evaluate) -> None:
@@ -125,6 +130,8 @@ def check_effects(run: "Run", options: Evaluate) -> None:
     if of.samples is not None:
         names = ("repeats", "labels", "batch_size", "batch_tokens")
         reasons += [(name, getattr(of, name), "with samples, which are compared") for name in names]
+        if of.devices != 1:
+            reasons.append(("devices", of.devices, "with samples, which are compared"))
     for name, value, reason in reasons:
         if value is not None:
             raise fail(name, f"be left out {reason}", value, "leave it out")
@@ -167,7 +174,13 @@ def data_of(run: "Run", options: Evaluate) -> "Data":
     return data
 
 
-def bound(run: "Run", options: Evaluate, examples: "ExampleSet", title: str) -> None:
+def bound(
+    run: "Run",
+    options: Evaluate,
+    examples: "ExampleSet",
+    title: str,
+    command: "Command",
+) -> None:
     """Bound the likelihood of examples, show it, and write it to the run's folder."""
     from scud import front
     from scud.cli.figures import show, write
@@ -184,9 +197,10 @@ def bound(run: "Run", options: Evaluate, examples: "ExampleSet", title: str) -> 
     name = Path(title).name if options.data is not None else title
     name += ("" if whole else "-span") + ("-unlabelled" if unlabelled else "")
     target = options.out or RunFolder(options.run).path / f"evaluation-{name}.json"
-    with output_file(target, overwrite=options.overwrite or options.out is None) as place:
-        with progress_bar(f"evaluating {title}") as progress:
-            result = front.evaluate(
+
+    def computed() -> "Evaluation":
+        with command.computing(f"evaluating {title}") as progress:
+            return front.evaluate(
                 run,
                 examples,
                 repeats=repeats,
@@ -195,8 +209,15 @@ def bound(run: "Run", options: Evaluate, examples: "ExampleSet", title: str) -> 
                 known=None if options.span is None else span_known(options.span),
                 labels=not unlabelled,
                 seed=options.seed,
+                ranks=command.ranks,
                 progress=progress,
             )
+
+    if not command.ranks.writes:
+        computed()
+        return
+    with output_file(target, overwrite=options.overwrite or options.out is None) as place:
+        result = computed()
         counts = run.modality.counts(examples) if whole else {}
         about = {"split": title, "seed": options.seed, "span": options.span}
         write(result, place, about | ({"labels": False} if unlabelled else {}), counts)

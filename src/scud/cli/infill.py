@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from scud.cli.options import (
     load_run,
     parse,
     parse_together,
-    progress_bar,
     say,
 )
 from scud.cli.outputs import output_file
@@ -25,7 +25,11 @@ from scud.files import make_folder
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scud.cli.together import Command
     from scud.data import Modality
+    from scud.data.base import Gap
+    from scud.runs import Run
+    from scud.samplers import Spool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +72,20 @@ def main(arguments: Sequence[str]) -> None:
     options, own = parse_together([Infill, infilling.options], "infill", arguments)
     check_counts(options, "num", "steps", "batch_tokens")
 
-    import torch
-
-    from scud.samplers import Ancestral, Some, Spool, check_number, draw
+    from scud.cli.together import Command
+    from scud.samplers import Some, Spool, check_number
     from scud.training.files import RunFolder
 
-    run = load_run(options)
+    command = Command.of(options, "infill", arguments)
+    run = load_run(options, command.ranks)
     found = infilling.gaps(own)
     check_number(len(found) * options.num)
     gaps = [gap for gap in found for _ in range(options.num)]
     check_batch(options.batch_tokens, sum(len(gap.states) for gap in found) * options.num, run)
+    draw = partial(drawn, run, options, gaps, command)
+    if not command.ranks.writes:
+        draw(None)
+        return
     if options.out is None:
         make_folder(RunFolder(options.run).samples)
     target = options.out or RunFolder(options.run).samples / infilling.file
@@ -86,18 +94,7 @@ def main(arguments: Sequence[str]) -> None:
         closing(Spool(place.parent, run.modality.num_states)) as spool,
     ):
         try:
-            with progress_bar("infilling") as progress:
-                drawn: Sequence[Tensor] = draw(
-                    Ancestral(steps=options.steps),
-                    run.model,
-                    run.network,
-                    [gap.states for gap in gaps],
-                    [gap.known for gap in gaps],
-                    positions=options.batch_tokens,
-                    spool=spool,
-                    generator=torch.Generator(run.device).manual_seed(options.seed),
-                    progress=progress,
-                ).states
+            designs = draw(spool)
         except (KeyboardInterrupt, Exception):  # whatever ends it, what was drawn is kept
             places = spool.drawn()
             if places:
@@ -107,8 +104,35 @@ def main(arguments: Sequence[str]) -> None:
                 say(f"wrote {target}: {what}, of {len(gaps)} in all")
             raise
         with finishing():
-            what = infilling.write(gaps, drawn, place)
+            what = infilling.write(gaps, designs, place)
         say(f"wrote {target}: {what} by {options.steps} steps")
+
+
+def drawn(
+    run: "Run",
+    options: Infill,
+    gaps: Sequence["Gap"],
+    command: "Command",
+    spool: "Spool | None",
+) -> "Sequence[Tensor]":
+    """Draw what is not known of gaps, into a spool."""
+    import torch
+
+    from scud.samplers import Ancestral, draw
+
+    with command.computing("infilling") as progress:
+        return draw(
+            Ancestral(steps=options.steps),
+            run.model,
+            run.network,
+            [gap.states for gap in gaps],
+            [gap.known for gap in gaps],
+            positions=options.batch_tokens,
+            spool=spool,
+            generator=torch.Generator(run.device).manual_seed(options.seed),
+            ranks=command.ranks,
+            progress=progress,
+        ).states
 
 
 def modality_of(arguments: Sequence[str]) -> "Modality":

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 import tyro
 
-from scud.errors import check_seed, fail, printable, shown
+from scud.errors import check_count, check_seed, fail, printable, shown
 from scud.options import texts
 
 if TYPE_CHECKING:
+    from scud.ranks import Ranks
     from scud.runs import Run
 
 Form = TypeVar("Form")
@@ -41,6 +42,10 @@ class OfRun:
 
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
+
+    devices: int | Literal["auto"] = 1
+    """Processes that share out the work, one for each GPU; auto takes all GPUs that there are. What is found does not depend on
+    how many they are."""
 
     network: str | None = None
     """package.module:Class of the network, of a run that was trained with a class of your own."""
@@ -79,6 +84,8 @@ def parse_together(forms: Sequence[type], command: str, arguments: Sequence[str]
     for options in parsed:
         if isinstance(options, OfRun):
             check_seed(options.seed)
+            if options.devices != "auto":
+                check_count("devices", options.devices, 1, "write auto for all GPUs")
     return parsed
 
 
@@ -131,8 +138,8 @@ def plain_switches(arguments: Sequence[str], switches: set[str]) -> list[str]:
     return plain
 
 
-def load_run(options: OfRun) -> "Run":
-    """The run that a command is about, with the classes of the user's own that were named."""
+def load_run(options: OfRun, ranks: "Ranks") -> "Run":
+    """The run that a command is about, on the device of this process, with the classes of the user's own that were named."""
     from scud import own, runs
 
     named = {name: getattr(options, name) for name in ("network", "process", "modality")}
@@ -141,8 +148,8 @@ def load_run(options: OfRun) -> "Run":
         for name, text in named.items()
         if text is not None
     }
-    run = runs.load(options.run, options.device, **classes)
-    if not run.checked:
+    run = runs.load(options.run, ranks.place(runs.resolve_device(options.device)), **classes)
+    if not run.checked and ranks.writes:
         lacks = (
             "which kept no checksum of it and no digest of its data: changes of these go unnoticed"
         )
@@ -168,13 +175,13 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
+def progress_bar(what: str, *, shown: bool) -> Iterator[Callable[[float], None]]:
     """A bar on standard error, where that is a terminal; within the context, what is called with the share done."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with Progress(console=console, disable=not (shown and console.is_terminal)) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda share: bar.update(task, completed=share)
 

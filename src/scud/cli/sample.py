@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scud.cli.endings import finishing
-from scud.cli.options import OfRun, check_counts, load_run, parse, parse_range, progress_bar, say
+from scud.cli.options import OfRun, check_counts, load_run, parse, parse_range, say
 from scud.cli.outputs import output_folder
 from scud.errors import UserError, check_choice, fail
 
 if TYPE_CHECKING:
+    from scud.cli.together import Command
     from scud.runs import Run
     from scud.samplers import Sampler, Samples, Spool
 
@@ -61,36 +63,55 @@ def main(arguments: Sequence[str]) -> None:
     check_counts(options, "num")
     length = None if options.length is None else parse_range("length", options.length)
 
-    import torch
-
+    from scud.cli.together import Command
     from scud.samplers import Spool
     from scud.training.files import RunFolder
 
     sampler = find_sampler(options)
-    run = load_run(options)
+    command = Command.of(options, "sample", arguments)
+    run = load_run(options, command.ranks)
+    draw = partial(drawn, run, options, length, sampler, command)
+    if not command.ranks.writes:
+        draw(None)
+        return
     folder = options.out or RunFolder(options.run).samples
     with (
         output_folder(folder, overwrite=options.overwrite) as place,
         closing(Spool(place, run.modality.num_states)) as spool,
     ):
         try:
-            with progress_bar("sampling") as progress:
-                samples = run.draw(
-                    options.num,
-                    length=length,
-                    label=options.label,
-                    sampler=sampler,
-                    frames=FRAMES,
-                    spool=spool,
-                    generator=torch.Generator(run.device).manual_seed(options.seed),
-                    progress=progress,
-                )
+            samples = draw(spool)
         except (KeyboardInterrupt, Exception):  # whatever ends it, what was drawn is kept
             with finishing():
                 write_some(run, spool, folder, place, sampler.num_steps)
             raise
         with finishing():
             write(run, samples, folder, place, sampler.num_steps)
+
+
+def drawn(
+    run: "Run",
+    options: Sample,
+    length: tuple[int, int] | None,
+    sampler: "Sampler",
+    command: "Command",
+    spool: "Spool | None",
+) -> "Samples":
+    """Draw the examples into a spool."""
+    import torch
+
+    with command.computing("sampling") as progress:
+        return run.draw(
+            options.num,
+            length=length,
+            label=options.label,
+            sampler=sampler,
+            frames=FRAMES,
+            spool=spool,
+            generator=torch.Generator(run.device).manual_seed(options.seed),
+            ranks=command.ranks,
+            progress=progress,
+        )
 
 
 def write(run: "Run", samples: "Samples", folder: Path, place: Path, steps: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scud.cli.figures import print_table
-from scud.cli.options import OfRun, check_counts, load_run, parse, progress_bar, say
+from scud.cli.options import OfRun, check_counts, load_run, parse, say
 from scud.cli.outputs import output_file
 from scud.cli.sizes import check_draws
 from scud.errors import fail, shown
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from scud.cli.together import Command
     from scud.runs import Run
 
 STUDENT = 2.365
@@ -66,19 +67,54 @@ def main(arguments: Sequence[str]) -> None:
     check_form(options)
     check_counts(options, "repeats", "batch_tokens")
 
+    from scud.cli.together import Command
     from scud.training.files import RunFolder
 
-    run = load_run(options)
+    command = Command.of(options, "score", arguments)
+    run = load_run(options, command.ranks)
+    found = score_examples if options.input is not None else compare_variants
+    if not command.ranks.writes:
+        found(run, options, command)
+        return
     files = RunFolder(options.run)
     target = options.out or (files.differences if options.input is None else files.scores)
     with output_file(target, overwrite=options.overwrite) as place:
-        if options.input is not None:
-            told = score_examples(run, options, options.input, place)
-        else:
-            assert options.wild_type is not None, "check_form has seen to it"
-            assert options.mutations is not None, "check_form has seen to it"
-            told = compare_variants(run, options, options.wild_type, options.mutations, place)
-        say(f"wrote {target}: {told}")
+        table = found(run, options, command)
+        table.write(place)
+        table.show()
+        say(f"wrote {target}: {table.told}")
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was found.
+
+    Attributes:
+        header: names of the columns.
+        rows: of them.
+        columns: how many are shown.
+        told: what they are, in words.
+    """
+
+    header: list[str]
+    rows: Sequence[tuple[Any, ...]]
+    columns: int
+    told: str
+
+    def write(self, target: Path) -> None:
+        """Write all to a CSV file."""
+        from scud.files import writing_text
+
+        with writing_text(target) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(self.header)
+            writer.writerows(self.rows)
+
+    def show(self) -> None:
+        """Print the first columns of the first rows."""
+        title = None if len(self.rows) <= SHOWN else f"the first {SHOWN} of {len(self.rows)}"
+        names = [name.replace("_", " ") for name in self.header[: self.columns]]
+        print_table(names, [row[: self.columns] for row in self.rows[:SHOWN]], title)
 
 
 def check_form(options: Score) -> None:
@@ -92,15 +128,16 @@ def check_form(options: Score) -> None:
         raise fail("options", "say what to score", what, remedy)
 
 
-def score_examples(run: "Run", options: Score, path: Path, target: Path) -> str:
-    """Bounds for the examples of a file; what was written."""
+def score_examples(run: "Run", options: Score, command: "Command") -> Table:
+    """Bounds for the examples of a file."""
     import numpy as np
 
     from scud.evaluation.scores import score
 
-    records = run.modality.scoring.records(path)
+    assert options.input is not None, "asked for only then"
+    records = run.modality.scoring.records(options.input)
     check_draws("repeats", options.repeats, max(len(record.codes) for record in records))
-    with progress_bar("scoring") as progress:
+    with command.computing("scoring") as progress:
         result = score(
             run.model,
             run.network,
@@ -108,6 +145,7 @@ def score_examples(run: "Run", options: Score, path: Path, target: Path) -> str:
             repeats=options.repeats,
             tokens=options.batch_tokens,
             seed=options.seed,
+            ranks=command.ranks,
             progress=progress,
         )
     value, error, positions = result.log_likelihood, result.standard_error, result.positions
@@ -123,19 +161,19 @@ def score_examples(run: "Run", options: Score, path: Path, target: Path) -> str:
     ]
     names, lengths = [record.name for record in records], [len(record.codes) for record in records]
     rows = [*zip(names, lengths, *numbers(value, error, *perplexity), strict=True)]
-    write_table(target, header, rows)
-    return f"lower bounds on log p of {len(rows)} {run.modality.noun}, nats"
+    told = f"lower bounds on log p of {len(rows)} {run.modality.noun}, nats"
+    return Table(header, rows, len(header), told)
 
 
-def compare_variants(
-    run: "Run", options: Score, wild_type: Path, mutations: Path, target: Path
-) -> str:
-    """Differences of bounds for the variants in a CSV file; what was written."""
+def compare_variants(run: "Run", options: Score, command: "Command") -> Table:
+    """Differences of bounds for the variants in a CSV file."""
     from scud.evaluation.scores import score_variants
 
-    variants = run.modality.scoring.variants(wild_type, mutations)
+    assert options.wild_type is not None, "check_form has seen to it"
+    assert options.mutations is not None, "check_form has seen to it"
+    variants = run.modality.scoring.variants(options.wild_type, options.mutations)
     check_draws("repeats", options.repeats, len(variants.wild.codes))
-    with progress_bar("scoring variants") as progress:
+    with command.computing("scoring variants") as progress:
         result = score_variants(
             run.model,
             run.network,
@@ -144,6 +182,7 @@ def compare_variants(
             repeats=options.repeats,
             tokens=options.batch_tokens,
             seed=options.seed,
+            ranks=command.ranks,
             progress=progress,
         )
     header = ["mutation", "difference", "standard_error"]
@@ -156,26 +195,11 @@ def compare_variants(
         while name in header:
             name = f"given_{name}"
         header.append(name)
-    write_table(target, header, rows, own)
     name = shown(variants.wild.name)
-    return f"{len(rows)} variants of {name}, nats above the wild type (estimates, not bounds)"
+    told = f"{len(rows)} variants of {name}, nats above the wild type (estimates, not bounds)"
+    return Table(header, rows, own, told)
 
 
 def numbers(*columns: "NDArray[np.float64]") -> list[list[str]]:
     """Columns as text of seven digits."""
     return [[f"{value:.7g}" for value in column] for column in columns]
-
-
-def write_table(
-    target: Path, header: list[str], rows: Sequence[tuple[Any, ...]], columns: int | None = None
-) -> None:
-    """Write a CSV file, and print its first columns (all of them by default) of its first rows."""
-    from scud.files import writing_text
-
-    with writing_text(target) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-    title = None if len(rows) <= SHOWN else f"the first {SHOWN} of {len(rows)}"
-    names = [name.replace("_", " ") for name in header[:columns]]
-    print_table(names, [row[:columns] for row in rows[:SHOWN]], title)

@@ -120,14 +120,13 @@ def draw(
         spool.begin(states)
         drawn, shown = spool, spool.shown
     device = model.p0.device
-    seed = int(torch.randint(SEEDS, (), generator=generator, device=device))
-    done = 0
+    noise, done = noises(generator, device), 0
 
     def walk(batch: Part) -> Tensor:
         """Draw one batch: [batch, *dims], on the CPU."""
-        noise = seeded(seed, Use.SAMPLES, batch.number, device=device)
         given = gather(states, known, label, batch.examples, device)
-        trajectory = sampler.trajectory(model, denoiser, batch.shape, given, generator=noise)
+        source = noise(batch.number)
+        trajectory = sampler.trajectory(model, denoiser, batch.shape, given, generator=source)
         for moment, noisy in enumerate(trajectory):
             last = noisy.x_t
             if batch.number == 0 and moment in moments:
@@ -149,6 +148,14 @@ def draw(
                     drawn[place] = example[: len(states[place])]
         done += size
     return Samples(drawn, shown)
+
+
+def noises(
+    generator: torch.Generator | None, device: torch.device
+) -> Callable[[int], torch.Generator]:
+    """The source of the noise of batch number 0, 1, …, of a seed that derives from one draw of the generator."""
+    seed = int(torch.randint(SEEDS, (), generator=generator, device=device))
+    return lambda number: seeded(seed, Use.SAMPLES, number, device=device)
 
 
 def evenly_spaced(count: int, steps: int) -> set[int]:

@@ -23,7 +23,7 @@ from torch._dynamo.exc import ShortenTraceback
 
 from scud.errors import Interrupted, UserError, fail
 from scud.files import make_folder
-from scud.ranks import ALONE, Ranks
+from scud.ranks import ALONE, Ranks, is_of_others
 from scud.training import metrics
 from scud.training.bar import Bar
 from scud.training.callbacks import AfterStep, Journal, SaveModel
@@ -141,7 +141,7 @@ def _told(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
         rule = "be used where torch.compile works"
         raise fail("training.compile", rule, first_line, remedy) from error
     except RuntimeError as error:
-        if ranks.count == 1 or not _of_others(error):
+        if ranks.count == 1 or not is_of_others(error):
             raise
         rule, what = "go on together", str(error).strip().split("\n")[0]
         remedy = "see what the others say, then go on from the last checkpoint with --resume"
@@ -178,13 +178,6 @@ def _strategy(ranks: Ranks, device: torch.device) -> Strategy | str:
         process_group_backend="nccl" if device.type == "cuda" else "gloo",
         timeout=TIMEOUT,
         broadcast_buffers=False,
-    )
-
-
-def _of_others(error: RuntimeError) -> bool:
-    """Whether an error says that other processes of the run cannot be reached, or have ended."""
-    return isinstance(error, torch.distributed.DistError) or any(
-        name in str(error) for name in ("gloo", "Gloo", "NCCL", "TCPStore", "Connection")
     )
 
 
