@@ -14,11 +14,13 @@ from scud import Masking, Run
 from scud.cli import infill, sample
 from scud.cli.evaluate import Evaluate, bound, compare
 from scud.cli.figures import show, write
+from scud.cli.together import Command
 from scud.data import Arrays, Data, Images, Modality, Sequences, Text, find_alphabet, load_text
 from scud.data.text.store import Extent, TextSet
 from scud.data.text.tokenizers import Bytes, Characters
 from scud.errors import UserError
 from scud.evaluation import Evaluation
+from scud.ranks import ALONE
 from scud.samplers import Ancestral, Samples
 from scud.typing import Conditioning, ExampleSet
 from tests.unit.test_evaluation_text import evaluation
@@ -170,7 +172,7 @@ def test_bound_of_text_is_in_batches_of_both_sizes(
     valid = data.split("valid")
     assert isinstance(valid, TextSet)
     options = Evaluate(run=tmp_path, repeats=4, batch_size=5, batch_tokens=31)
-    bound(run, options, valid, "valid")
+    bound(run, options, valid, "valid", Command("evaluate", (), ALONE))
     assert set(shapes(run)) == {(3, 8)}
     figures = json.loads((tmp_path / "evaluation-valid.json").read_text())
     words = valid.text.words
