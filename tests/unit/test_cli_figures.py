@@ -161,6 +161,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return made
 
 
+ONE = Command("evaluate", (), ALONE)
+
+
 def shapes(run: Run) -> list[tuple[int, ...]]:
     assert isinstance(run.network, Constant)
     return run.network.shapes
@@ -172,7 +175,7 @@ def test_bound_of_text_is_in_batches_of_both_sizes(
     valid = data.split("valid")
     assert isinstance(valid, TextSet)
     options = Evaluate(run=tmp_path, repeats=4, batch_size=5, batch_tokens=31)
-    bound(run, options, valid, "valid", Command("evaluate", (), ALONE))
+    bound(run, options, valid, "valid", ONE)
     assert set(shapes(run)) == {(3, 8)}
     figures = json.loads((tmp_path / "evaluation-valid.json").read_text())
     words = valid.text.words
@@ -188,7 +191,7 @@ def test_bound_of_text_is_in_batches_of_both_sizes(
 def test_bound_on_spans_of_text_counts_these_alone(
     run: Run, data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bound(run, Evaluate(run=tmp_path, repeats=4, span=0.25), data.split("valid"), "valid")
+    bound(run, Evaluate(run=tmp_path, repeats=4, span=0.25), data.split("valid"), "valid", ONE)
     figures = json.loads((tmp_path / "evaluation-valid-span.json").read_text())
     assert figures["positions"] == 12 * 2
     low, high = figures["perplexity_interval"]
