@@ -43,7 +43,7 @@ if again and os.fork():  # the first run is a child of this process, which has l
     sys.argv.append("--resume")
 sys.exit(main(sys.argv[1:]))
 """
-"""Stops itself by a signal: STOP holds the step, the rank and the number of the signal. The run in the folder RESUME then goes on."""
+"""Stops itself by a signal: STOP holds the step, the rank and the number of the signal; the run in the folder RESUME goes on."""
 
 
 def together(
