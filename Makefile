@@ -26,9 +26,11 @@ demo-short: .venv/installed
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# The statements of the theory with their long forms, which say the same with finer grids; and once more as a GPU computes.
+# The statements of the theory with their long forms, which say the same with finer grids; all other long tests; and the
+# theory once more as a GPU computes.
 theory: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "long or not long" tests/theory
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m long --ignore tests/theory tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --fixed-shapes tests/theory tests/contract
 
 # What docs/reliability.md promises, at length: a thousand kills and full disks, which takes an hour or so; MINUTES of inputs made invalid.

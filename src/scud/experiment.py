@@ -67,7 +67,8 @@ def train(
     Args:
         config: all its options.
         folder: where to write; made if it does not exist.
-        resume: continue the run that is in the folder, which must have the same options.
+        resume: continue the run that is in the folder, which must have the same options. It goes on with its number of
+            threads, or with one for each core where there are fewer.
         overwrite: replace the run that is in the folder.
         device: "auto", "cpu", "cuda" or "cuda:N".
         progress: whether to show a progress bar, and first what was read.
@@ -84,10 +85,11 @@ def train(
     ranks = ranks_of(config.training.devices, config.training.num_nodes, place)
     place = ranks.place(place)
     progress = progress and ranks.writes
-    threads.check_threads(config.threads)
     if ranks.writes:
         check_folder(files, config, resume=resume, overwrite=overwrite)
         check_unlocked(files.path)
+    if not resume or config.threads != saved_config(files, config).threads:
+        threads.check_threads(config.threads)
     with status(progress, "reading the data and building the model"):
         prepared = prepare(config)
     data = prepared.data
@@ -104,7 +106,7 @@ def train(
         start_from(config.init_from, prepared, job)
     if not ranks.writes:
         start = front.checkpoint_of(files, job, data) if resume and files.begun else None
-        with threads.computing_with(config.threads):
+        with threads.computing_with(threads.at_hand(config.threads)):
             front.train_job(
                 job, data, files, device=place, start=start, ranks=ranks, progress=False
             )
@@ -114,7 +116,6 @@ def train(
         start = front.checkpoint_of(files, job, data) if resume and files.begun else None
         if resume and config.threads is None:
             config = replace(config, threads=saved_config(files, config).threads)
-            threads.check_threads(config.threads)
         tried = None
         if start is None and config.threads is None and ranks.count == 1:
             tried = try_threads(job, place, progress)
@@ -124,8 +125,8 @@ def train(
         if not resume or differences(config, saved_config(files, config)):
             write_config(files.config, config)
         if progress:
-            say(data, start, tried)
-        with threads.computing_with(config.threads):
+            say(data, start, tried, config.threads)
+        with threads.computing_with(threads.at_hand(config.threads)):
             front.train_job(
                 job, data, files, device=place, start=start, ranks=ranks, progress=progress
             )
@@ -143,8 +144,13 @@ def try_threads(job: Job, device: torch.device, progress: bool) -> threads.Tried
         return threads.try_threads(job, device)
 
 
-def say(data: Data, start: checkpoint.Checkpoint | None, tried: threads.Tried | None) -> None:
-    """Say what was read, what could not be compared, and how many threads are fastest."""
+def say(
+    data: Data,
+    start: checkpoint.Checkpoint | None,
+    tried: threads.Tried | None,
+    wanted: int | None,
+) -> None:
+    """Say what was read, what could not be compared, how many threads are fastest, and that there are fewer than wanted."""
     lines = list(data.report)
     if start is not None and start.digests is None:
         lines.append(
@@ -153,6 +159,9 @@ def say(data: Data, start: checkpoint.Checkpoint | None, tried: threads.Tried | 
         )
     if tried is not None:
         lines.append(str(tried))
+    used = threads.at_hand(wanted)
+    if used != wanted:
+        lines.append(f"threads: {used}, the cores at hand; this run began with {wanted}")
     for line in lines:
         print(printable(line), file=sys.stderr)
 

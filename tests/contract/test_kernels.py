@@ -39,6 +39,10 @@ MAKERS = {
     ),
 }
 MAKERS |= {f"sparse graph {size}": partial(sparse_graph, size) for size in (3, 11)}
+AGAIN = ("gaussian normalized", "blosum62 not normalized")
+"""Matrices of other numbers, which structures that others have hold."""
+
+CASES = [pytest.param(name, marks=pytest.mark.long if name in AGAIN else ()) for name in MAKERS]
 COUNTS = torch.tensor([0, 1, 2, 3, 5, 17, 200], dtype=torch.float64)
 TIMES = torch.tensor([0, 1e-6, 1e-3, 0.3, 2.5, 9.0, 300.0], dtype=torch.float64)
 
@@ -59,7 +63,7 @@ def pair(name: str, time: bool) -> tuple[Process, Kernel, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("time", [False, True], ids=["events", "time"])
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", CASES)
 class TestContract:
     def test_matrices(self, name: str, time: bool) -> None:
         _, kernel, amounts, dense = pair(name, time)
@@ -105,7 +109,7 @@ class TestContract:
         vectors = torch.rand(
             len(amounts), process.num_states, dtype=torch.float64, requires_grad=True
         )
-        assert torch.autograd.gradcheck(operator.apply, (vectors,))
+        assert torch.autograd.gradcheck(operator.apply, (vectors,), fast_mode=True)
 
     def test_evidence(self, name: str, time: bool) -> None:
         """Exact at amounts that a table has as nodes (every count up to `start`), and its embedding with its gradient."""
@@ -130,7 +134,7 @@ class TestContract:
         )
         every = evidence.embed(torch.eye(size, dtype=torch.float64))
         torch.testing.assert_close(embedded[seen], (every @ weight)[seen], rtol=1e-8, atol=1e-10)
-        assert torch.autograd.gradcheck(evidence.embed, (weight.requires_grad_(),))
+        assert torch.autograd.gradcheck(evidence.embed, (weight.requires_grad_(),), fast_mode=True)
         prior = source.push_forward(amounts)
         if prior is not None:
             torch.testing.assert_close(prior.double(), p0 @ dense, rtol=1e-6, atol=1e-9)
@@ -194,7 +198,8 @@ class TestContract:
     def test_draws(self, name: str, time: bool) -> None:
         """Chi-squared per amount, false alarm 1e-7 in all."""
         process, kernel, amounts, dense = pair(name, time)
-        size, count = process.num_states, 20_000
+        size = process.num_states
+        count = min(20_000, 100_000 // size)
         index = torch.arange(size).repeat_interleave(count).repeat(len(amounts))
         each = amounts.repeat_interleave(size * count)
         drawn = kernel.draw(index, each, torch.Generator().manual_seed(6)).reshape(-1, count)

@@ -262,7 +262,7 @@ def loads_or_refuses(place: Place) -> str:
 _AGAIN = (train("--resume"), train(), train("--overwrite"))
 
 SCENARIOS = (
-    Scenario("new run", nothing, train(), _AGAIN, check=loads_or_refuses, brief=(2, 1)),
+    Scenario("new run", nothing, train(), _AGAIN, check=loads_or_refuses),
     Scenario(
         "new run, then --overwrite",
         nothing,
@@ -285,7 +285,6 @@ SCENARIOS = (
         train("--overwrite"),
         (train("--resume"), train("--overwrite"), train()),
         check=loads_or_refuses,
-        brief=(2, 1),
     ),
     Scenario(
         "--resume without model", without_model, train("--resume"), _AGAIN, reference=finished

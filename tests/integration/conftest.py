@@ -14,6 +14,7 @@ from scud.cli import main
 from scud.data.order import Shuffled
 from scud.training import metrics
 from scud.training.bar import Bar
+from tests.tools.curves import blank
 from tests.tools.version_cases import examples_of_0_1_0
 from tests.unit.sequences import random_fasta
 from tests.unit.texts import some_text
@@ -59,6 +60,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def blank_curves() -> Iterator[None]:
+    """Training curves without anything in them: drawing them takes a quarter of a small run."""
+    with blank():
+        yield
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 from benchmarks import (
     data_at_scale,
@@ -33,10 +35,12 @@ from benchmarks.report import Table, cell, write
 from benchmarks.runs import Model, train_once
 
 from scud.config import differences
+from scud.data.images import quality as image_quality
 from scud.diffusion import ClassicalOptions, MaskingOptions, SCUDOptions
 from scud.errors import UserError
 from scud.processes import UniformOptions
 from scud.recipes import RECIPES
+from tests.tools.memory import peak_of_forty_megabytes
 from tests.unit.texts import ENTRIES, some_text
 
 ROOT = Path(__file__).parents[2]
@@ -65,11 +69,20 @@ def python(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+digits = cache(sklearn.datasets.load_digits)
+
+
 @pytest.fixture
 def script(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Run the main function of a script of benchmarks in this process; what it printed."""
+    """Run the main function of a script of benchmarks in this process; what it printed.
+
+    The digits are read once for all, and the classifier that judges them is not trained to the end.
+    """
+    monkeypatch.setattr(sklearn.datasets, "load_digits", digits)
+    trained = partial(image_quality.train_classifier, steps=60)
+    monkeypatch.setattr(sampling_quality, "train_classifier", trained)
 
     def run(main: Callable[[], None], *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["benchmarks", *map(str, arguments)])
@@ -84,9 +97,8 @@ def numbers(table: dict[str, list[dict[str, object]]], column: str) -> list[floa
     return [float(str(row[column])) for row in table["rows"]]
 
 
-def test_every_table_in_miniature(tmp_path: Path) -> None:
-    done = python("-m", "benchmarks", "--quick", "--threads", 1, "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_every_table_in_miniature(script: Callable[..., str], tmp_path: Path) -> None:
+    script(tables_main, "--quick", "--threads", 1, "--out", tmp_path)
     report = json.loads((tmp_path / "bench.json").read_text())
     assert {"processor", "torch", "Python", "date", "threads", "seed"} <= report["machine"].keys()
     tables = report["tables"]
@@ -304,8 +316,19 @@ def test_gpu_script_in_miniature_with_the_core_alone(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     x = random.integers(0, 256, (60, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "images.npz", x_train=x[:40], x_test=x[40:])
-    block = f"import sys, runpy; sys.modules.update(dict.fromkeys({NOT_CORE})); "
-    code = block + "runpy.run_module('benchmarks.gpu', run_name='__main__')"
+    # One network is compiled: more would take longer than all else.
+    code = f"""
+import runpy, sys, torch
+sys.modules.update(dict.fromkeys({NOT_CORE}))
+compiled = []
+
+def compile_one(network, compiler=torch.compile, **options):
+    compiled.append(network if compiled else compiler(network, **options))
+    return compiled[-1]
+
+torch.compile = compile_one
+runpy.run_module("benchmarks.gpu", run_name="__main__")
+"""
     options = ("--data", tmp_path / "images.npz", "--out", tmp_path, "--device", "cpu", "--reduced")
     done = python("-c", code, *options)
     assert done.returncode == 0, done.stderr
@@ -420,12 +443,6 @@ def test_compare_alternates_and_takes_the_ratio_of_averages(
     )
     assert (found.base, found.full, found.ratio) == pytest.approx(expected)
     assert math.isclose(found.error, float(np.std([2, 3, 16 / 6], ddof=1)) / math.sqrt(3))
-
-
-def peak_of_forty_megabytes() -> float:
-    torch.ones(30_000_000)  # a larger peak before the work must not count
-    before = timing.held_bytes(CPU)
-    return timing.peak_bytes(lambda: torch.ones(10_000_000), CPU) - before
 
 
 @pytest.mark.skipif(

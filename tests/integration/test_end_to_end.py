@@ -18,6 +18,11 @@ from tests.unit.image_files import write_cifar
 UNIFORM_BITS = math.log2(5)
 
 
+@pytest.fixture(autouse=True)
+def blank_curves() -> None:
+    """Here curves are drawn."""
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -107,9 +112,9 @@ def test_training_lowers_the_bound_and_can_start_from_it(
         *tiny,
         "--training.batch-size=40",
         "--network.width=16",
-        "--training.validation-repeats=20",
+        "--training.validation-repeats=10",
     ]
-    assert scud("train", "images", *options, "--training.steps=60", "--out", first).status == 0
+    assert scud("train", "images", *options, "--training.steps=40", "--out", first).status == 0
     from_nothing = library_metrics(first)
     assert from_nothing[-1] < from_nothing[0] - 0.05
     slow = ["--training.steps=1", "--training.learning-rate=1e-9", "--seed=1"]

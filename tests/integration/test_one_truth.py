@@ -62,7 +62,7 @@ def test_resuming_a_finished_run_writes_a_model_that_was_lost(
 @pytest.mark.parametrize(
     ("file", "step"),
     [
-        ("best.ckpt", 2),
+        pytest.param("best.ckpt", 2, marks=pytest.mark.long),
         ("best.ckpt", 4),
         ("last.ckpt", 4),
         ("model.safetensors", 4),
@@ -116,7 +116,7 @@ def test_what_a_killed_process_leaves_in_a_new_folder_is_no_run(
     assert names(run) == names(finished)
 
 
-@pytest.mark.parametrize("number", [0, 3, 5])
+@pytest.mark.parametrize("number", [0, pytest.param(3, marks=pytest.mark.long), 5])
 def test_an_overwriting_that_is_cut_short_can_be_done_again(
     scud: Command,
     tiny: list[str],

@@ -58,7 +58,10 @@ def test_kernels_are_counted(there: There, name: str) -> None:
     assert (counts.kernels, counts.waits) == (1, 0)
 
 
-@pytest.mark.parametrize(("model", "network"), cases.PAIRS)
+@pytest.mark.parametrize(
+    ("model", "network"),
+    [*cases.PAIRS, *(pytest.param(*pair, marks=pytest.mark.long) for pair in cases.MORE_PAIRS)],
+)
 def test_model_and_network_run_there_without_waiting(
     there: There, model: str, network: str
 ) -> None:

@@ -27,7 +27,10 @@ def crash() -> None:
     raise RuntimeError("power cut")
 
 
-@pytest.mark.parametrize(("recipe", "accumulate"), [("images", 1), ("images", 3), ("proteins", 2)])
+@pytest.mark.parametrize(
+    ("recipe", "accumulate"),
+    [pytest.param("images", 1, marks=pytest.mark.long), ("images", 3), ("proteins", 2)],
+)
 def test_interrupted_runs_continue_bit_for_bit(
     scud: Command,
     request: pytest.FixtureRequest,

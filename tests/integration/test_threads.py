@@ -168,17 +168,29 @@ def test_other_numbers_are_refused(
 
 
 @pytest.mark.usefixtures("times")
-def test_a_number_of_another_machine_is_refused_where_training_goes_on(
-    scud: Command, tiny: list[str], finished: Path
+def test_a_run_of_a_larger_machine_goes_on_with_the_cores_at_hand(
+    scud: Command, tiny: list[str], finished: Path, tmp_path: Path, began: Seen
 ) -> None:
+    """Its config.yaml keeps its number; more than there are by hand, or for a new run, stay refused."""
     config = finished / "config.yaml"
     config.write_text(config.read_text().replace("threads: null", "threads: 8"))
+    text = config.read_text()
     options = ["images", *tiny, *STEPS]
-    for refused in (resume(scud, finished), scud("train", *options, "--out", finished, "--resume")):
+    for resumed in (resume(scud, finished), scud("train", *options, "--out", finished, "--resume")):
+        assert resumed.status == 0, resumed.err
+        line = "threads: 2, the cores at hand; this run began with 8"
+        assert resumed.err.splitlines().count(line) == 1
+        assert config.read_text() == text
+    assert began == [(2, 8)] * 2
+
+    for given in (["--out", finished, "--resume", "--threads=8"], ["--out", tmp_path / "again"]):
+        refused = scud("train", config, *given)
         assert (refused.status, refused.err.count("\n")) == (2, 1)
         assert "at most 2, the cores at hand, got 8; give --threads 2 or fewer" in refused.err
     assert scud("evaluate", finished, "--repeats=1").status == 0
-    assert scud("train", config, "--out", finished, "--resume", "--threads=1").status == 0
+    by_hand = scud("train", config, "--out", finished, "--resume", "--threads=1")
+    assert by_hand.status == 0
+    assert "threads:" not in by_hand.err
     assert read_config(config).threads == 1
 
 

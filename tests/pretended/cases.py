@@ -36,11 +36,22 @@ MODELS = (
 OTHER_SCHEDULES = ("scud cosine", "classical linear")
 """Models of Gaussian noise with another schedule than their own."""
 
+OF_ALL_NETWORKS = ("masking", "scud gaussian", "classical gaussian", GRAPH)
+"""Models that are tried with every network: networks know nothing of processes."""
+
 PAIRS = [
-    *((model, network) for model in MODELS for network in ("unet", "dit", "bytenet")),
-    *((model, "bytenet") for model in OTHER_SCHEDULES),
+    *((model, "bytenet") for model in (*MODELS, *OTHER_SCHEDULES)),
+    *((model, network) for network in ("unet", "dit") for model in OF_ALL_NETWORKS),
 ]
 """Models and networks."""
+
+MORE_PAIRS = [
+    (model, network)
+    for network in ("unet", "dit")
+    for model in MODELS
+    if model not in OF_ALL_NETWORKS
+]
+"""All others."""
 
 
 def marginal(num_states: int) -> torch.Tensor:

@@ -1,7 +1,9 @@
 """The cases every theorem is tested on: five processes (one of events alone), four gammas, three schedules, three models."""
 
+from typing import Any
 from unittest.mock import patch
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -13,6 +15,11 @@ PROCESSES = ("uniform", "gaussian", "reversible", "non-reversible")
 EVENT_PROCESSES = (*PROCESSES, "graph")
 GAMMAS = ("1", "0.6", "0.1", "1 - 1/B")
 SCHEDULES = ("linear", "cosine", "mutual_information")
+
+
+def repeated(values: tuple[Any, ...], *, long: bool) -> Any:
+    """A case of a test, which is left to `make theory` where it says with other numbers what other cases say."""
+    return pytest.param(*values, marks=pytest.mark.long if long else ())
 
 
 def make_process(name: str, num_states: int) -> Process:

@@ -8,7 +8,7 @@ from scud import SCUD, Classical, Diffusion, Masking, Noisy
 from scud.processes import Blosum62, Uniform
 from scud.schedules import Linear, MutualInformation
 from scud.typing import Batch
-from tests.theory.cases import time_at
+from tests.theory.cases import repeated, time_at
 from tests.theory.oracle import (
     IdealEvents,
     IdealMasking,
@@ -46,8 +46,14 @@ def training_marginal(joint: Tensor) -> Tensor:
     return p0 / p0.sum()
 
 
-@pytest.mark.parametrize("normalized", [True, False])
-@pytest.mark.parametrize("gamma", [1.0, 0.4])
+@pytest.mark.parametrize(
+    ("normalized", "gamma"),
+    [
+        repeated((normalized, gamma), long=normalized == (gamma < 1))
+        for normalized in (True, False)
+        for gamma in (1.0, 0.4)
+    ],
+)
 def test_scud_is_tight_on_amino_acids(normalized: bool, gamma: float) -> None:
     process, joint = Blosum62(normalized=normalized), pairs()
     p0 = training_marginal(joint)
@@ -116,7 +122,7 @@ def test_with_known_positions_the_bound_is_the_conditional_entropy(kind: str) ->
     5.5 standard errors: a false alarm in less than one of 10^7 runs.
     """
     joint, models, ideal = three_positions()
-    model, count = models[kind], 240_000
+    model, count = models[kind], 120_000
     generator = torch.Generator().manual_seed(4)
     place = torch.multinomial(joint.flatten(), count, replacement=True, generator=generator)
     x0 = states(4, 3)[place]
@@ -128,7 +134,7 @@ def test_with_known_positions_the_bound_is_the_conditional_entropy(kind: str) ->
     # What the prior costs at t_max = 0.999: it is p0 where the law given the neighbours is another.
     error = float(difference.std() / count**0.5)
     assert abs(float(difference.mean())) < 5.5 * error + 2e-3
-    assert error < 0.02
+    assert error < 0.03
 
 
 @pytest.mark.parametrize("kind", ["scud", "classical", "masking"])

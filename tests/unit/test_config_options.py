@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scud.config import (
@@ -91,6 +91,7 @@ def configs(draw: st.DrawFn) -> Config:
     )
 
 
+@settings(max_examples=40)
 @given(config=configs())
 def test_yaml_round_trip(tmp_path_factory: pytest.TempPathFactory, config: Config) -> None:
     path = tmp_path_factory.getbasetemp() / "config.yaml"

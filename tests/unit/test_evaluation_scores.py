@@ -1,6 +1,8 @@
 """Scores: against enumeration with the ideal denoiser, what pairing saves, and what they must not depend on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
@@ -72,13 +74,23 @@ def random_network(seed: int = 0) -> ByteNet:
     return network.eval()
 
 
-def protein_models() -> list[Diffusion]:
+@cache
+def scud_of_proteins() -> SCUD:
     process = Blosum62()
-    return [
-        Masking(20, p0=PROTEIN),
-        SCUD(process, MutualInformation(process, PROTEIN, 1.0), p0=PROTEIN),
-        Classical(process, Linear(), p0=PROTEIN),
-    ]
+    return SCUD(process, MutualInformation(process, PROTEIN, 1.0), p0=PROTEIN)
+
+
+PROTEIN_MODELS: dict[str, Callable[[], Diffusion]] = {
+    "masking": lambda: Masking(20, p0=PROTEIN),
+    "scud": scud_of_proteins,
+    "classical": lambda: Classical(Blosum62(), Linear(), p0=PROTEIN),
+}
+
+
+@pytest.fixture(params=PROTEIN_MODELS)
+def model(request: pytest.FixtureRequest) -> Diffusion:
+    """Every kind of model, of proteins."""
+    return PROTEIN_MODELS[request.param]()
 
 
 def random_sequence(length: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -95,10 +107,10 @@ def mutate(wild: NDArray[np.uint8], *positions: int, by: int = 1) -> NDArray[np.
 def test_scores_with_the_ideal_denoiser(kind: str) -> None:
     model, denoiser = ideal(kind)
     chosen = [0, 5, 13, 26]
-    result = score(model, denoiser, [ALL[i] for i in chosen], repeats=25600)
+    result = score(model, denoiser, [ALL[i] for i in chosen], repeats=12800)
     error = result.log_likelihood - expected(kind)[chosen].numpy()
     assert (np.abs(error) < 5 * result.standard_error).all()
-    assert (result.standard_error < 0.15).all()
+    assert (result.standard_error < 0.2).all()
     np.testing.assert_array_equal(result.positions, LENGTH)
 
 
@@ -108,10 +120,10 @@ def test_differences_with_the_ideal_denoiser(kind: str) -> None:
     model, denoiser = ideal(kind)
     wild, chosen = 7, [6, 8, 1, 16, 25, 3, 26, 7]
     exact = (expected(kind)[chosen] - expected(kind)[wild]).numpy()
-    result = score_variants(model, denoiser, ALL[wild], [ALL[i] for i in chosen], repeats=25600)
+    result = score_variants(model, denoiser, ALL[wild], [ALL[i] for i in chosen], repeats=12800)
     error = result.difference - exact
     assert (np.abs(error) <= 5 * result.standard_error).all()
-    assert (result.standard_error < 0.1).all()
+    assert (result.standard_error < 0.14).all()
     assert result.difference[-1] == result.standard_error[-1] == 0
 
 
@@ -153,7 +165,6 @@ def test_where_positions_are_independent_masking_compares_them_by_hand() -> None
     assert (result.standard_error < 1e-5).all()
 
 
-@pytest.mark.parametrize("model", protein_models())
 def test_noise_in_common_lowers_the_variance(model: Diffusion) -> None:
     """Of a difference, at least 50 times beside that of two scores with noise of their own."""
     wild, network = random_sequence(80), random_network()
@@ -163,7 +174,6 @@ def test_noise_in_common_lowers_the_variance(model: Diffusion) -> None:
     assert np.mean(result.standard_error**2) < 2 * single**2 / 50
 
 
-@pytest.mark.parametrize("model", protein_models())
 def test_what_else_is_scored_makes_no_difference(model: Diffusion) -> None:
     wild, network = random_sequence(30), random_network()
     wild[[4, 17]] = 20
@@ -193,7 +203,6 @@ def test_what_else_is_scored_makes_no_difference(model: Diffusion) -> None:
     assert scores.log_likelihood[1] == pytest.approx(scores.log_likelihood[3])
 
 
-@pytest.mark.parametrize("model", protein_models())
 def test_noise_in_common_is_the_same_noise(model: Diffusion) -> None:
     """Clean sequences of one length get the same times and events, and the same states wherever they agree."""
     wild = torch.as_tensor(random_sequence(50)).long()
@@ -206,10 +215,9 @@ def test_noise_in_common_is_the_same_noise(model: Diffusion) -> None:
     assert (first.s is None) or (second.s is not None and torch.equal(first.s, second.s))
 
 
-@pytest.mark.parametrize("model", protein_models())
 def test_counts_with_an_event_are_weighted_to_their_law(model: Diffusion) -> None:
     """Σ weight = P(an event), and the mean number of events is λ, within five standard errors."""
-    events, draws = Events.of(model), 100_000
+    events, draws = Events.of(model), 40_000
     generator = torch.Generator().manual_seed(0)
     for mean in (1e-6, 0.05, 1.0, 30.0):
         s, weight = events.draw(torch.full((draws,), mean, dtype=torch.float64), generator)

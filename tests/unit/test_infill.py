@@ -101,12 +101,12 @@ def ideal(kind: str) -> tuple[Diffusion, Denoiser]:
 
 @pytest.mark.parametrize("kind", ["masking", "scud", "classical"])
 def test_what_is_filled_in_follows_the_conditional_law(kind: str) -> None:
-    """40,000 designs of one position of two against the joint law, chi-squared at a false-alarm rate of 1e-7.
+    """20,000 designs of one position of two against the joint law, chi-squared at a false-alarm rate of 1e-7.
 
     With one position left to draw any number of steps is exact.
     """
     model, denoiser = ideal(kind)
-    states, known = [torch.tensor([KNOWN, 3])] * 40_000, [torch.tensor([True, False])] * 40_000
+    states, known = [torch.tensor([KNOWN, 3])] * 20_000, [torch.tensor([True, False])] * 20_000
     sampler = Ancestral(steps=8)
     samples = draw(sampler, model, denoiser, states, known, positions=200_000, generator=source(5))
     drawn = torch.stack(samples.states)

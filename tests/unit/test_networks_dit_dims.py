@@ -165,7 +165,7 @@ def test_it_learns_what_holds_along_every_axis() -> None:
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
     grown = torch.arange(4) + 2 * torch.arange(4).unsqueeze(1)
     losses = []
-    for _ in range(120):
+    for _ in range(100):
         start = torch.randint(B, (32, 1, 1), generator=generator)
         loss = model.loss(net, (start + grown) % B, generator=generator)
         optimiser.zero_grad()

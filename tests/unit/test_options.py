@@ -1,8 +1,6 @@
 """Options of every kind: each is explained, and has the default of what it configures."""
 
 import inspect
-import subprocess
-import sys
 from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -300,18 +298,3 @@ def test_options_of_an_own_class_of_options_are_its_own() -> None:
 def test_own_classes_that_will_not_do(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         options_of("network", name)
-
-
-def test_options_need_no_framework() -> None:
-    """Those of processes, models, networks and samplers can be used where PyTorch, numpy and scipy are all there is."""
-    program = """
-import sys
-for name in ("pydantic", "pytorch_lightning", "tyro", "yaml", "rich", "safetensors", "sklearn", "Bio", "matplotlib", "PIL"):
-    sys.modules[name] = None
-import scud.diffusion, scud.evaluation, scud.networks, scud.processes, scud.samplers, scud.schedules
-print(scud.processes.GaussianOptions(bandwidth=0.2), scud.samplers.Ancestral(steps=3))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, timeout=120, capture_output=True, text=True
-    )
-    assert "GaussianOptions(kind='gaussian', bandwidth=0.2" in done.stdout

@@ -229,3 +229,8 @@ def test_more_threads_than_cores_are_refused() -> None:
         UserError, match=rf"threads must be at most {most}, the cores at hand, got {most + 1}; give"
     ):
         threads.check_threads(most + 1)
+
+
+def test_a_run_of_a_larger_machine_takes_the_cores_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    assert [threads.at_hand(number) for number in (None, 1, 2, 8)] == [None, 1, 2, 2]

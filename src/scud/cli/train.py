@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     name = arguments[0] if arguments and not arguments[0].startswith("-") else None
     parsed = parse_config(Train, starting_point(name, arguments), arguments, "scud train")
     options: Train = parsed.options
-    if name is None and (options.recipe or not has_kind(arguments)):
+    if name is None and (options.recipe or not gives(arguments, "--data.kind")):
         remedy = (
             "write `scud train RECIPE` first and options after it; "
             f"choose from {', '.join(RECIPES)}"
@@ -63,7 +63,10 @@ def main(arguments: Sequence[str]) -> None:
 
     from scud import experiment
     from scud.training import metrics
+    from scud.training.threads import check_threads
 
+    if gives(arguments, "--threads"):
+        check_threads(parsed.config.threads)
     try:
         trained = experiment.train(
             parsed.config,
@@ -83,9 +86,9 @@ def main(arguments: Sequence[str]) -> None:
     say(f"wrote {folder}: {final.step} steps, {loss}; model/, curves.png")
 
 
-def has_kind(arguments: Sequence[str]) -> bool:
-    """Whether a kind of data is named."""
-    return any(argument.partition("=")[0] == "--data.kind" for argument in arguments)
+def gives(arguments: Sequence[str], option: str) -> bool:
+    """Whether an option is given."""
+    return any(argument.partition("=")[0] == option for argument in arguments)
 
 
 def starting_point(name: str | None, arguments: Sequence[str]) -> Config:

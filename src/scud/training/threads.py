@@ -74,6 +74,11 @@ def check_threads(threads: int | None) -> None:
         raise fail("threads", rule, threads, f"give --threads {most} or fewer")
 
 
+def at_hand(threads: int | None) -> int | None:
+    """So many threads, or one for each core where there are fewer: of a run that began on a larger machine."""
+    return None if threads is None else min(threads, cores())
+
+
 @contextmanager
 def computing_with(threads: int | None) -> Iterator[None]:
     """Compute with so many threads, or as before where it is None; afterwards as before."""
