@@ -3,6 +3,8 @@
 Tried on a CPU, without a compiler: PyTorch follows the same Python code, and runs or differentiates what it has found.
 """
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,10 @@ from scud.diffusion import Bound, Objective, Reconstruction
 from scud.diffusion.compiled import CompiledObjective
 from scud.networks import DiT
 from scud.numerics import fixed_shapes
+from scud.training.checkpoint import read
+from scud.training.files import RunFolder
 from scud.typing import Batch
+from tests.integration.conftest import Command
 from tests.pretended import cases
 
 pytestmark = [  # of PyTorch's own code
@@ -158,3 +163,23 @@ def test_what_has_no_fixed_shapes_is_not_compiled(name: str) -> None:
         found = numbers(compiled, network, batch, HALF)
     assert all(ours.equal(theirs) for ours, theirs in zip(found, expected, strict=True))
     assert counter.frame_count == 0
+
+
+def test_training_is_compiled_with_its_network(
+    scud: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one graph, for the same losses; what is saved has the names that it has without."""
+    torch.compiler.reset()
+    counter = CompileCounter()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
+    for name, options in {"plain": [], "compiled": ["--training.compile"]}.items():
+        with fixed_shapes():
+            command = ["images", *tiny, "--training.steps=2", *options, "--out", tmp_path / name]
+            outcome = scud("train", *command)
+        assert outcome.status == 0, outcome.err
+    assert counter.frame_count == 1
+    plain, compiled = (read(RunFolder(tmp_path / name).last) for name in ("plain", "compiled"))
+    assert list(compiled.network) == list(plain.network)
+    assert compiled.row is not None
+    assert plain.row is not None
+    assert compiled.row == pytest.approx(plain.row, rel=1e-4)
