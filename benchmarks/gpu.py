@@ -10,7 +10,8 @@ It needs PyTorch, numpy and scipy only, and does four things, each within a budg
 2. step, starts, memory, sampling: the tables of `python -m benchmarks` with the paper's U-Net in bfloat16, batch 64, and how many
    kernels a step starts and how often the host waits;
 3. training: SCUD with Gaussian noise on images of 256 levels for some minutes, then bits/dim on held-out images, and samples;
-4. compiled: the step again with torch.compile, if there is time left to compile.
+4. compiled: the step again, compiled as `training.compile` does (see `scud.diffusion.compiled`), beside the compiled network, if
+   there is time left to compile.
 
 --data is an .npz file with `x_train` and `x_test` or `x_valid`, uint8, [N, H, W] or [N, H, W, C]. Results go to gpu.md and
 gpu.json, after every part, and samples to samples.npy. --reduced does all of it in miniature, in less than a minute on a CPU.
@@ -410,7 +411,7 @@ def run(
     if left > COMPILING:
         largest = replace(scale, states=(max(scale.states),))
         rows = steps.training_rows(largest, device, bfloat16=True, compiled=True)
-        text = f"{steps.training_text(largest)} bfloat16, torch.compile."
+        text = f"{steps.training_text(largest)} bfloat16, both compiled: the network; all of the step behind its noise."
         try:
             done(within(rows, left - COMPILING, "compiled", text))
         except ShortenTraceback as error:  # no compiler here: the other parts stand

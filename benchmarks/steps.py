@@ -8,7 +8,7 @@ pass, and a full step adds evidence, checks and the draw of an earlier state, at
 import itertools
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,10 @@ from benchmarks import cases
 from benchmarks.cases import FreeDenoiser, Scale, Tokenizer
 from benchmarks.report import Row
 from benchmarks.timing import compare, fresh_process, held_bytes, median_seconds, peak_bytes
-from scud.diffusion import Diffusion
+from scud.diffusion import Diffusion, Losses
+from scud.diffusion.compiled import CompiledObjective
 from scud.diffusion.objectives import Bound, Objective
-from scud.numerics import is_fixed
+from scud.numerics import fixed_shapes, is_fixed
 from scud.samplers import Ancestral
 from scud.samplers.base import predict
 from scud.typing import Batch, Conditioning, Denoiser, Given
@@ -56,13 +57,23 @@ class TrainingStep:
         network: the denoiser, in training mode.
         batch: clean examples.
         objective: the full step's; the bound by default.
+        compiled: whether the full step compiles all behind the noise as one, where shapes are fixed.
     """
 
     def __init__(
-        self, model: Diffusion, network: nn.Module, batch: Batch, objective: Objective | None = None
+        self,
+        model: Diffusion,
+        network: nn.Module,
+        batch: Batch,
+        objective: Objective | None = None,
+        *,
+        compiled: bool = False,
     ) -> None:
         self.model, self.network, self.batch = model, network, batch
         self.objective = Bound() if objective is None else objective
+        self.losses: Callable[..., Losses] = model.objective
+        if compiled:
+            self.losses = CompiledObjective(model, backend=backend(batch.x0.device))
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
         self.fixed = bare(model, batch.x0, batch.mask)
         self.count = batch.x0.numel() if batch.mask is None else int(batch.mask.sum())
@@ -78,7 +89,7 @@ class TrainingStep:
 
     def full(self) -> None:
         """The diffusion's step."""
-        terms = self.model.objective(self.network, self.batch, self.objective)
+        terms = self.losses(self.network, self.batch, self.objective)
         self._update(terms.loss.sum() / self.count)
 
     def _update(self, loss: Tensor) -> None:
@@ -122,25 +133,32 @@ class SamplingStep:
         self.model.reverse(noisy, logits, u)
 
 
+def backend(device: torch.device) -> str:
+    """What compiles. On a CPU code is only traced, which shows that it can be compiled."""
+    return "inductor" if device.type == "cuda" else "eager"
+
+
 def prepare(network: nn.Module, device: torch.device, bfloat16: bool, compiled: bool) -> nn.Module:
-    """The network as it is to be measured. On a CPU compiling is only traced, which shows that it can be."""
+    """The network as it is to be measured."""
     network = network.to(device)
     if compiled:
-        network = torch.compile(network, backend="inductor" if device.type == "cuda" else "eager")  # type: ignore[assignment]
+        network = torch.compile(network, backend=backend(device))  # type: ignore[assignment]
     return Bfloat16(network) if bfloat16 else network
 
 
 def training_rows(
     scale: Scale, device: torch.device, *, bfloat16: bool = False, compiled: bool = False
 ) -> Iterator[Row]:
-    """Training steps, a row for every number of states and model."""
+    """Training steps, a row for every number of states and model. Compiled, they have fixed shapes on a CPU too."""
     for num_states, name in itertools.product(scale.states, cases.MODELS):
         model = cases.model(name, num_states).to(device)
         network = prepare(
             cases.network(scale.size, num_states, scale.shape[1:]), device, bfloat16, compiled
         ).train()
-        work = TrainingStep(model, network, Batch(cases.images(model.p0, scale.shape).to(device)))
-        found = compare(work.alone, work.full, device, scale.pairs, scale.inner)
+        batch = Batch(cases.images(model.p0, scale.shape).to(device))
+        work = TrainingStep(model, network, batch, compiled=compiled)
+        with fixed_shapes(compiled):
+            found = compare(work.alone, work.full, device, scale.pairs, scale.inner)
         row: dict[str, object] = {"model": name, "B": num_states, "network alone, s": found.base}
         yield {**row, "step, s": found.full, "step / alone": found.ratio, "±": found.error}
 

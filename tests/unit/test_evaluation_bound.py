@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from scud import SCUD, Masking
 from scud.data import Examples
-from scud.diffusion.base import Elbo
+from scud.diffusion.estimates import Elbo
 from scud.errors import UserError
 from scud.evaluation import evaluate
 from scud.evaluation.bound import ratio_error, stratified_quantiles, take_off_control

@@ -1,7 +1,8 @@
 """The bound and the posterior: SCUD, masking and classical diffusion."""
 
-from scud.diffusion.base import Diffusion, Elbo, Losses
+from scud.diffusion.base import Diffusion
 from scud.diffusion.classical import Classical, ClassicalOptions
+from scud.diffusion.estimates import Elbo, Losses
 from scud.diffusion.masking import Masking, MaskingOptions
 from scud.diffusion.objectives import (
     OBJECTIVES,

@@ -16,18 +16,20 @@ x0. `reverse_log_prob` is the logarithm of the law that such a step draws from.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scud.diffusion.batches import check_batch
+from scud.diffusion.batches import Noised, check_batch
+from scud.diffusion.estimates import Elbo, Losses
 from scud.diffusion.objectives import Bound, Draw, Objective
 from scud.diffusion.options import check_t_max
 from scud.diffusion.times import draw_times
 from scud.errors import check_distribution, check_states, fail
-from scud.numerics import draw_from, draw_uniform, stratified_uniform
+from scud.numerics import draw_from, draw_uniform, is_fixed, stratified_uniform
 from scud.numerics.logits import Logits
 from scud.processes.kernels.base import LARGE
 from scud.samplers import Ancestral, Sampler
@@ -37,41 +39,6 @@ from scud.typing import Batch, Conditioning, Denoiser, Given, Noisy, Time
 WATCHED = 1 / 64
 """With more than LARGE states, and where the objective does not need the bound's diffusion term,
 the term is only monitored: on this share of the positions."""
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What training minimises, and what it watches, in nats per example: each [batch].
-
-    Attributes:
-        loss: what the objective makes of a draw, differentiable.
-        diffusion: an estimate of the bound's diffusion term, without gradient.
-    """
-
-    loss: Tensor
-    diffusion: Tensor
-
-
-@dataclass(frozen=True)
-class Elbo:
-    """One estimate of the bound on -log p(x0), by its terms, in nats per example: each [batch].
-
-    Attributes:
-        diffusion: the estimate of the diffusion term.
-        prior: the prior term, exact.
-        control: a control variate: the diffusion term of the denoiser that returns p0, on the same
-            noise, minus its known mean. Over uniform u and all noise its mean is 0 for every x0, so
-            that any multiple of it may be taken off `diffusion`, which varies in a like way.
-    """
-
-    diffusion: Tensor
-    prior: Tensor
-    control: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """diffusion + prior [batch]."""
-        return self.diffusion + self.prior
 
 
 class Diffusion(nn.Module, ABC):
@@ -212,6 +179,10 @@ class Diffusion(nn.Module, ABC):
         With process, schedule and p0 they are enough to build the model again.
         """
 
+    def is_fixed(self, like: Tensor) -> bool:
+        """Whether losses on the device of `like` have fixed shapes (see `numerics.devices`)."""
+        return is_fixed(like)
+
     def prior_term(self, x0: Tensor, counted: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """The bound's prior term at the positions that count: nats, [batch, *dims] float64."""
         return self.prior_nats[x0]
@@ -260,18 +231,33 @@ class Diffusion(nn.Module, ABC):
             UserError: x0 is empty or, on a CPU, holds a state outside 0..B-1; a mask, or `known`,
                 that is not bool or has another shape than x0; logits of another shape.
         """
+        return self.answered(denoiser, self.noised(batch, generator=generator, u=u))
+
+    def noised(
+        self,
+        batch: Batch | Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        u: Tensor | None = None,
+    ) -> Noised:
+        """Draw times and noise for a batch: all of `draw` that needs random numbers."""
         batch = batch if isinstance(batch, Batch) else Batch(batch)
         check_batch(batch, self.num_states)
-        x0 = batch.x0.long()
+        batch = replace(batch, x0=batch.x0.long())
         if u is None:
-            u = stratified_uniform(x0.shape[0], generator, x0.device)
+            u = stratified_uniform(len(batch), generator, batch.x0.device)
         t, weight = draw_times(u, self.schedule, self.t_max, self.tau_max)
-        noisy = self.noise(x0, t, generator)
+        noisy = self.noise(batch.x0, t, generator)
         if batch.known is not None:
-            noisy = self.keep(noisy, x0, batch.known)
+            noisy = self.keep(noisy, batch.x0, batch.known)
+        return Noised(batch, noisy, weight)
+
+    def answered(self, denoiser: Denoiser, noised: Noised) -> Draw:
+        """Ask the denoiser about a noised batch: the rest of `draw`."""
+        batch, noisy = noised.batch, noised.noisy
         logits = denoiser(noisy.x_t, self.condition(noisy, batch.given))
-        self.check_logits(logits, x0)
-        return Draw(self, x0, noisy, logits, weight, batch.counted)
+        self.check_logits(logits, batch.x0)
+        return Draw(self, batch.x0, noisy, logits, noised.weight, batch.counted)
 
     def elbo(
         self,
@@ -316,7 +302,25 @@ class Diffusion(nn.Module, ABC):
             objective: makes the loss of a draw, as those of `scud.diffusion.objectives` do.
             denoiser, batch, generator, u: as in `draw`, errors too.
         """
-        draw = self.draw(denoiser, batch, generator=generator, u=u)
+        noised = self.noised(batch, generator=generator, u=u)
+        x0 = noised.batch.x0
+        return self.losses(denoiser, noised, objective, lambda: draw_uniform(x0, generator))
+
+    def losses(
+        self,
+        denoiser: Denoiser,
+        noised: Noised,
+        objective: Objective,
+        chance: Callable[[], Tensor],
+    ) -> Losses:
+        """All of `objective` behind the noise: what `scud.diffusion.compiled` compiles.
+
+        Args:
+            denoiser, objective: as in `objective`, errors too.
+            noised: the noised batch.
+            chance: draws a number in [0, 1) for each position, [batch, *dims], if it is asked.
+        """
+        draw = self.answered(denoiser, noised)
         loss = objective(self, draw)
         if loss.shape != (len(draw.x0),):
             remedy = "sum over the positions of each example, and do not average"
@@ -326,11 +330,11 @@ class Diffusion(nn.Module, ABC):
         if diffusion is None and self.forgets_at_once:
             diffusion = draw.computed("reconstruction")
         if diffusion is None:
-            diffusion = self._watched(draw, generator)
+            diffusion = self._watched(draw, chance)
         return Losses(loss, diffusion)
 
     @torch.no_grad()
-    def _watched(self, draw: Draw, generator: torch.Generator | None) -> Tensor:
+    def _watched(self, draw: Draw, chance: Callable[[], Tensor]) -> Tensor:
         """The diffusion term of a draw whose loss did not need it, [batch].
 
         With many states it is estimated from some positions alone.
@@ -338,7 +342,7 @@ class Diffusion(nn.Module, ABC):
         logits = draw.logits.detach()
         if self.num_states <= LARGE:
             return draw.integral(self.integrand(logits, draw.x0, draw.noisy, draw.counted))
-        counted = draw_uniform(draw.x0, generator) < WATCHED
+        counted = chance() < WATCHED
         if draw.counted is not None:
             counted = counted & draw.counted
         return draw.integral(self.integrand(logits, draw.x0, draw.noisy, counted)) / WATCHED

@@ -1,11 +1,28 @@
 """Batches and the shapes of what belongs to them: checked, and brought to the shape of states."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from scud.errors import check_flags, check_states, fail
 from scud.numerics import is_fixed
-from scud.typing import Batch, Time
+from scud.typing import Batch, Noisy, Time
+
+
+@dataclass(frozen=True, eq=False)
+class Noised:
+    """A batch and its noise: all that is drawn at random before a denoiser is asked.
+
+    Attributes:
+        batch: clean examples, x0 int64.
+        noisy: what noise made of them.
+        weight: one over the density of the times, [batch] float64.
+    """
+
+    batch: Batch
+    noisy: Noisy
+    weight: Tensor
 
 
 def check_batch(batch: Batch, num_states: int) -> None:

@@ -50,6 +50,9 @@ class KernelDiffusion(Diffusion):
     def amounts(self, noisy: Noisy) -> Tensor:
         """How much noise each position has had, [batch, *dims] float64."""
 
+    def is_fixed(self, like: Tensor) -> bool:
+        return self.kernel.is_fixed(like)
+
     @abstractmethod
     def information_schedule(self) -> Schedule:
         """The schedule on which this model's information falls linearly."""

@@ -6,8 +6,8 @@ denoiser minimises both, and hence every mixture of them. An objective is a func
 and a draw; one of your own trains like those of this module.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
 import torch
@@ -62,17 +62,24 @@ class Draw:
     logits: Logits
     weight: Tensor
     counted: Tensor | None
+    _computed: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
+    @property
     def diffusion(self) -> Tensor:
         """The estimate of the bound's diffusion term, nats per example, [batch]."""
-        return self.integral(self.model.integrand(self.logits, self.x0, self.noisy, self.counted))
+        return self._once("diffusion", self.model.integrand)
 
-    @cached_property
+    @property
     def reconstruction(self) -> Tensor:
         """The estimate of the weighted cross-entropy of x0, nats per example, [batch]."""
-        values = self.model.reconstruction(self.logits, self.x0, self.noisy, self.counted)
-        return self.integral(values)
+        return self._once("reconstruction", self.model.reconstruction)
+
+    def _once(self, term: str, integrand: Callable[..., Tensor]) -> Tensor:
+        """A term, computed when it is first asked for."""
+        if term not in self._computed:
+            values = integrand(self.logits, self.x0, self.noisy, self.counted)
+            self._computed[term] = self.integral(values)
+        return self._computed[term]
 
     def integral(self, values: Tensor) -> Tensor:
         """The integral over time of an integrand, from its values at this draw.
@@ -92,7 +99,7 @@ class Draw:
 
     def computed(self, term: Literal["diffusion", "reconstruction"]) -> Tensor | None:
         """A term, without gradient, if something has asked for it before; else None."""
-        value: Tensor | None = vars(self).get(term)
+        value = self._computed.get(term)
         return None if value is None else value.detach()
 
 

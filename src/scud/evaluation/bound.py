@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from scud.diffusion import Diffusion
-from scud.diffusion.base import Elbo
+from scud.diffusion.estimates import Elbo
 from scud.diffusion.objectives import per_example
 from scud.errors import check_seed, fail
 from scud.evaluation.report import Figure, Normal

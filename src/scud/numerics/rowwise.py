@@ -125,6 +125,8 @@ def stretchwise(function: Rowwise, logits: Logits, stretches: Sequence[slice]) -
         logits: [N, B].
         stretches: from the first row to the last.
     """
+    if torch.compiler.is_compiling():
+        return _compiled(function, logits, stretches)
     sizes = [part.stop - part.start for part in stretches]
     if isinstance(logits, Tensor):
         pieces = zip(torch.split(logits, sizes), stretches, strict=True)
@@ -138,6 +140,24 @@ def stretchwise(function: Rowwise, logits: Logits, stretches: Sequence[slice]) -
         whole = len(stretches) == 1
         done.append(apply(*parts) if whole else checkpoint(apply, *parts, use_reentrant=False))  # type: ignore[no-untyped-call]
     return torch.cat(done)
+
+
+def _compiled(function: Rowwise, logits: Logits, stretches: Sequence[slice]) -> Tensor:
+    """`stretchwise` for a compiler, which makes the gradient by itself, and chooses what is kept for it."""
+
+    def part_of(rows: Tensor, part: slice) -> Tensor:
+        with full_precision(rows):
+            values = function(rows, part)
+            return torch.where(*values) if isinstance(values, Either) else values
+
+    if len(stretches) == 1:
+        return part_of(logits[stretches[0]], stretches[0])
+    return torch.cat(
+        [
+            checkpoint(lambda part: part_of(logits[part], part), part, use_reentrant=False)
+            for part in stretches
+        ]
+    )
 
 
 def blockwise(function: Rowwise, logits: Logits, blocks: Iterable[Tensor]) -> Tensor:

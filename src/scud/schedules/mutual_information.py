@@ -102,20 +102,26 @@ class MutualInformation(Schedule):
         return self.at(t)[1]
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        if torch.compiler.is_compiling():  # the compiler finds by itself what is asked for twice
+            return self._made(t)
         last = self._last
         if last is not None and last.t is t and last.version == _version(t):
             return last.found
+        found = self._made(t)
+        # Noise, weights and loss ask for the same times one after the other.
+        if not (t.requires_grad or t.is_inference()):
+            self._last = Last(t, _version(t), found)
+        return found
+
+    def _made(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """`at`, of times that nothing is known of yet."""
         w = (-(-t.double()).log1p()).clamp_min(SMALLEST_W)
         log_w = w.log()
         piece = self._pieces[torch.searchsorted(self.knots, log_w)]
         log_tau, slope = _spline(piece, log_w - piece[..., 0])
         tau = log_tau.exp()
         beta = slope * tau / ((1 - t.double()) * w)
-        # Noise, weights and loss ask for the same times one after the other.
-        found = tau.masked_fill(t <= 0, 0), beta
-        if not (t.requires_grad or t.is_inference()):
-            self._last = Last(t, _version(t), found)
-        return found
+        return tau.masked_fill(t <= 0, 0), beta
 
     def inverse(self, tau: Tensor) -> Tensor:
         log_tau = tau.double().clamp_min(SMALLEST_W).log()

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from scud.diffusion import Losses
+from scud.diffusion.compiled import CompiledObjective
 from scud.errors import UserError
 from scud.networks.labels import reads_labels
 from scud.seeds import Use, derive, seeded
@@ -80,8 +82,10 @@ class DiffusionTraining(pl.LightningModule):
             self.step = start.step
             self.network.load_state_dict(start.network)
             self.ema.network.load_state_dict(start.average)
+        self.objective: Callable[..., Losses] = self.model.objective
         if job.settings.compile:
-            self.network.compile()
+            self.network.compile()  # all that is compiled on a CPU
+            self.objective = CompiledObjective(self.model)
 
     def train_dataloader(self) -> Iterable[Portion]:
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
@@ -129,7 +133,7 @@ class DiffusionTraining(pl.LightningModule):
         torch.manual_seed(derive(self.job.seed, Use.DROPOUT, *place))
         noise = seeded(self.job.seed, Use.NOISE, *place, device=self.device)
         batch = portion.batch if self.reads_labels else replace(portion.batch, label=None)
-        terms = self.model.objective(
+        terms = self.objective(
             self.network, batch, self.job.objective, generator=noise, u=portion.u
         )
         loss = terms.loss.sum() / portion.positions

@@ -34,7 +34,7 @@ class TrainingOptions(Options, ABC):
     """What the network computes in while training; weights, loss and evaluation stay in float32."""
 
     compile: bool = False
-    """Compile the network with torch.compile; on a CPU this needs a C++ compiler."""
+    """Compile the step behind its noise with torch.compile, on a CPU the network alone; there it needs a C++ compiler."""
 
     accumulate: int = 1
     """Parts a batch is split into to save memory; divides the batch."""
