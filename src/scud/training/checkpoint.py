@@ -261,7 +261,8 @@ def _is_row(value: object) -> bool:
 def is_finite(state: Checkpoint, network: nn.Module) -> bool:
     """Whether the parameters of the network and what the optimiser keeps of them are finite, so that they may be kept.
 
-    Of what is shared out over processes, this one looks at its own. Buffers may be what they like: a mask of a user's own may hold minus infinity.
+    Buffers may be what they like: a mask of a user's own may hold minus infinity. Of what is shared out over processes, this one
+    looks at its own.
     """
     names = [name for name, _ in network.named_parameters()]
     numbers = [weights[name] for weights in (state.network, state.average) for name in names]

@@ -113,14 +113,15 @@ def watch_with_patience(trainer: pl.Trainer) -> None:
 
 
 def leave(trainer: pl.Trainer) -> None:
-    """After an error: end the processes that this one has started, and let the others see that it takes part no longer.
+    """After an error: end the processes that this one has started, and close its connections on a CPU, so that others see it.
 
-    On a CPU they see it at once, even where this process goes on; on GPUs it is for torchrun or the scheduler to end them.
+    Where each has a part of the network, PyTorch holds them open until this process ends. On GPUs it is for torchrun or the
+    scheduler to end the others.
     """
     if isinstance(trainer.strategy.launcher, Launcher):
         trainer.strategy.launcher.end()
     if distributed.is_initialized() and distributed.get_backend() == "gloo":
-        distributed.distributed_c10d._abort_process_group()
+        distributed.destroy_process_group()
 
 
 def is_of_others(error: RuntimeError) -> bool:

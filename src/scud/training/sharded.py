@@ -32,7 +32,7 @@ def shard(network: nn.Module, mesh: DeviceMesh, *, in_bfloat16: bool = False) ->
 
 
 def units(network: nn.Module) -> list[nn.Module]:
-    """The blocks of a network that are gathered one at a time: the modules in its lists, unless they share weights with others."""
+    """What of a network is gathered one at a time: the modules in its lists, unless they share weights with others."""
     uses = _uses(network)
     blocks = {block: _uses(block) for block in _listed(network)}
     return [
