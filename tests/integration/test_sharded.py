@@ -50,7 +50,7 @@ def test_two_processes_with_a_part_of_the_network_each(
         f"checkpoints/shards-8/shard-0000{part}-model-00001-of-00001.safetensors" for part in (1, 2)
     }
     assert {path.name for path in (two / "model").iterdir()} == {"model.safetensors", "config.json"}
-    assert scud("sample", two, "--num=2", "--sampler.steps=2").status == 0
+    assert scud("sample", two, "--num=2", "--steps=2").status == 0
     run = library.load(two)
     assert type(run.network).__name__ == "UNet"
     assert {weight.dtype for weight in run.network.parameters()} == {torch.float32}

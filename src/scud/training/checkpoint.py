@@ -52,8 +52,7 @@ class Checkpoint:
         row: what `Metrics.measured` says of the step; None in checkpoints of earlier versions.
         order: version of the order in which training takes examples (see `order_version`); 1 in checkpoints of earlier
             versions.
-        shards: in a file whose tensors several processes have written beside it, where they are (see `shards`); `read` puts
-            them together.
+        shards: where the tensors are that several processes have written beside the file; `read` puts them together.
     """
 
     step: int
@@ -96,16 +95,11 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def write_shards(checkpoints: Path, state: Checkpoint) -> Checkpoint:
-    """Write the tensors of a checkpoint, of which each process has a part: all must call this together, as `shards.write`.
-
-    Returns:
-        The checkpoint to be written, which says where they are.
-    """
+    """Write the tensors of a checkpoint as `shards.write` does, by all processes; the checkpoint that says where they are."""
     parts = shards.Parts(state.network, state.average, state.optimizer["state"])
     note = shards.write(checkpoints, state.step, parts)
-    return replace(
-        state, network={}, average={}, optimizer={**state.optimizer, "state": {}}, shards=note
-    )
+    optimizer = {**state.optimizer, "state": {}}
+    return replace(state, network={}, average={}, optimizer=optimizer, shards=note)
 
 
 def _put_together(path: Path, state: Checkpoint) -> Checkpoint:
@@ -116,8 +110,8 @@ def _put_together(path: Path, state: Checkpoint) -> Checkpoint:
     if wrong is not None:
         raise _damaged(path, wrong)
     network, average, moments = shards.read(path.parent, state.shards)
-    optimizer = {**state.optimizer, "state": moments}
-    return replace(state, network=network, average=average, optimizer=optimizer, shards=None)
+    whole = {"network": network, "average": average}
+    return replace(state, **whole, optimizer={**state.optimizer, "state": moments}, shards=None)
 
 
 def write_best_again(path: Path, last_path: Path, last: Checkpoint) -> None:
