@@ -322,17 +322,21 @@ import os, signal, sys, time
 import torch
 import scud
 from scud.errors import UserError
+from scud.training import processes
 from scud.training.module import DiffusionTraining
 from tests.unit.front import DATA, MODELS, SHORT, network
 
 step, how, rank, folder = DiffusionTraining.optimizer_step, *sys.argv[1:4]
+processes.GRACE = 1.0
 
 def then_fail(module, *arguments, **options):
     step(module, *arguments, **options)
     if module.step == 2 and module.trainer.global_rank == int(rank):
-        if how == "killed":
+        if how != "raised":
             os.kill(os.getpid(), signal.SIGKILL)
         raise UserError("alone")
+    if module.step == 2 and how == "hangs":
+        time.sleep(60)
 
 DiffusionTraining.optimizer_step = then_fail
 model, options = MODELS["masking"](DATA.p0()), {**SHORT, "device": "cpu", "progress": False, "devices": 2}
@@ -362,6 +366,15 @@ def test_an_error_reaches_whoever_called_fit(tmp_path: Path, how: str, rank: int
     told = "alone" if rank == 0 else "the processes of this run must go on together"
     assert f"0 caught {told}" in said
     assert said.strip().endswith("alive")
+
+
+@pytest.mark.long
+def test_a_process_that_notices_nothing_is_ended(tmp_path: Path) -> None:
+    """As one on a GPU may wait for ever for another."""
+    status, said = together(alone(tmp_path), "hangs", 1, tmp_path / "run")
+    assert status == 1, said
+    assert "another process of this run has ended with status -9" in said
+    assert "alive" not in said
 
 
 @pytest.mark.long

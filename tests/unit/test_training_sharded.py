@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from scud.diffusion.objectives import Bound
 from scud.errors import UserError
+from scud.front import job_of
 from scud.networks import DiT, dit
 from scud.training import checkpoint, shards
 from scud.training.checkpoint import Checkpoint
@@ -19,8 +21,10 @@ from scud.training.ema import Ema
 from scud.training.files import RunFolder
 from scud.training.metrics import MEASURED
 from scud.training.module import laid_out
+from scud.training.options import ByExamples
 from scud.training.sharded import forget_gathered, gather, part_of, shard, units
 from scud.typing import Conditioning
+from tests.unit.front import DATA, MODELS, Plain
 
 
 class Network(nn.Module):
@@ -284,3 +288,29 @@ def test_overwriting_removes_shards_and_nothing_else(
     mine.touch()
     files.clear(files.config)
     assert [path for path in files.path.rglob("*") if path.is_file()] == [mine]
+
+
+class Scaled(Plain):
+    """With a single number for a weight, or one that does not lie row by row."""
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(scale)
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (torch.tensor(1.0), "the network's scale must have an axis, .* got a single number"),
+        (torch.ones(2, 3).T, "the network's scale must have an axis, .* got another layout"),
+        (torch.ones(1), None),
+    ],
+)
+def test_a_network_that_cannot_be_shared_out_is_refused(scale: Tensor, message: str | None) -> None:
+    settings = ByExamples(strategy="fsdp", batch_size=10)
+    parts = MODELS["masking"](DATA.p0()), Scaled(scale), DATA, settings, Bound(), 0
+    if message is None:
+        assert job_of(*parts, ranks=2).settings == settings
+        return
+    with pytest.raises(UserError, match=message):
+        job_of(*parts, ranks=2)

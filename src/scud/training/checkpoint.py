@@ -110,8 +110,8 @@ def _put_together(path: Path, state: Checkpoint) -> Checkpoint:
     if wrong is not None:
         raise _damaged(path, wrong)
     network, average, moments = shards.read(path.parent, state.shards)
-    whole = {"network": network, "average": average}
-    return replace(state, **whole, optimizer={**state.optimizer, "state": moments}, shards=None)
+    optimizer = {**state.optimizer, "state": moments}
+    return replace(state, network=network, average=average, optimizer=optimizer, shards=None)
 
 
 def write_best_again(path: Path, last_path: Path, last: Checkpoint) -> None:

@@ -60,8 +60,12 @@ class Launcher(_SubprocessScriptLauncher):
         while not self.over.wait(1.0):
             failed = [process.returncode for process in self.started if process.poll()]
             if failed and not self.over.wait(GRACE):
-                told = f"error: another process of this run has ended with status {failed[0]}\n"
-                os.write(sys.stderr.fileno(), told.encode())
+                told = f"another process of this run has ended with status {failed[0]}"
+                print(
+                    f"{told}; go on from the last checkpoint with --resume",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 self.kill(signal.SIGKILL)
                 os._exit(1)
 
