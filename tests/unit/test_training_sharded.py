@@ -290,14 +290,6 @@ def test_overwriting_removes_shards_and_nothing_else(
     assert [path for path in files.path.rglob("*") if path.is_file()] == [mine]
 
 
-class Scaled(Plain):
-    """With a single number for a weight, or one that does not lie row by row."""
-
-    def __init__(self, scale: Tensor) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(scale)
-
-
 @pytest.mark.parametrize(
     ("scale", "message"),
     [
@@ -308,7 +300,9 @@ class Scaled(Plain):
 )
 def test_a_network_that_cannot_be_shared_out_is_refused(scale: Tensor, message: str | None) -> None:
     settings = ByExamples(strategy="fsdp", batch_size=10)
-    parts = MODELS["masking"](DATA.p0()), Scaled(scale), DATA, settings, Bound(), 0
+    net = Plain()
+    net.register_parameter("scale", nn.Parameter(scale))
+    parts = MODELS["masking"](DATA.p0()), net, DATA, settings, Bound(), 0
     if message is None:
         assert job_of(*parts, ranks=2).settings == settings
         return
