@@ -203,6 +203,7 @@ def job_of(
         digests=data.digests(),
     )
     trial.check_room(job, data.dims)
+    trial.check_strategy(job, ranks)
     order(
         job, settings.accumulate * ranks
     )  # refuses a batch that cannot be divided, before anything is written
@@ -238,14 +239,15 @@ def train_job(
         job.network.load_state_dict(start.average)
         save(job.network, start.step)
     if ranks.writes and start is not None and not files.best.exists():
-        checkpoint.write_best_again(files.best, start)
+        checkpoint.write_best_again(files.best, files.last, start)
     if start is not None and start.step >= job.settings.steps:
         if ranks.writes:
             metrics.keep_until(files.metrics, start.step, start.metrics)
         job.network.load_state_dict(start.average)
         average = deepcopy(job.network)  # which stays trainable
     else:
-        job.network.to(device)
+        if job.settings.strategy != "fsdp":  # which takes a network to its devices part by part
+            job.network.to(device)
         job.model.to(device)
         average = run(
             job,

@@ -182,7 +182,7 @@ CASES = {
     "training.infill_share of sequences": Case(1.0, data="sequences"),
 }
 
-HARDWARE = {"threads", "training.devices", "training.num_nodes"}
+HARDWARE = {"threads", "training.devices", "training.num_nodes", "training.strategy"}
 """Where a run computes, which is tested by itself: numbers need not depend on it."""
 
 KINDS_OF = {

@@ -267,8 +267,8 @@ def test_a_machine_that_never_comes_is_waited_for_no_longer_than_that(
         "import sys\n"
         "from datetime import timedelta\n"
         "from scud.cli import main\n"
-        "from scud.training import fit\n"
-        "fit.TIMEOUT = timedelta(seconds=4)\n"
+        "from scud.training import processes\n"
+        "processes.TIMEOUT = timedelta(seconds=4)\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     command = ["train", "images", *tiny, *EIGHT, "--training.num-nodes=2"]

@@ -15,13 +15,13 @@ from scud.files.digests import file_digest
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were hashed; all but empty ones are large, and have settled at once."""
     found: list[Path] = []
-    true = digests._hashed
+    true = digests.hashed
 
     def hash_file(file: Path) -> str:
         found.append(file)
         return true(file)
 
-    monkeypatch.setattr(digests, "_hashed", hash_file)
+    monkeypatch.setattr(digests, "hashed", hash_file)
     monkeypatch.setattr(digests, "NOTED", 1)
     monkeypatch.setattr(digests, "SETTLED", -(10**12))
     return found

@@ -299,7 +299,10 @@ def test_an_objective_that_averages_is_refused(tmp_path: Path) -> None:
         ),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\)"),
-        ({"precision": "float16"}, "precision must be one of bfloat16, float32, got 'float16'"),
+        (
+            {"precision": "float16"},
+            "precision must be one of bfloat16, bfloat16-true, float32, got 'float16'",
+        ),
         ({"accumulate": 3}, r"batch_size must be divisible by .* \(3\), got 10"),
         (
             {"label_dropout": 0.1},

@@ -41,13 +41,13 @@ def file_digest(file: Path, cache: str | Path | None = None) -> str:
     try:
         about, begun = _about(file), time.time_ns()
         if about["size"] < NOTED:
-            return _hashed(file)
+            return hashed(file)
         root = default_cache() if cache is None else Path(cache)
         note = root / "digests" / f"{digest_of(str(absolute(file)), 16)}.json"
         known = _noted(note, about)
         if known is not None:
             return known
-        digest = _hashed(file)
+        digest = hashed(file)
         settled = max(about["modified"], about["changed"]) + SETTLED < begun
         if settled and about == _about(file):
             _note(note, about, digest)
@@ -58,7 +58,8 @@ def file_digest(file: Path, cache: str | Path | None = None) -> str:
     return digest
 
 
-def _hashed(file: Path) -> str:
+def hashed(file: Path) -> str:
+    """A hash of a file's content, which is read; raises `OSError` where it cannot be."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, hashlib.blake2b).hexdigest()
 

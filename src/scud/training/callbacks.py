@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -19,6 +19,7 @@ from scud.training import checkpoint, metrics
 from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.module import DiffusionTraining, NotFiniteError, StepNumbers
+from scud.training.sharded import forget_gathered
 from scud.training.stopping import Stop
 from scud.training.stream import Portion
 
@@ -107,10 +108,14 @@ class Journal(pl.Callback):
             rest = self._read(trainer, pl_module, everything=True, validating=False)
             read = read if rest.row is None else rest
         if due or stopping:
-            if read.row is not None:
-                self._persist(pl_module, read.row, read.valid)
+            if read.row is not None or pl_module.sharded:
+                self._persist(trainer, pl_module, read)
             trainer.strategy.barrier()
         trainer.should_stop = trainer.should_stop or stopping
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DiffusionTraining)
+        pl_module.whole_average()  # which all processes gather, whatever has ended training
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.stop.forget()
@@ -126,8 +131,9 @@ class Journal(pl.Callback):
             batch_size=max(settings.size.examples // parts, 1),
             batch_tokens=max(settings.size.positions // parts, 1),
             seed=derive(self.job.seed, Use.VALIDATION),
-            ranks=self.ranks,
+            ranks=replace(self.ranks, in_step=module.sharded),
         )
+        forget_gathered(module.ema.network)
         if not math.isfinite(result.nats_per_position):
             value = result.nats_per_position
             raise NotFiniteError(module.step, "the bound on the validation split", value)
@@ -179,25 +185,32 @@ class Journal(pl.Callback):
             callback(row)
         return row
 
-    def _persist(
-        self, module: DiffusionTraining, row: metrics.Metrics, valid: Evaluation | None
-    ) -> None:
-        """Write the checkpoints and the model.
+    def _persist(self, trainer: pl.Trainer, module: DiffusionTraining, read: Read) -> None:
+        """Write the checkpoints and the model; where the network is sharded, all processes do so together.
 
-        Whatever the moment of a kill, a run goes on from last.ckpt: metrics and best.ckpt are on the disk before it, so that they
-        are never older than it says; a model that is older is written again from it.
+        Whatever the moment of a kill, a run goes on from last.ckpt: metrics, best.ckpt and shards are on the disk before it, so
+        that they are never older than it says; a model that is older is written again from it.
         """
-        improved = valid is not None and valid.nats_per_position < self.best
-        if valid is not None and improved:
-            self.best = valid.nats_per_position
-        state = module.checkpoint(self.best, row, self.seconds)
-        if not checkpoint.is_finite(state, module.network):
+        improved = read.valid is not None and read.valid.nats_per_position < self.best
+        if read.valid is not None and improved:
+            self.best = read.valid.nats_per_position
+        state = module.checkpoint(self.best, read.row, self.seconds)
+        finite = checkpoint.is_finite(state, module.network)
+        if module.sharded:
+            finite = trainer.strategy.reduce_boolean_decision(finite, all=True)
+        if not finite:
             raise NotFiniteError(module.step, "a weight or a moment of the optimiser", math.nan)
-        sync_file(self.folder.metrics)
-        if improved:
-            checkpoint.write(self.folder.best, state)
-        checkpoint.write(self.folder.last, state)
-        self.save_model(module.ema.network, module.step)
+        if module.sharded:
+            state = checkpoint.write_shards(self.folder.checkpoints, state)
+        if trainer.is_global_zero:
+            sync_file(self.folder.metrics)
+            if improved:
+                checkpoint.write(self.folder.best, state)
+            checkpoint.write(self.folder.last, state)
+            self.folder.remove_unnamed_shards()
+        average = module.whole_average()
+        if trainer.is_global_zero:
+            self.save_model(average, module.step)
 
 
 def known(error: float) -> float | None:

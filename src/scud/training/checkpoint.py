@@ -8,7 +8,7 @@ import math
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from scud.diffusion import Diffusion
 from scud.errors import UserError, fail
 from scud.files import is_file, writing
+from scud.training import shards
 from scud.training.job import Job
 from scud.training.metrics import MEASURED, Metrics
 from scud.training.stream import order_version
@@ -51,6 +52,7 @@ class Checkpoint:
         row: what `Metrics.measured` says of the step; None in checkpoints of earlier versions.
         order: version of the order in which training takes examples (see `order_version`); 1 in checkpoints of earlier
             versions.
+        shards: where the tensors are that several processes have written beside the file; `read` puts them together.
     """
 
     step: int
@@ -67,6 +69,7 @@ class Checkpoint:
     multiple: int | None = None
     row: dict[str, float | None] | None = None
     order: int = 1
+    shards: dict[str, Any] | None = None
 
     @property
     def metrics(self) -> Metrics | None:
@@ -91,11 +94,32 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         file.write(content.getbuffer())
 
 
-def write_best_again(path: Path, last: Checkpoint) -> None:
+def write_shards(checkpoints: Path, state: Checkpoint) -> Checkpoint:
+    """Write the tensors of a checkpoint as `shards.write` does, by all processes; the checkpoint that says where they are."""
+    parts = shards.Parts(state.network, state.average, state.optimizer["state"])
+    note = shards.write(checkpoints, state.step, parts)
+    optimizer = {**state.optimizer, "state": {}}
+    return replace(state, network={}, average={}, optimizer=optimizer, shards=note)
+
+
+def _put_together(path: Path, state: Checkpoint) -> Checkpoint:
+    """A checkpoint with the tensors that it says are elsewhere."""
+    if state.shards is None:
+        return state
+    wrong = shards.what_is_wrong(path.parent, state.shards)
+    if wrong is not None:
+        raise _damaged(path, wrong)
+    network, average, moments = shards.read(path.parent, state.shards)
+    optimizer = {**state.optimizer, "state": moments}
+    return replace(state, network=network, average=average, optimizer=optimizer, shards=None)
+
+
+def write_best_again(path: Path, last_path: Path, last: Checkpoint) -> None:
     """Write the best checkpoint that was lost, where it is the last one; elsewhere say that it is lost."""
     valid = None if last.metrics is None else last.metrics.valid_bits_per_dim
     if valid is not None and math.isclose(valid * math.log(2), last.best, rel_tol=1e-12):
-        write(path, last)
+        with writing(path) as file:
+            file.write(last_path.read_bytes())
     elif math.isfinite(last.best):
         warnings.warn(
             f"{path} was lost, and is not that of the last step: it stays lost", stacklevel=2
@@ -120,14 +144,14 @@ def read(path: Path) -> Checkpoint:
         if unknown:
             raise _damaged(path, unknown)
         found = Checkpoint(**values)
+        wrong = _wrong_entry(found)
+        if wrong is not None:
+            raise _damaged(path, f"{wrong} is not as it should be")
+        return _put_together(path, found)
     except UserError:
         raise
     except Exception as error:  # PyTorch's reader raises whatever the damage leads it to
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    wrong = _wrong_entry(found)
-    if wrong is not None:
-        raise _damaged(path, f"{wrong} is not as it should be")
-    return found
 
 
 def _damaged(path: Path, what: str) -> UserError:
@@ -177,6 +201,7 @@ def _wrong_entry(found: Checkpoint) -> str | None:
         "multiple": found.multiple is None or (type(found.multiple) is int and found.multiple > 0),
         "row": found.row is None or _is_row(found.row),
         "order": type(found.order) is int and found.order >= 1,
+        "shards": found.shards is None or shards.is_note(found.shards),
     }
     return next((name for name, fits in right.items() if not fits), None)
 
@@ -230,13 +255,14 @@ def _is_row(value: object) -> bool:
 def is_finite(state: Checkpoint, network: nn.Module) -> bool:
     """Whether the parameters of the network and what the optimiser keeps of them are finite, so that they may be kept.
 
-    Buffers may be what they like: a mask of a user's own may hold minus infinity.
+    Buffers may be what they like: a mask of a user's own may hold minus infinity. Of what is shared out over processes, this one
+    looks at its own.
     """
     names = [name for name, _ in network.named_parameters()]
     numbers = [weights[name] for weights in (state.network, state.average) for name in names]
     for moments in state.optimizer["state"].values():
         numbers += moments.values()
-    return all(bool(torch.isfinite(part).all()) for part in numbers)
+    return all(bool(torch.isfinite(shards.local(part)).all()) for part in numbers)
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:

@@ -8,13 +8,15 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from scud.errors import check_in_interval, check_number, fail
+from scud.training.shards import local
 
 
 class Ema(nn.Module):
     """The average, as a network of its own in float32 and evaluation mode.
 
     After each optimiser step: average <- d average + (1 - d) weights, with d = min(decay, (1 + n) / (10 + n)) after n
-    earlier updates, so that the first weights are soon forgotten. Buffers are copied.
+    earlier updates, so that the first weights are soon forgotten. Buffers are copied. Of weights that are shared out over
+    processes, each averages its own.
 
     Args:
         network: what to average; the average starts as a copy of it.
@@ -47,8 +49,8 @@ class Ema(nn.Module):
             rule = f"have the weights that are averaged, here {one}"
             raise fail("network", rule, other, "make a new Ema for another network")
         decay = min(self.decay, (1 + updates) / (10 + updates))
-        averages = list(self.network.parameters())
-        weights = [weight.to(averages[0].dtype) for weight in network.parameters()]
+        averages = [local(average) for average in self.network.parameters()]
+        weights = [local(weight).to(averages[0].dtype) for weight in network.parameters()]
         get_ema_multi_avg_fn(decay)(averages, weights, None)  # type: ignore[no-untyped-call]
         for copied, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
             copied.copy_(buffer)

@@ -11,6 +11,7 @@ from scud.files import is_file, make_folder, remove_temporaries
 from scud.files.locks import is_lock, locked
 from scud.files.opening import kind_of
 from scud.files.writing import is_temporary, sync_folder
+from scud.training import shards
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,12 @@ class RunFolder:
         with locked(self.path):
             for file in self._of_training():
                 remove_temporaries(file.parent, file.name)
+            self.remove_unnamed_shards()
             yield
+
+    def remove_unnamed_shards(self) -> None:
+        """Remove shards that no checkpoint names: of one before, or of a process that was killed before it wrote the name."""
+        shards.remove_unnamed(self.checkpoints, self.last, self.best)
 
     def clear(self, mark: Path) -> None:
         """Remove what an earlier run wrote, and nothing else; not its mark, which the new run's will take the place of.
@@ -158,6 +164,7 @@ class RunFolder:
         for file in self.written():
             if file != mark:
                 file.unlink(missing_ok=True)
+        shards.remove_all(self.checkpoints)
         for folder in (self.checkpoints, self.model, self.path):
             sync_folder(folder)  # before the mark of the new run is there
         for folder in (self.checkpoints, self.model, self.samples):

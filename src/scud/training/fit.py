@@ -5,18 +5,10 @@ import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
-from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch._dynamo.exc import ShortenTraceback
@@ -24,7 +16,7 @@ from torch._dynamo.exc import ShortenTraceback
 from scud.errors import Interrupted, UserError, fail
 from scud.files import make_folder
 from scud.ranks import ALONE, Ranks, is_of_others
-from scud.training import metrics
+from scud.training import metrics, processes
 from scud.training.bar import Bar
 from scud.training.callbacks import AfterStep, Journal, SaveModel
 from scud.training.checkpoint import Checkpoint, read
@@ -32,9 +24,6 @@ from scud.training.files import RunFolder
 from scud.training.job import Job
 from scud.training.module import DiffusionTraining, NotFiniteError
 from scud.training.stopping import Stop
-
-TIMEOUT = timedelta(minutes=30)
-"""For which processes wait for one another: to begin, in a step, and while the first one validates."""
 
 
 def run(
@@ -88,13 +77,16 @@ def run(
             with _told(folder, ranks):
                 trainer.fit(module)
         except BaseException:
-            _end_others(trainer, ranks)
+            processes.leave(trainer)
             raise
         finally:
             module.close()
     if stop.signum is not None:
         raise Interrupted(stop.signum)
-    return module.ema.network
+    if not module.sharded:
+        return module.ema.network
+    job.model.cpu()  # where the whole network is
+    return job.network
 
 
 def _trainer(
@@ -107,13 +99,15 @@ def _trainer(
 ) -> pl.Trainer:
     """What runs the loop: nothing of Lightning's own is written or shown."""
     gpu = device.type == "cuda"
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator="gpu" if gpu else "cpu",
         devices=[device.index or 0] if gpu and ranks.count == 1 else ranks.devices,
         num_nodes=ranks.nodes,
-        strategy=_strategy(ranks, device),
+        strategy=processes.strategy(ranks, device, job.settings.strategy),
         max_epochs=1,
-        precision="bf16-mixed" if job.settings.precision == "bfloat16" else "32-true",
+        # Where weights are bfloat16 too, this lets a network be called with float32: Lightning's "bf16-true" would make noise
+        # and times bfloat16.
+        precision="32-true" if job.settings.precision == "float32" else "bf16-mixed",
         accumulate_grad_batches=job.settings.accumulate,
         callbacks=callbacks,
         logger=list(loggers) or False,
@@ -123,9 +117,11 @@ def _trainer(
         use_distributed_sampler=False,
         # Found by itself, SLURM would make Lightning save and requeue by itself too, and go on from its own files
         # hpc_ckpt_*.ckpt in this folder, which is therefore another.
-        plugins=[_environment(ranks)],
+        plugins=[processes.environment(ranks)],
         default_root_dir=folder.checkpoints,
     )
+    processes.watch_with_patience(trainer)
+    return trainer
 
 
 @contextmanager
@@ -154,33 +150,6 @@ def _told(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
         raise
 
 
-def _end_others(trainer: pl.Trainer, ranks: Ranks) -> None:
-    """End the processes that this one has started, which would wait for it for long."""
-    launcher = trainer.strategy.launcher
-    if ranks.count > 1 and ranks.launcher == "command" and launcher is not None:
-        launcher.kill(signal.SIGKILL)
-
-
-def _environment(ranks: Ranks) -> ClusterEnvironment:
-    """How Lightning learns which process this is; of a single one, whatever a scheduler says of tasks, that it is alone."""
-    if ranks.launcher == "torchrun":
-        return TorchElasticEnvironment()
-    if ranks.launcher == "slurm":
-        return SLURMEnvironment(auto_requeue=False)
-    return LightningEnvironment()
-
-
-def _strategy(ranks: Ranks, device: torch.device) -> Strategy | str:
-    """How processes train together: the mean of their gradients, each with the whole network."""
-    if ranks.count == 1:
-        return "auto"
-    return DDPStrategy(
-        process_group_backend="nccl" if device.type == "cuda" else "gloo",
-        timeout=TIMEOUT,
-        broadcast_buffers=False,
-    )
-
-
 def _last_good(folder: RunFolder) -> str:
     """What to do after a loss that is not finite."""
     if not folder.last.exists():
@@ -203,6 +172,8 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*")
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
+            # Of logits, which no objective of the library changes in place.
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from scud.diffusion import Losses
 from scud.diffusion.compiled import CompiledObjective
@@ -21,6 +23,8 @@ from scud.training.ema import Ema
 from scud.training.job import Job
 from scud.training.metrics import Metrics
 from scud.training.options import TrainingOptions
+from scud.training.precision import keep_weights_in
+from scud.training.sharded import gather, part_of, shard
 from scud.training.stopping import Stop
 from scud.training.stream import Portion, Stream, order_version
 
@@ -87,6 +91,30 @@ class DiffusionTraining(pl.LightningModule):
             self.network.compile()  # all that is compiled on a CPU
             self.objective = CompiledObjective(self.model)
 
+    @property
+    def sharded(self) -> bool:
+        """Whether each process keeps a part of network, average and optimiser only."""
+        return self.device_mesh is not None
+
+    def configure_model(self) -> None:
+        """What Lightning asks for before it makes the optimiser; `job.network` stays whole where this process trains a part."""
+        precision = self.job.settings.precision
+        if self.sharded:
+            self.network = deepcopy(self.job.network)
+        if precision == "bfloat16-true":
+            keep_weights_in(torch.bfloat16, self.network)
+        if self.device_mesh is not None:
+            mesh = self.device_mesh["data_parallel"]
+            shard(self.network, mesh, in_bfloat16=precision == "bfloat16")
+            shard(self.ema.network, mesh)
+
+    def whole_average(self) -> nn.Module:
+        """The network with averaged weights; where it is sharded all processes must ask together, and it is `job.network`."""
+        if not self.sharded:
+            return self.ema.network
+        gather(self.ema.network, self.job.network)
+        return self.job.network
+
     def train_dataloader(self) -> Iterable[Portion]:
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         stream = Stream(self.job, self.step, rank=rank, ranks=ranks, multiple=self.multiple)
@@ -94,9 +122,11 @@ class DiffusionTraining(pl.LightningModule):
         return self.portions
 
     def close(self) -> None:
-        """End what prepares batches, whether training is done, was stopped or failed."""
+        """End what prepares batches, and give the network back in float32, whether training is done, was stopped or failed."""
         if isinstance(self.portions, Ahead):
             self.portions.close()
+        if self.job.settings.precision == "bfloat16-true":
+            keep_weights_in(torch.float32, self.job.network)
 
     @property
     def multiple(self) -> int:
@@ -155,7 +185,8 @@ class DiffusionTraining(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        self._norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.job.settings.clip)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.job.settings.clip)
+        self._norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         if not self.reads_late:
             check_finite(self.step + 1, GRADIENT, float(self._norm))
 
@@ -186,8 +217,8 @@ class DiffusionTraining(pl.LightningModule):
             found.append(StepNumbers(step, loss, norm, asked > 0, rate, moment))
         return found
 
-    def checkpoint(self, best: float, row: Metrics, seconds: float) -> Checkpoint:
-        """The state of training after the step that a row of metrics is about."""
+    def checkpoint(self, best: float, row: Metrics | None, seconds: float) -> Checkpoint:
+        """The state of training after the step that a row of metrics is about, in the process that records it."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         average = self.ema.network.state_dict()
@@ -204,7 +235,7 @@ class DiffusionTraining(pl.LightningModule):
             label_counts=self.job.label_counts,
             digests=dict(self.job.digests),
             multiple=self.multiple,
-            row=row.measured(),
+            row=None if row is None else row.measured(),
             order=order_version(self.job),
         )
 
@@ -225,7 +256,9 @@ def check_finite(step: int, term: str, value: float) -> None:
 def laid_out(moments: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
     """What AdamW keeps of a weight, in memory as the weight is: its fused step goes by that, whatever a file says."""
     return {
-        name: value.float() if name == "step" else torch.empty_like(weight).copy_(value)
+        name: value.float()
+        if name == "step"
+        else torch.empty_like(weight).copy_(part_of(value, weight))
         for name, value in moments.items()
     }
 

@@ -8,7 +8,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
-from scud.errors import check_at_least, check_choice, check_count, check_in_interval, check_positive
+from scud.errors import (
+    check_at_least,
+    check_choice,
+    check_count,
+    check_in_interval,
+    check_positive,
+    fail,
+)
 from scud.options import Options
 from scud.typing import BatchSize
 
@@ -30,8 +37,9 @@ class TrainingOptions(Options, ABC):
     steps: int = 1500
     """Optimiser steps."""
 
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """What the network computes in while training; weights, loss and evaluation stay in float32."""
+    precision: Literal["float32", "bfloat16", "bfloat16-true"] = "float32"
+    """What the network computes in while training; with bfloat16-true its weights and what the optimiser keeps of them are
+    bfloat16 too. Noise, loss, averaged weights and evaluation stay in float32."""
 
     compile: bool = False
     """Compile the step behind its noise with torch.compile, on a CPU the network alone; there it needs a C++ compiler."""
@@ -44,6 +52,10 @@ class TrainingOptions(Options, ABC):
 
     num_nodes: int = 1
     """Machines that train together."""
+
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several processes share the network: each has all of it (ddp, auto), or a part of its weights, their average and what
+    the optimiser keeps of them (fsdp), for networks that do not fit into one device."""
 
     learning_rate: float = 2e-3
     """Peak learning rate of AdamW."""
@@ -96,7 +108,11 @@ class TrainingOptions(Options, ABC):
             "learning_rate", self.learning_rate, "2e-3 suits small networks, 2e-4 large ones"
         )
         check_positive("clip", self.clip, "1 is the default")
-        check_choice("precision", self.precision, ("float32", "bfloat16"))
+        check_choice("precision", self.precision, ("float32", "bfloat16", "bfloat16-true"))
+        check_choice("strategy", self.strategy, ("auto", "ddp", "fsdp"))
+        if self.strategy == "fsdp" and self.compile:
+            remedy = "leave one of them out"
+            raise fail("strategy", "be auto or ddp with training.compile", self.strategy, remedy)
         check_choice("decay", self.decay, ("constant", "cosine"))
         check_in_interval(
             "ema_decay",
@@ -176,7 +192,7 @@ class ByPositions(WithGaps):
         return BatchSize(positions=self.batch_tokens)
 
 
-HARDWARE = ("devices", "num_nodes")
+HARDWARE = ("devices", "num_nodes", "strategy")
 """Options that say where a run computes, not what: they may be others when it goes on."""
 
 

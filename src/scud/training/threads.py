@@ -20,6 +20,7 @@ from scud.errors import fail
 from scud.networks.labels import reads_labels
 from scud.seeds import Use, seeded
 from scud.training.job import Job
+from scud.training.precision import keep_weights_in
 from scud.training.stream import Portion, Stream
 
 LEAST_STEPS = 50
@@ -127,6 +128,8 @@ def time_steps(job: Job, numbers: Sequence[int]) -> dict[int, list[float]]:
         model, network, objective = deepcopy((job.model, job.network, job.objective))
         copied = replace(job, model=model, network=network, objective=objective)
         network.train()
+        if job.settings.precision == "bfloat16-true":
+            keep_weights_in(torch.bfloat16, network)
         # Without a rate the weights stay as they are: the time of a step cannot come to depend on what was learnt.
         optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, fused=True)
         stream = iter(Stream(copied, 0))
@@ -160,7 +163,7 @@ def _step(job: Job, optimizer: torch.optim.Optimizer, portions: Sequence[Portion
         if not reads_labels(job.network):
             batch = replace(batch, label=None)
         noise = seeded(job.seed, Use.NOISE, portion.step, portion.part)
-        with torch.autocast("cpu", torch.bfloat16, job.settings.precision == "bfloat16"):
+        with torch.autocast("cpu", torch.bfloat16, job.settings.precision != "float32"):
             terms = job.model.objective(
                 job.network, batch, job.objective, generator=noise, u=portion.u
             )

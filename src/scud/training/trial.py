@@ -66,6 +66,21 @@ def check_room(job: Job, dims: Shape | None) -> None:
     )
 
 
+def check_strategy(job: Job, processes: int) -> None:
+    """Raise `UserError` where so many processes cannot share out the network, or there is nothing to share."""
+    if job.settings.strategy != "fsdp":
+        return
+    if processes == 1:
+        remedy = "leave it out, or train on several (--training.devices)"
+        raise fail("training.strategy", "be auto or ddp on one device", "fsdp", remedy)
+    for name, weight in job.network.named_parameters():
+        if weight.ndim == 0 or not weight.is_contiguous():
+            found = "a single number" if weight.ndim == 0 else "another layout"
+            remedy = "give it the shape [1]" if weight.ndim == 0 else "call contiguous() on it"
+            rule = "have an axis, and lie in memory row by row, for training.strategy fsdp"
+            raise fail(f"the network's {name}", rule, found, remedy)
+
+
 def check_watchers(loggers: Any, callbacks: Any) -> None:
     """Raise `UserError` for what cannot watch training."""
     # Whoever made a callback of Lightning has loaded Lightning, which takes seconds.
