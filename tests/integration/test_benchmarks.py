@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import (
+    compiled,
     data_at_scale,
     digits_table,
     gamma_sweep,
@@ -333,6 +334,13 @@ def test_gpu_script_in_miniature_with_the_core_alone(tmp_path: Path) -> None:
     samples = np.load(tmp_path / "samples.npy")
     assert samples.shape == (4, 1, 8, 8)
     assert samples.dtype == np.uint8
+
+
+def test_compiled_steps_in_miniature() -> None:
+    torch.compiler.reset()
+    network, whole = compiled.rows("masking", 2, quick=True)
+    assert (network["compiled"], whole["compiled"]) == ("the network", "all behind the noise")
+    assert float(str(whole["step / without"])) > 0
 
 
 def test_draws_of_another_law_are_found() -> None:
