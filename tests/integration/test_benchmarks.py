@@ -17,6 +17,7 @@ import pytest
 import sklearn.datasets
 import torch
 from benchmarks import (
+    compiled,
     data_at_scale,
     digits_table,
     gamma_sweep,
@@ -356,6 +357,13 @@ runpy.run_module("benchmarks.gpu", run_name="__main__")
     samples = np.load(tmp_path / "samples.npy")
     assert samples.shape == (4, 1, 8, 8)
     assert samples.dtype == np.uint8
+
+
+def test_compiled_steps_in_miniature() -> None:
+    torch.compiler.reset()
+    network, whole = compiled.rows("masking", 2, quick=True)
+    assert (network["compiled"], whole["compiled"]) == ("the network", "all behind the noise")
+    assert float(str(whole["step / without"])) > 0
 
 
 def test_draws_of_another_law_are_found() -> None:
