@@ -91,7 +91,7 @@ def fit(
             in length), learning_rate, warmup, ema_decay, validate_every, …
 
     Returns:
-        The run, its network with averaged weights.
+        The run, its network with averaged weights; with strategy="fsdp" on the CPU.
 
     Raises:
         UserError: an option that does not exist or breaks its rule; a folder that holds something else; a loss that is not

@@ -1,4 +1,7 @@
-"""Two processes, of which each has a part of the network, train as processes do that have all of it, and survive the same."""
+"""Two processes, of which each has a part of the network, train as processes do that have all of it, and survive the same.
+
+In short, and without the command, tests/unit/test_training_sharded.py says so too.
+"""
 
 import shutil
 import signal
@@ -40,6 +43,7 @@ def kept(run: Path) -> set[int]:
     return {checkpoint.read(file).step for file in files}
 
 
+@pytest.mark.long
 def test_two_processes_with_a_part_of_the_network_each(
     scud: Command, tiny: list[str], tmp_path: Path
 ) -> None:

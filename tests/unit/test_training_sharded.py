@@ -1,6 +1,8 @@
-"""Networks and checkpoints that are shared out, in one process here: what several do is in tests/integration/test_sharded.py."""
+"""Networks and checkpoints that are shared out; what the command makes of them is in tests/integration/test_sharded.py."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -24,7 +26,10 @@ from scud.training.module import laid_out
 from scud.training.options import ByExamples
 from scud.training.sharded import forget_gathered, gather, part_of, shard, units
 from scud.typing import Conditioning
+from tests.unit import sharding
 from tests.unit.front import DATA, MODELS, Plain
+
+ROOT = Path(__file__).parents[2]
 
 
 class Network(nn.Module):
@@ -288,6 +293,21 @@ def test_overwriting_removes_shards_and_nothing_else(
     mine.touch()
     files.clear(files.config)
     assert [path for path in files.path.rglob("*") if path.is_file()] == [mine]
+
+
+def test_two_processes_train_and_write_what_one_does(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.unit.sharding"]
+    started = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=ROOT) for rank in (0, 1)]
+    chain = sharding.Chain()
+    ema = Ema(chain, 0.9)
+    optimizer = sharding.train(chain, ema, slice(None))
+    assert [process.wait(100) for process in started] == [0, 0]
+    found = checkpoint.read(tmp_path / "last.ckpt")
+    torch.testing.assert_close(found.network, dict(chain.state_dict()))
+    torch.testing.assert_close(found.average, dict(ema.network.state_dict()))
+    torch.testing.assert_close(found.optimizer["state"], optimizer.state_dict()["state"])
+    gathered = torch.load(tmp_path / "average.pt", weights_only=True)
+    torch.testing.assert_close(dict(gathered), found.average, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
