@@ -32,7 +32,7 @@ JOINT = JOINT / JOINT.sum()
 P0 = average_marginal(JOINT)
 PROCESSES = ("uniform", "gaussian", "non-reversible")
 GAMMA = 0.7
-T_MAX = 0.9
+T_MAX = 0.6
 
 
 def make(kind: str, process: str = "uniform") -> Diffusion:
@@ -99,8 +99,8 @@ def test_classical_steps_are_divergences_of_dense_posteriors(process: str) -> No
         torch.testing.assert_close(found.squeeze(1).double(), expected, rtol=2e-4, atol=2e-6)
 
 
-MOST = 9
-"""Counts above this, of which 1.5 are expected, have probability 1e-5: they are left out everywhere alike."""
+MOST = 8
+"""Counts above this are left out, everywhere alike: they have probability 3e-6."""
 
 PAIRS = torch.cartesian_prod(*[torch.arange(n) for n in (B, B, B, B)])
 """Clean and noised states of two positions."""
@@ -196,12 +196,12 @@ def test_with_the_ideal_denoiser_it_falls_on_nested_grids_to_what_is_left(
         return total
 
     apart, together = Enumerated(model, T_MAX).left_over()
-    found = [bound(steps) for steps in (1, 2, 4, 8, 16)]
-    assert found[0] == pytest.approx(apart, abs=3e-6)
+    found = [bound(steps) for steps in (1, 2, 4, 8)]
+    assert found[0] == pytest.approx(apart, abs=2e-5)
     assert all(more < fewer for fewer, more in itertools.pairwise(found))
-    assert found[-1] > together - 1e-5
+    assert found[-1] > together
     excess = [value - together for value in found]
-    assert excess[-1] < 0.15 * excess[0], "it falls as one over the number of steps"
+    assert excess[-1] < 0.25 * excess[0], "it falls as one over the number of steps"
 
 
 @pytest.mark.parametrize("kind", ["masking", "scud", "classical"])
@@ -209,10 +209,10 @@ def test_with_the_ideal_denoiser_it_falls_on_nested_grids_to_what_is_left(
 def test_estimates_are_unbiased_whether_all_terms_are_computed_or_one(
     kind: str, steps: int
 ) -> None:
-    """Against every term, each from 40,000 examples; a false alarm at six standard errors has probability 2e-9."""
+    """Against every term, each from 10,000 examples; a false alarm at six standard errors has probability 2e-9."""
     model = make(kind)
     source = torch.Generator().manual_seed(1)
-    index = torch.multinomial(JOINT.flatten(), 40_000, replacement=True, generator=source)
+    index = torch.multinomial(JOINT.flatten(), 10_000, replacement=True, generator=source)
     x0 = torch.stack([index // B, index % B], 1)
     table = torch.randn(B + 1, B, generator=source)
 
@@ -269,6 +269,6 @@ def test_a_grid_that_is_none_is_refused() -> None:
     def denoiser(x_t: Tensor, _: Conditioning) -> Tensor:
         return torch.zeros(*x_t.shape, B)
 
-    for grid in ([0.9], [0.9, 0.1], [0.5, 0.0], [0.9, 0.9, 0.0]):
+    for grid in ([0.6], [0.6, 0.1], [0.5, 0.0], [0.6, 0.6, 0.0]):
         with pytest.raises(UserError, match="grid must"):
             model.elbo(denoiser, x0, grid=torch.tensor(grid, dtype=torch.float64))
