@@ -18,6 +18,7 @@ from scud import runs
 from scud.data import Data
 from scud.diffusion import Diffusion
 from scud.diffusion.objectives import Bound, Objective
+from scud.diffusion.steps import ALL
 from scud.errors import check_count, check_seed, fail
 from scud.evaluation import Evaluation
 from scud.evaluation import evaluate as evaluate_model
@@ -301,11 +302,12 @@ def evaluate(
     trained: Trained,
     examples: ExampleSet | Tensor,
     *,
-    repeats: int = REPEATS,
+    repeats: int | None = None,
     batch_size: int = BATCH_SIZE,
     batch_tokens: int = BATCH_TOKENS,
     known: Callable[[Batch, torch.Generator], Tensor] | None = None,
     labels: bool = True,
+    sampler: Sampler | None = None,
     seed: int = 0,
     ranks: Ranks = ALONE,
     progress: Callable[[float], None] | None = None,
@@ -315,24 +317,27 @@ def evaluate(
     Args:
         trained: a run, or a model and its network.
         examples: a split of data, such as `data.split("test")`, or states [N, *dims].
-        repeats: draws of time and noise per example.
+        repeats: draws of time and noise per example; as many as `draws_for` says by default.
         batch_size: examples at once.
         batch_tokens: positions at once, of data whose examples differ in length.
         known: draws which positions of a batch are given, [batch, *dims] bool; the bound is then on the others given these.
         labels: whether a network that reads labels is told those of the examples.
+        sampler: bound the likelihood of what `Ancestral(steps=8)`, say, draws: all positions of a step from one call of the
+            network; of what it tends to with many steps by default.
         seed: of all noise.
         ranks: the processes that share out the batches, all of which call this with the same arguments.
         progress: called with the share done, in (0, 1].
 
     Raises:
         UserError: no examples, states or a shape that the model does not have, or a number that is
-            too small.
+            too small; a sampler whose bound is not known.
         TypeError: states that are no integers, or arguments that are something else.
     """
     model, network = parts_of(trained)
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
         raise TypeError(f"network must be a torch.nn.Module, got {kind}; make it one")
+    repeats = draws_for(sampler) if repeats is None else repeats
     counts = {"repeats": repeats, "batch_size": batch_size, "batch_tokens": batch_tokens}
     for name, value in counts.items():
         check_count(name, value, 1, "leave it out for the default")
@@ -346,6 +351,7 @@ def evaluate(
         batch_tokens=batch_tokens,
         known=known,
         labels=labels,
+        sampler=sampler,
         seed=seed,
         ranks=ranks,
         progress=progress,
@@ -354,6 +360,12 @@ def evaluate(
         return result
     split = None if known is not None or isinstance(examples, Tensor) else examples
     return result.reported(trained.modality, split)
+
+
+def draws_for(sampler: Sampler | None) -> int:
+    """Draws of noise per example by default: fewer where each is of all steps of a sampler."""
+    steps = 1 if sampler is None or sampler.num_steps > ALL else sampler.num_steps
+    return max(REPEATS // steps, 1)
 
 
 def sample(

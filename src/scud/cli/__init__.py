@@ -22,6 +22,7 @@ COMMANDS = {
     "sample": "draw examples: pictures, sequences as FASTA, text, or arrays",
     "infill": "redesign parts of sequences, or fill gaps in a text, given the rest",
     "score": "bound the log-likelihood of sequences, or compare variants with a wild type",
+    "scan": "compare all variants of one mutation with a wild type: a table and a heat map",
 }
 
 GROUP = "scud.commands"

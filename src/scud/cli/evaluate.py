@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scud.data import Data
     from scud.evaluation import Evaluation
     from scud.runs import Run
+    from scud.samplers import Ancestral
     from scud.typing import Batch, ExampleSet
 
 
@@ -42,7 +43,7 @@ class Evaluate(OfRun):
     """package.module:Class of the options of data, of a run on a kind of data of your own."""
 
     repeats: int | None = None
-    """Draws of time and noise per example; 16 by default."""
+    """Draws of time and noise per example; 16 by default, of --steps 2 to 16 fewer."""
 
     span: float | None = None
     """Sequences and text: bound a random span of this share of each example, given the rest, as infilling has it."""
@@ -50,6 +51,13 @@ class Evaluate(OfRun):
     labels: bool | None = None
     """Tell a model that reads labels those of the examples, as by default; false bounds the
     examples without."""
+
+    steps: int | None = None
+    """Bound the likelihood of what scud sample draws in so many steps, all positions of a step from one call of the network;
+    by default of what it tends to with many."""
+
+    grid: str | None = None
+    """Where these steps end, as in scud sample: cosine (by default) or information."""
 
     samples: Path | None = None
     """Generated examples to be compared with the split and with training data: a file that scud sample wrote. Of images the
@@ -72,7 +80,9 @@ class Evaluate(OfRun):
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = parse(Evaluate, "evaluate", arguments)
-    check_counts(options, "repeats", "batch_size", "batch_tokens")
+    check_counts(options, "repeats", "batch_size", "batch_tokens", "steps")
+    if options.grid is not None and options.steps is None:
+        raise fail("grid", "be given with steps only", options.grid, "add --steps, or leave it out")
     if options.span is not None:
         check_in_interval(
             "span", options.span, 0, 1, "0.2 is a fifth of each example", open_low=True
@@ -128,7 +138,7 @@ def check_effects(run: "Run", options: Evaluate) -> None:
         reason = f"for {kind.noun}, which batch_size measures"
         reasons.append(("batch_tokens", of.batch_tokens, reason))
     if of.samples is not None:
-        names = ("repeats", "labels", "batch_size", "batch_tokens")
+        names = ("repeats", "labels", "batch_size", "batch_tokens", "steps", "grid")
         reasons += [(name, getattr(of, name), "with samples, which are compared") for name in names]
         if of.devices != 1:
             reasons.append(("devices", of.devices, "with samples, which are compared"))
@@ -190,12 +200,16 @@ def bound(
     tokens = front.BATCH_TOKENS if options.batch_tokens is None else options.batch_tokens
     if run.modality.rows and run.modality.dims is not None:
         size = min(size, max(tokens // run.modality.dims[0], 1))
-    repeats = front.REPEATS if options.repeats is None else options.repeats
+    sampler = sampler_of(options)
+    repeats = front.draws_for(sampler) if options.repeats is None else options.repeats
     check_draws("repeats", repeats, len(examples))
     whole, unlabelled = options.span is None, options.labels is False
     what = title if whole else f"{title}, spans of {options.span:.0%}"
+    what += "" if options.steps is None else f", {options.steps} steps"
     name = Path(title).name if options.data is not None else title
     name += ("" if whole else "-span") + ("-unlabelled" if unlabelled else "")
+    name += "" if options.steps is None else f"-{options.steps}-steps"
+    name += "" if options.grid is None else f"-{options.grid}"
     target = options.out or RunFolder(options.run).path / f"evaluation-{name}.json"
 
     def computed() -> "Evaluation":
@@ -208,6 +222,7 @@ def bound(
                 batch_tokens=tokens,
                 known=None if options.span is None else span_known(options.span),
                 labels=not unlabelled,
+                sampler=sampler,
                 seed=options.seed,
                 ranks=command.ranks,
                 progress=progress,
@@ -223,6 +238,15 @@ def bound(
         write(result, place, about | ({"labels": False} if unlabelled else {}), counts)
     show(result, what, counts)
     say(f"wrote {target}: {result.headline} on {what}")
+
+
+def sampler_of(options: Evaluate) -> "Ancestral | None":
+    """The sampler whose bound is asked for."""
+    from scud.samplers import Ancestral
+
+    if options.steps is None:
+        return None
+    return Ancestral(steps=options.steps, grid=options.grid or "cosine")
 
 
 def span_known(share: float) -> "Callable[[Batch, torch.Generator], torch.Tensor]":

@@ -46,7 +46,10 @@ class Score(OfRun):
     """FASTA file of one sequence, to compare variants with."""
 
     mutations: Path | None = None
-    """CSV file with a column mutation of substitutions such as A24G, or A24G:L30V for several at once."""
+    """CSV file with a column mutation of substitutions such as A24G or p.Ala24Gly, A24G:L30V for several at once, or WT."""
+
+    offset: int = 0
+    """With --mutations: by how much positions there count higher, so that the first letter of the wild type is at 1 + offset."""
 
     repeats: int = 64
     """Draws of time and noise for each, rounded up to a multiple of 16. Errors fall with their square root."""
@@ -123,6 +126,8 @@ def check_form(options: Score) -> None:
     remedy = "give --input FILE to score sequences, or --wild-type FILE --mutations CSV to compare variants"
     if options.input is not None and any(pair):
         raise fail("options", "ask for one thing", "--input and variants", remedy)
+    if options.offset and options.mutations is None:
+        raise fail("offset", "be given with mutations only", options.offset, "leave it out")
     if options.input is None and not all(pair):
         what = "neither" if not any(pair) else f"only --{'wild-type' if pair[0] else 'mutations'}"
         raise fail("options", "say what to score", what, remedy)
@@ -171,7 +176,7 @@ def compare_variants(run: "Run", options: Score, command: "Command") -> Table:
 
     assert options.wild_type is not None, "check_form has seen to it"
     assert options.mutations is not None, "check_form has seen to it"
-    variants = run.modality.scoring.variants(options.wild_type, options.mutations)
+    variants = run.modality.scoring.variants(options.wild_type, options.mutations, options.offset)
     check_draws("repeats", options.repeats, len(variants.wild.codes))
     with command.computing("scoring variants") as progress:
         result = score_variants(

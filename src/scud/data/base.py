@@ -232,8 +232,12 @@ class Scoring(Protocol):
         """The examples in a file; raises `UserError` for what a model cannot score."""
         ...
 
-    def variants(self, wild_type: Path, mutations: Path) -> "Variants":
-        """The wild type in a file, and its variants in another; errors as in `records`."""
+    def variants(self, wild_type: Path, mutations: Path, offset: int = 0) -> "Variants":
+        """The wild type in a file, and its variants in another, whose positions count `offset` higher; errors as in `records`."""
+        ...
+
+    def scan(self, wild_type: Path, positions: str | None) -> "Scan":
+        """The wild type in a file, and where all its variants of one state are asked for; errors as in `records`."""
         ...
 
 
@@ -268,6 +272,34 @@ class Variants:
     texts: Sequence[str]
     other_names: Sequence[str]
     other_cells: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """All variants of an example that differ from it in one state.
+
+    Attributes:
+        wild: the example.
+        places: the positions that are changed, counted from 0: [P].
+        letters: what the states are called, in their order.
+    """
+
+    wild: Scored
+    places: "NDArray[Any]"
+    letters: str
+
+    def variants(self) -> Variants:
+        """They, one position after the other, and at each the states in their order."""
+        codes, texts = list["NDArray[Any]"](), list[str]()
+        for place in self.places:
+            here = int(self.wild.codes[place])
+            for state, letter in enumerate(self.letters):
+                if state != here:
+                    changed = self.wild.codes.copy()
+                    changed[place] = state
+                    codes.append(changed)
+                    texts.append(f"{self.letters[here]}{place + 1}{letter}")
+        return Variants(self.wild, codes, texts, (), [()] * len(codes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,14 +25,16 @@ from torch import Tensor, nn
 
 from scud.diffusion.batches import Noised, check_batch
 from scud.diffusion.estimates import Elbo, Losses
-from scud.diffusion.objectives import Bound, Draw, Objective
+from scud.diffusion.objectives import Bound, Draw, Objective, per_example
 from scud.diffusion.options import check_t_max
+from scud.diffusion.steps import over_steps
 from scud.diffusion.times import draw_times
 from scud.errors import check_distribution, check_states, fail
 from scud.numerics import draw_from, draw_uniform, is_fixed, stratified_uniform
 from scud.numerics.logits import Logits
 from scud.processes.kernels.base import LARGE
 from scud.samplers import Ancestral, Sampler
+from scud.samplers.base import check_grid
 from scud.schedules import Schedule
 from scud.typing import Batch, Conditioning, Denoiser, Given, Noisy, Time
 
@@ -143,6 +145,30 @@ class Diffusion(nn.Module, ABC):
         """Draw the states at an earlier time u given the counts s then, from `draw_counts`."""
 
     @abstractmethod
+    def step_divergence(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        u: Time,
+        s: Tensor | None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """KL( q(y | x_t, x0, counts) || predicted law of y ), y the state at an earlier time u.
+
+        Args:
+            logits: [batch, *dims, B].
+            x0: clean states [batch, *dims].
+            noisy: the noised batch.
+            u: the earlier time, or those of the examples.
+            s: the counts at u, from `draw_counts`.
+            mask: [batch, *dims] bool, True at positions that count; all do when None.
+
+        Returns:
+            Nats per position [batch, *dims], 0 where `mask` is False.
+        """
+
+    @abstractmethod
     def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: Time, then: Noisy) -> Tensor:
         """The log-probability with which `reverse` draws `then`: nats, [batch] float64.
 
@@ -241,16 +267,23 @@ class Diffusion(nn.Module, ABC):
         u: Tensor | None = None,
     ) -> Noised:
         """Draw times and noise for a batch: all of `draw` that needs random numbers."""
-        batch = batch if isinstance(batch, Batch) else Batch(batch)
-        check_batch(batch, self.num_states)
-        batch = replace(batch, x0=batch.x0.long())
-        if u is None:
-            u = stratified_uniform(len(batch), generator, batch.x0.device)
+        batch, u = self.checked(batch, generator, u)
         t, weight = draw_times(u, self.schedule, self.t_max, self.tau_max)
         noisy = self.noise(batch.x0, t, generator)
         if batch.known is not None:
             noisy = self.keep(noisy, batch.x0, batch.known)
         return Noised(batch, noisy, weight)
+
+    def checked(
+        self, batch: Batch | Tensor, generator: torch.Generator | None, u: Tensor | None
+    ) -> tuple[Batch, Tensor]:
+        """A batch of int64 states that fits the model, and quantiles u [batch] for it, as in `draw`."""
+        batch = batch if isinstance(batch, Batch) else Batch(batch)
+        check_batch(batch, self.num_states)
+        batch = replace(batch, x0=batch.x0.long())
+        if u is None:
+            u = stratified_uniform(len(batch), generator, batch.x0.device)
+        return batch, u
 
     def answered(self, denoiser: Denoiser, noised: Noised) -> Draw:
         """Ask the denoiser about a noised batch: the rest of `draw`."""
@@ -266,24 +299,38 @@ class Diffusion(nn.Module, ABC):
         *,
         generator: torch.Generator | None = None,
         u: Tensor | None = None,
+        grid: Tensor | None = None,
     ) -> Elbo:
         """One unbiased estimate of the bound for every example, from one draw of time and noise.
 
         Where a batch has known positions it is the bound on -log p(x0 elsewhere | x0 there): these
         have no noise, and do not count. Arguments and errors as in `draw`.
 
+        Args:
+            grid: times t_max = t_0 > … > t_T = 0: the bound of `Ancestral` on that grid, instead of
+                the continuous one (see `scud.diffusion.steps`).
+
         Returns:
             Elbo with diffusion term, prior term and control variate [batch], nats per example.
         """
-        draw = self.draw(denoiser, batch, generator=generator, u=u)
-        diffusion = draw.diffusion
         # If positions were independent with law p0, the denoiser that returns p0 would be ideal.
         # Its bound equals -log p0(x0): its diffusion term has the mean -log p0(x0) - prior.
-        alone = self.p0.log().expand(draw.logits.shape)
-        values = self.independent_integrand(alone, draw.x0, draw.noisy, draw.counted)
-        independent = draw.integral(values)
-        prior = draw.sum(self.prior_term(draw.x0, draw.counted))
-        nats = draw.sum(-self.p0.log()[draw.x0])
+        if grid is None:
+            draw = self.draw(denoiser, batch, generator=generator, u=u)
+            x0, counted, diffusion = draw.x0, draw.counted, draw.diffusion
+            alone = self.p0.log().expand(draw.logits.shape)
+            values = self.independent_integrand(alone, x0, draw.noisy, counted)
+            independent = draw.integral(values)
+        else:
+            batch, u = self.checked(batch, generator, u)
+            x0, counted = batch.x0, batch.counted
+            check_grid(grid, self.t_max)
+            parts = (batch, grid.double().to(x0.device), generator, u)
+            diffusion, independent = over_steps(self, denoiser, *parts)
+        prior, nats = (
+            per_example(part if counted is None else part.masked_fill(~counted, 0))
+            for part in (self.prior_term(x0, counted), -self.p0.log()[x0])
+        )
         control = independent - (nats - prior)
         return Elbo(diffusion, prior.to(diffusion.dtype), control.to(diffusion.dtype))
 

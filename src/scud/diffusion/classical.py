@@ -129,6 +129,19 @@ class Classical(KernelDiffusion):
         x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, recent, generator, self.rate)
         return Noisy(x.reshape(noisy.x_t.shape), end)
 
+    def step_divergence(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        u: Time,
+        s: Tensor | None,  # noqa: ARG002
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        _, past, recent = self._past_and_recent(noisy, u)
+        past, recent = past.reshape(x0.shape), recent.reshape(x0.shape)
+        return self.divergence_before(logits, x0, noisy.x_t, past, recent, mask)
+
     def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: Time, then: Noisy) -> Tensor:
         _, past, recent = self._past_and_recent(noisy, u)
         predicted = logits.reshape(-1, self.num_states)

@@ -228,6 +228,49 @@ class KernelDiffusion(Diffusion):
             clean[block] = numerics.draw_categorical(weights, generator)
         return clean
 
+    def divergence_before(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        x_t: Tensor,
+        past: Tensor,
+        recent: Tensor,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """KL(true || predicted) over the state before the last `recent` units of noise, where `past` units remain.
+
+        The predicted law is that which `draw_before` draws from.
+
+        Args:
+            logits: [batch, *dims, B].
+            x0, x_t: clean and noised states, [batch, *dims].
+            past, recent: amounts of noise, [batch, *dims] float64.
+            mask: [batch, *dims] bool, True at positions that count; all do when None.
+
+        Returns:
+            Nats [batch, *dims]; 0 where nothing is recent, or `mask` is False.
+        """
+        clean, seen = x0.reshape(-1), x_t.reshape(-1)
+        until, since = past.reshape(-1), recent.reshape(-1)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+
+        def rowwise(rows: Tensor, index: numerics.Block) -> Tensor | numerics.Either:
+            rows = rows.to(dtype)
+            columns = self.kernel.operator(since[index]).columns(seen[index])
+            weighted = numerics.weighted_logits(rows, numerics.log_probability(columns).to(dtype))
+            # What is undone is all there was: y is x0.
+            first = F.cross_entropy(weighted, clean[index], reduction="none")
+            before = self.kernel.operator(until[index])
+            if before.is_identity:
+                return first
+            true, predicted = before.rows(clean[index], dtype), before.law(rows.softmax(-1))
+            values = numerics.posterior_divergence(predicted, true, columns.to(dtype))
+            return numerics.Either(until[index] > 0, values, first)
+
+        idle = is_idle(recent == 0, mask)
+        flat = logits.reshape(-1, self.num_states)
+        return over_positions(self.kernel, rowwise, flat, until, idle).reshape(x0.shape)
+
     def log_prob_before(
         self,
         x_t: Tensor,

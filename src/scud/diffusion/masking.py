@@ -84,6 +84,27 @@ class Masking(Diffusion):
         noisy: Noisy,
         mask: Tensor | None = None,
     ) -> Tensor:
+        values = self._surprise(logits, x0, noisy, mask)
+        t = noisy.t.double()
+        tau, beta = self.schedule.at(t)
+        weight = beta / tau.expm1()
+        return spread(weight, values).to(values.dtype) * values
+
+    def step_divergence(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        u: Time,
+        s: Tensor | None,  # noqa: ARG002
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """As for every model, averaged over which positions are masked at u."""
+        values = self._surprise(logits, x0, noisy, mask)
+        return self._unmasked_share(noisy, u).to(values.dtype) * values
+
+    def _surprise(self, logits: Logits, x0: Tensor, noisy: Noisy, mask: Tensor | None) -> Tensor:
+        """The cross-entropy of x0 where it is masked, 0 elsewhere: nats, [batch, *dims]."""
         idle = is_idle(counts_of(noisy) == 0, mask)
         clean = x0.reshape(-1)
 
@@ -98,11 +119,7 @@ class Masking(Diffusion):
         else:
             blocks = torch.split((~idle).nonzero().squeeze(-1), size)
             values = numerics.blockwise(rowwise, flat, blocks)
-        values = values.reshape(x0.shape)
-        t = noisy.t.double()
-        tau, beta = self.schedule.at(t)
-        weight = beta / tau.expm1()
-        return spread(weight, values).to(values.dtype) * values
+        return values.reshape(x0.shape)
 
     def reconstruction(
         self,

@@ -231,6 +231,19 @@ class SCUD(KernelDiffusion):
         x = self.draw_before(noisy.x_t.reshape(-1), predicted, past, undone, generator)
         return Noisy(x.reshape(s.shape), at_time(u, noisy.t), s)
 
+    def step_divergence(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        u: Time,  # noqa: ARG002
+        s: Tensor | None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        assert s is not None, "SCUD has counts"
+        past, recent = s.double(), (counts_of(noisy) - s).double()
+        return self.divergence_before(logits, x0, noisy.x_t, past, recent, mask)
+
     def reverse_log_prob(self, noisy: Noisy, logits: Logits, u: Time, then: Noisy) -> Tensor:
         s, past = counts_of(noisy).double(), counts_of(then).double()
         after, until = self._undone_share(noisy, u)

@@ -35,6 +35,7 @@ from scud.evaluation.report import Figure, Normal
 from scud.networks.labels import reads_labels
 from scud.numerics.transfer import sent, waits
 from scud.ranks import ALONE, Ranks
+from scud.samplers import Ancestral, Sampler
 from scud.seeds import Use, seeded
 from scud.typing import Batch, BatchSize, ExampleSet
 
@@ -68,6 +69,7 @@ class Evaluation:
         independent: -log p if positions were independent with law p0, exact, nats per example.
         standard_error: of `nats_per_position`; NaN for a single example.
         gain_error: of `gain`, nats per position; NaN for a single example.
+        steps: of the sampler whose bound it is; None for the continuous bound.
         figures: the bound in the units in which people report this kind of data, the headline first; bits/dim where nothing is
             known of the data.
         position: what a position is called.
@@ -81,6 +83,7 @@ class Evaluation:
     independent: float
     standard_error: float
     gain_error: float
+    steps: int | None = None
     figures: tuple[Figure, ...] = ()
     position: str = "dim"
 
@@ -89,6 +92,11 @@ class Evaluation:
         return replace(
             self, figures=tuple(modality.figures(self, examples)), position=modality.position
         )
+
+    @property
+    def told_steps(self) -> str:
+        """Which bound it is, where that is a sampler's."""
+        return "" if self.steps is None else f", for samples drawn in {self.steps} steps"
 
     @property
     def headline(self) -> str:
@@ -125,7 +133,7 @@ class Evaluation:
         diffusion, prior = (self.term_bits_per_dim(nats) for nats in (self.diffusion, self.prior))
         gain = self.gain / math.log(2)
         lines = [
-            f"{self.headline}, of {self.examples:,} examples by {self.repeats} draws each",
+            f"{self.headline}, of {self.examples:,} examples by {self.repeats} draws each{self.told_steps}",
             f"bits per {self.position}: diffusion {diffusion:.4f}, prior {prior:.4f}; "
             f"gain {gain:.4f} over independent states",
         ]
@@ -186,6 +194,7 @@ def evaluate(
     batch_tokens: int = 32_768,
     known: Callable[[Batch, torch.Generator], Tensor] | None = None,
     labels: bool = True,
+    sampler: Sampler | None = None,
     seed: int = 0,
     ranks: Ranks = ALONE,
     progress: Callable[[float], None] | None = None,
@@ -201,6 +210,7 @@ def evaluate(
         batch_tokens: for sequences, positions at once instead, padding included.
         known: draws which positions of a batch are given, [batch, *dims] bool; the bound is then on the others given these.
         labels: whether a network that reads labels is told those of the examples.
+        sampler: bound the likelihood of what `Ancestral` draws in its steps, not of what it tends to (`scud.diffusion.steps`).
         seed: of all noise; the same seed and batches give the same figures.
         ranks: the processes that share out the batches, all of which call this with the same arguments and get the same figures.
         progress: called with the share done, in (0, 1], after each batch.
@@ -210,6 +220,7 @@ def evaluate(
     """
     count = len(examples)
     _check_asked(count, repeats, batch_size, seed)
+    grid = None if sampler is None else grid_of(sampler, model)
     u = torch.empty(repeats, count, dtype=torch.float64)
     times = torch.Generator().manual_seed(seed)
     for half in (0, 1):
@@ -229,7 +240,9 @@ def evaluate(
             if known is not None:
                 batch = replace(batch, known=known(batch, noise))
             at = sent(u[draw, index], noise.device)
-            found = numbers_of(model, batch, model.elbo(network, batch, generator=noise, u=at))
+            found = numbers_of(
+                model, batch, model.elbo(network, batch, generator=noise, u=at, grid=grid)
+            )
             if counts:
                 numbers[:, draw, index] = found
             done += len(index) * ranks.count
@@ -249,7 +262,23 @@ def evaluate(
         independent=float(independent.mean()),
         standard_error=ratio_error(nats + prior, positions),
         gain_error=ratio_error(independent - nats - prior, positions),
+        steps=None if sampler is None else sampler.num_steps,
     )
+
+
+def grid_of(sampler: Sampler, model: Diffusion) -> Tensor:
+    """The times of a sampler whose bound is known, on the CPU.
+
+    Raises:
+        UserError: it is another one than `Ancestral`, or has a temperature.
+    """
+    if not isinstance(sampler, Ancestral) or type(sampler) is not Ancestral:
+        rule, remedy = "be Ancestral, whose bound is known", "leave it out for the continuous bound"
+        raise fail("sampler", rule, type(sampler).__name__, remedy)
+    if sampler.temperature != 1:
+        remedy = "logits that are divided by it are another denoiser: bound that one"
+        raise fail("temperature", "be 1 for a bound", sampler.temperature, remedy)
+    return sampler.times(model).cpu()
 
 
 def _check_asked(count: int, repeats: int, batch_size: int, seed: int) -> None:

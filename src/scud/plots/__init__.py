@@ -8,11 +8,13 @@ from scud.plots.pictures import (
     save_image,
     to_pixels,
 )
+from scud.plots.scans import heat_map
 
 __all__ = [
     "denoising_animation",
     "distance_curves",
     "gamma_curve",
+    "heat_map",
     "sample_grid",
     "save_animation",
     "save_figure",

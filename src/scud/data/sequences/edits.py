@@ -1,4 +1,4 @@
-"""Edits of sequences: variants such as A24G:L30V, ranges of positions such as 10-25,40, and files of variants.
+"""Edits of sequences: variants such as A24G:L30V or p.Ala24Gly, ranges of positions such as 10-25,40, and files of variants.
 
 Positions are counted from 1 where people write them, and from 0 in arrays.
 """
@@ -23,7 +23,13 @@ COLUMNS = ("mutation", "mutant", "mutations", "variant")
 
 _DIGITS = 18
 _MOST = 512 << 20
-_MUTATION = re.compile(r"(\D)([0-9]+)(\D)")
+_MUTATION = re.compile(r"(?:p\.)?(\D)([0-9]+)(\D)")
+_HGVS = re.compile(r"(?:p\.)?\(?([A-Z][a-z]{2})([0-9]+)([A-Z][a-z]{2}|=)\)?")
+_HGVS_LIST = re.compile(r"p\.\[(.*)\]")
+_LETTERS = "ARNDCQEGHILKMFPSTWYV"
+_NAMES = "AlaArgAsnAspCysGlnGluGlyHisIleLeuLysMetPheProSerThrTrpTyrVal"
+_AMINO_ACIDS = {_NAMES[3 * i : 3 * i + 3]: letter for i, letter in enumerate(_LETTERS)}
+_WILD_TYPE = ("WT", "WILD-TYPE", "WILDTYPE", "P.=", "P.(=)")
 _RANGE = re.compile(r"([0-9]+)(?:\s*-\s*([0-9]+))?")
 
 
@@ -40,19 +46,39 @@ class Mutation:
 
 
 def parse_variant(text: str) -> tuple[Mutation, ...]:
-    """The mutations of a variant, joined by colons: A24G:L30V.
+    """The mutations of a variant, joined by colons: A24G:L30V; or as HGVS writes them: p.Ala24Gly, p.[Ala24Gly;Leu30Val].
+
+    WT (or p.=) is the wild type, which has none; p.Ala24= is a mutation that changes nothing.
 
     Raises:
         UserError: a part that is not a letter, a position and a letter.
     """
-    mutations = []
-    for part in text.strip().split(":"):
-        found = _MUTATION.fullmatch(part.strip())
-        if found is None:
-            remedy = "write A24G for G in place of A at position 24, join several with colons, and separate columns by commas"
-            raise fail("mutation", "be a letter, a position and a letter", repr(text), remedy)
-        mutations.append(Mutation(found[1], _position("mutation", found[2]), found[3]))
-    return tuple(mutations)
+    plain = text.strip()
+    if plain.upper() in _WILD_TYPE:
+        return ()
+    several = _HGVS_LIST.fullmatch(plain)
+    parts = plain.split(":") if several is None else several[1].split(";")
+    return tuple(_parse_mutation(part.strip(), text) for part in parts)
+
+
+def _parse_mutation(part: str, text: str) -> Mutation:
+    """One mutation of the variant `text`."""
+    found = _MUTATION.fullmatch(part)
+    if found is not None:
+        return Mutation(found[1], _position("mutation", found[2]), found[3])
+    found = _HGVS.fullmatch(part)
+    if found is None:
+        remedy = (
+            "write A24G or p.Ala24Gly for G in place of A at position 24, join several with colons, and separate columns by "
+            "commas; of insertions and deletions score the whole sequences, with --input"
+        )
+        raise fail("mutation", "be a letter, a position and a letter", repr(text), remedy)
+    before, after = found[1], found[1] if found[3] == "=" else found[3]
+    for name in (before, after):
+        if name not in _AMINO_ACIDS:
+            rule = "name one of the twenty amino acids by three letters"
+            raise fail(f"mutation {part}", rule, name, "write it like p.Ala24Gly")
+    return Mutation(_AMINO_ACIDS[before], _position("mutation", found[2]), _AMINO_ACIDS[after])
 
 
 def _position(argument: str, digits: str) -> int:
@@ -68,6 +94,7 @@ def apply_variant(
     variant: str | Sequence[Mutation],
     alphabet: Alphabet,
     name: str = "sequence",
+    offset: int = 0,
 ) -> NDArray[np.uint8]:
     """The sequence codes [length] with the mutations of a variant: a new array [length].
 
@@ -76,6 +103,7 @@ def apply_variant(
         variant: mutations, or the text of them.
         alphabet: what letters stand for.
         name: whose codes they are, for the message.
+        offset: by how much mutations count higher: the first letter is at position 1 + offset.
 
     Raises:
         UserError: a position outside the sequence or given twice, a wild-type letter that does not stand there, a letter
@@ -85,14 +113,12 @@ def apply_variant(
     result, seen = codes.copy(), set[int]()
     for mutation in mutations:
         argument = f"mutation {mutation}"
-        if not 1 <= mutation.position <= len(codes):
-            rule = f"have a position in 1..{len(codes)}, the length of {name}"
-            raise fail(
-                argument,
-                rule,
-                mutation.position,
-                "count positions from 1, in the wild-type sequence as given",
-            )
+        place = mutation.position - offset - 1
+        if not 0 <= place < len(codes):
+            whole = f"{1 + offset}..{len(codes) + offset}"
+            rule = f"have a position in {whole}, the length of {name}"
+            remedy = "count positions from 1 in the wild type as given, or say by --offset how much higher they count"
+            raise fail(argument, rule, mutation.position, remedy)
         if mutation.position in seen:
             text = ":".join(map(str, mutations))
             raise fail(
@@ -103,16 +129,17 @@ def apply_variant(
             )
         seen.add(mutation.position)
         wild, to = (state_of(letter, argument, alphabet) for letter in (mutation.wild, mutation.to))
-        here = int(codes[mutation.position - 1])
+        here = int(codes[place])
         if here != wild:
-            rule = f"have the letter of {name} at position {mutation.position}, {alphabet.decode(codes)[mutation.position - 1]}"
+            letter = alphabet.decode(codes)[place]
+            rule = f"have the letter of {name} at position {mutation.position}, {letter}"
             raise fail(
                 argument,
                 rule,
                 mutation.wild,
                 "check which sequence and numbering the mutations refer to",
             )
-        result[mutation.position - 1] = to
+        result[place] = to
     return result
 
 
@@ -175,9 +202,9 @@ class VariantTable:
     other_cells: list[list[str]]
 
     def apply(
-        self, codes: NDArray[np.uint8], alphabet: Alphabet, name: str
+        self, codes: NDArray[np.uint8], alphabet: Alphabet, name: str, offset: int = 0
     ) -> list[NDArray[np.uint8]]:
-        """The sequence codes [length], called `name` in messages, with each of the variants.
+        """The sequence codes [length], called `name` in messages, with each of the variants; `offset` as in `apply_variant`.
 
         Raises:
             UserError: as `apply_variant` does, naming the line.
@@ -185,7 +212,7 @@ class VariantTable:
         changed = []
         for variant, place in zip(self.variants, self.places, strict=True):
             with _located(place):
-                changed.append(apply_variant(codes, variant, alphabet, name))
+                changed.append(apply_variant(codes, variant, alphabet, name, offset))
         return changed
 
 
@@ -223,8 +250,9 @@ def read_mutations(path: str | Path) -> VariantTable:
                 remedy,
             )
         column = 0
-        # A header has no digit; what has one is a variant, perhaps a mistyped one.
-        lines = lines if any(letter.isdigit() for letter in header[0]) else lines[1:]
+        # A header has no digit and is not WT; what has one is a variant, perhaps a mistyped one.
+        is_variant = any(letter.isdigit() for letter in header[0])
+        lines = lines if is_variant or header[0].upper() in _WILD_TYPE else lines[1:]
     else:
         lines = lines[1:]
     if not lines:
