@@ -287,7 +287,12 @@ SCENARIOS = (
         check=loads_or_refuses,
     ),
     Scenario(
-        "--resume without model", without_model, train("--resume"), _AGAIN, reference=finished
+        "--resume without model",
+        without_model,
+        train("--resume"),
+        _AGAIN,
+        reference=finished,
+        brief=(0, 0),
     ),
     Scenario(
         "--resume with half a model",

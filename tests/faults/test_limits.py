@@ -78,7 +78,11 @@ def disks(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     ("scenario", "sizes"),
-    [(NEW, (8, 200, 500)), (FASTA, tuple(range(8, 60, 8))), (TEXT, tuple(range(8, 60, 16)))],
+    [
+        pytest.param(NEW, (8, 200, 500), marks=pytest.mark.long),
+        (FASTA, tuple(range(8, 60, 8))),
+        (TEXT, tuple(range(8, 60, 16))),
+    ],
     ids=lambda value: value.name if isinstance(value, Scenario) else "",
 )
 def test_disks_of_a_few_sizes(disks: Path, scenario: Scenario, sizes: tuple[int, ...]) -> None:

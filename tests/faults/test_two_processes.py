@@ -34,8 +34,8 @@ def together(place: Place, *actions: Action) -> list[Ended]:
     ("prepare", "action"),
     [
         (nothing, train()),
-        (interrupted, train("--resume")),
-        (other_finished, train("--overwrite")),
+        pytest.param(interrupted, train("--resume"), marks=pytest.mark.long),
+        pytest.param(other_finished, train("--overwrite"), marks=pytest.mark.long),
         (nothing, fit()),
     ],
     ids=["new runs", "--resume", "--overwrite", "scud.fit"],

@@ -63,7 +63,7 @@ def test_resuming_a_finished_run_writes_a_model_that_was_lost(
     ("file", "step"),
     [
         pytest.param("best.ckpt", 2, marks=pytest.mark.long),
-        ("best.ckpt", 4),
+        pytest.param("best.ckpt", 4, marks=pytest.mark.long),
         ("last.ckpt", 4),
         ("model.safetensors", 4),
         ("config.json", 2),
@@ -116,7 +116,7 @@ def test_what_a_killed_process_leaves_in_a_new_folder_is_no_run(
     assert names(run) == names(finished)
 
 
-@pytest.mark.parametrize("number", [0, pytest.param(3, marks=pytest.mark.long), 5])
+@pytest.mark.parametrize("number", [*(pytest.param(n, marks=pytest.mark.long) for n in (0, 3)), 5])
 def test_an_overwriting_that_is_cut_short_can_be_done_again(
     scud: Command,
     tiny: list[str],

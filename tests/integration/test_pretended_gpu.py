@@ -123,8 +123,17 @@ def test_scores_wait_once_per_group_of_calls(there: There, model: str) -> None:
     assert of_variants.waits <= once + 2 * for_each_sequence + 3 * for_each_position, of_variants
 
 
-@pytest.mark.parametrize(("num_states", "batch"), [(64, 4), (256, 16)])
-@pytest.mark.parametrize("kind", ["masking", "scud", "classical"])
+@pytest.mark.parametrize(
+    ("kind", "num_states", "batch"),
+    [
+        ("masking", 256, 16),
+        ("scud", 256, 16),
+        ("classical", 256, 16),
+        ("scud", 64, 4),
+        pytest.param("masking", 64, 4, marks=pytest.mark.long),
+        pytest.param("classical", 64, 4, marks=pytest.mark.long),
+    ],
+)
 def test_kernels_of_a_step_are_few(there: There, kind: str, num_states: int, batch: int) -> None:
     """Beside those of the network, its evidence included; small pictures start as many as large ones."""
     budget = there(work.budget, kind, num_states, (batch, 3, 4, 4))

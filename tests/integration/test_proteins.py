@@ -29,7 +29,17 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
+AGAIN = ("classical, reconstruction", "bound")
+"""Say with another objective what the others say."""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=pytest.mark.long if name in AGAIN else ())
+        for name, options in MODELS.items()
+    ],
+)
 def test_from_a_fasta_file_to_samples(
     scud: Command, small: list[str], proteins: Path, tmp_path: Path, options: list[str]
 ) -> None:

@@ -201,15 +201,15 @@ EVENTS = [
 ]
 INFILLED = [(process, SCHEDULES[turn % 3]) for turn, process in enumerate(PROCESSES)]
 EVENTS += [
-    repeated((*case, gamma, KNOWN), long=False)
-    for case, gamma in zip(INFILLED, GAMMAS, strict=True)
+    repeated((*case, gamma, KNOWN), long=turn in (1, 2))
+    for turn, (case, gamma) in enumerate(zip(INFILLED, GAMMAS, strict=True))
 ]
 EVENTS += [repeated(("graph", "mutual_information", "1", None), long=False)]
 TIMES = [
     repeated((process, schedule, None), long=i % 3 != j)
     for i, process in enumerate(PROCESSES)
     for j, schedule in enumerate(SCHEDULES)
-] + [repeated((*case, KNOWN), long=False) for case in INFILLED]
+] + [repeated((*case, KNOWN), long=turn in (0, 3)) for turn, case in enumerate(INFILLED)]
 
 
 def events(process_name: str, schedule_name: str, gamma_name: str) -> tuple[SCUD, IdealEvents]:
