@@ -108,12 +108,13 @@ def ranks_of(
     """
     each = _devices(devices, device, argument)
     count = each * nodes
-    if count == 1:
+    by_torchrun = "TORCHELASTIC_RUN_ID" in environ and int(environ["WORLD_SIZE"]) > 1
+    if count == 1 and not by_torchrun:
         return ALONE
     if device.index is not None:
         remedy = f"write --device cuda, or leave out {argument}"
         raise fail("device", f"name no single GPU for {count} processes", device, remedy)
-    if "TORCHELASTIC_RUN_ID" in environ:
+    if by_torchrun:
         started, rank, launcher = int(environ["WORLD_SIZE"]), int(environ["RANK"]), "torchrun"
         local = int(environ.get("LOCAL_RANK", rank % each))
     elif int(environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environ:
@@ -126,6 +127,9 @@ def ranks_of(
         rule = f"be as many processes as {launcher} has started, {started}"
         remedy = "give the numbers that the processes were started with"
         raise fail(f"{argument} x training.num_nodes", rule, f"{each} x {nodes}", remedy)
+    if rank >= count:
+        remedy = "unset LOCAL_RANK and NODE_RANK, which another program has set, or give the right numbers"
+        raise fail("the rank of this process", f"be below {count}", rank, remedy)
     return Ranks(each, nodes, rank, local, launcher)
 
 

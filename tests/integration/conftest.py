@@ -12,10 +12,11 @@ import torch
 
 from scud.cli import main
 from scud.data.order import Shuffled
+from scud.evaluation import bound
 from scud.training import metrics
 from scud.training.bar import Bar
 from tests.tools.curves import blank
-from tests.tools.version_cases import examples_of_0_1_0
+from tests.tools.version_cases import OneSource, examples_of_0_1_0
 from tests.unit.sequences import random_fasta
 from tests.unit.texts import some_text
 
@@ -90,9 +91,10 @@ def stop_after() -> Iterator[Callable[[int, Callable[[], None]], None]]:
 
 @pytest.fixture
 def old_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take examples as version 0.1.0 did, so that all else can be compared with what it made of them."""
+    """Take examples, and evaluate with noise, as version 0.1.0 did: all else can be compared with what it made of them."""
     monkeypatch.setattr(Shuffled, "examples", examples_of_0_1_0)
     monkeypatch.setattr(Shuffled, "version", 1)
+    monkeypatch.setattr(bound, "seeded", OneSource())
 
 
 @pytest.fixture

@@ -215,6 +215,10 @@ def test_who_has_started_a_process_and_which_it_is(
     assert found.writes == (found.rank == 0)
     assert found.place(CPU) == CPU
     assert found.place(torch.device("cuda")) == torch.device("cuda", found.local)
+    if found.launcher == "torchrun":
+        with pytest.raises(UserError, match="as many processes as torchrun has started, 6, got 1"):
+            ranks_of(1, 1, CPU, environ)
+        return
     assert ranks_of(1, 1, CPU, environ) == Ranks(), "one process is alone, whatever is said"
 
 

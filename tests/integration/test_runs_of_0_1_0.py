@@ -109,6 +109,7 @@ def last_step(run: Path) -> int:
 every_kind = pytest.mark.parametrize("kind", RECORDED)
 
 
+@pytest.mark.usefixtures("old_order")
 @every_kind
 def test_the_bound_is_the_same(scud: Command, run: Path, kind: str) -> None:
     outcome = scud("evaluate", run, "--repeats=4", "--device=cpu")

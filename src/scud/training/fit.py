@@ -77,7 +77,8 @@ def run(
             with _told(folder, ranks):
                 trainer.fit(module)
         except BaseException:
-            processes.leave(trainer)
+            if ranks.count > 1:
+                processes.leave(trainer)
             raise
         finally:
             module.close()
@@ -139,7 +140,9 @@ def _told(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
     except RuntimeError as error:
         if ranks.count == 1 or not is_of_others(error):
             raise
-        rule, what = "go on together", str(error).strip().split("\n")[0]
+        first_line = str(error).strip().split("\n")[0]
+        what = first_line if "imed out" in first_line else "another one has ended"
+        rule = "go on together"
         remedy = "see what the others say, then go on from the last checkpoint with --resume"
         raise fail("the processes of this run", rule, what, remedy) from error
     except SIGTERMException as error:  # of Lightning, for a signal before the first step
