@@ -11,23 +11,49 @@ either side.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from scud.diffusion.batches import Noised, spread
-from scud.typing import Batch, Denoiser
-
-if TYPE_CHECKING:
-    from scud.diffusion.base import Diffusion
+from scud.diffusion.objectives import Draw
+from scud.numerics.logits import Logits
+from scud.typing import Batch, Denoiser, Noisy, Time
 
 ALL = 16
 """Steps of a grid up to which every term is computed; of more, one for each example and draw."""
 
 
+class Steps(Protocol):
+    """What of a model the bound of a sampler asks for (see `Diffusion`)."""
+
+    num_states: int
+    p0: Tensor
+
+    def noise(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> Noisy: ...
+
+    def keep(self, noisy: Noisy, x0: Tensor, known: Tensor) -> Noisy: ...
+
+    def answered(self, denoiser: Denoiser, noised: Noised) -> Draw: ...
+
+    def draw_counts(
+        self, noisy: Noisy, u: Time, generator: torch.Generator | None = None
+    ) -> Tensor | None: ...
+
+    def step_divergence(
+        self,
+        logits: Logits,
+        x0: Tensor,
+        noisy: Noisy,
+        u: Time,
+        s: Tensor | None,
+        mask: Tensor | None = None,
+    ) -> Tensor: ...
+
+
 def over_steps(
-    model: "Diffusion",
+    model: Steps,
     denoiser: Denoiser,
     batch: Batch,
     grid: Tensor,
