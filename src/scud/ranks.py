@@ -108,7 +108,7 @@ def ranks_of(
     """
     each = _devices(devices, device, argument)
     count = each * nodes
-    by_torchrun = "TORCHELASTIC_RUN_ID" in environ and int(environ["WORLD_SIZE"]) > 1
+    by_torchrun = "TORCHELASTIC_RUN_ID" in environ and int(environ.get("WORLD_SIZE", "1")) > 1
     if count == 1 and not by_torchrun:
         return ALONE
     if device.index is not None:
