@@ -80,7 +80,7 @@ def test_lengths_that_differ_count_real_positions_only() -> None:
 
 
 def test_of_a_prediction_that_knows_p0_alone_noise_is_taken_off_and_it_gains_nothing() -> None:
-    """One draw for each of 200 examples: without the control variate the figure would be off by a few per cent."""
+    """16 draws for each of 200 examples: without the control variate the figure would be off by a few per cent."""
     x = torch.randint(3, (200, 5), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
 
     def ignorant(x_t: Tensor, _: Conditioning) -> Tensor:
@@ -93,13 +93,13 @@ def test_of_a_prediction_that_knows_p0_alone_noise_is_taken_off_and_it_gains_not
         Masking(3, p0=P0),
         SCUD(Uniform(3), MutualInformation(Uniform(3), P0, 0.5), 0.5, p0=P0),
     ):
-        result = evaluate(kind, Ignorant(), Examples(x), repeats=1)
+        result = evaluate(kind, Ignorant(), Examples(x), repeats=16)
         exact = -float(P0.log()[x.long()].sum(1).mean())
         assert result.independent == pytest.approx(exact)
-        assert result.total == pytest.approx(exact, rel=1e-2), "its own error is a fifth of that"
-        assert abs(result.gain) < 6 * result.gain_error
+        assert result.total == pytest.approx(exact, rel=2e-3)
+        assert abs(result.gain) < 2e-3
         assert result.gain == pytest.approx((exact - result.total) / 5)
-        assert result.gain_error < 0.6 * result.standard_error
+        assert result.gain_error < 3e-3 < result.standard_error
 
 
 class ByTime:

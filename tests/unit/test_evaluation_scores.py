@@ -107,10 +107,10 @@ def mutate(wild: NDArray[np.uint8], *positions: int, by: int = 1) -> NDArray[np.
 def test_scores_with_the_ideal_denoiser(kind: str) -> None:
     model, denoiser = ideal(kind)
     chosen = [0, 5, 13, 26]
-    result = score(model, denoiser, [ALL[i] for i in chosen], repeats=12800)
+    result = score(model, denoiser, [ALL[i] for i in chosen], repeats=25600)
     error = result.log_likelihood - expected(kind)[chosen].numpy()
     assert (np.abs(error) < 5 * result.standard_error).all()
-    assert (result.standard_error < 0.2).all()
+    assert (result.standard_error < 0.15).all()
     np.testing.assert_array_equal(result.positions, LENGTH)
 
 
@@ -120,10 +120,10 @@ def test_differences_with_the_ideal_denoiser(kind: str) -> None:
     model, denoiser = ideal(kind)
     wild, chosen = 7, [6, 8, 1, 16, 25, 3, 26, 7]
     exact = (expected(kind)[chosen] - expected(kind)[wild]).numpy()
-    result = score_variants(model, denoiser, ALL[wild], [ALL[i] for i in chosen], repeats=12800)
+    result = score_variants(model, denoiser, ALL[wild], [ALL[i] for i in chosen], repeats=25600)
     error = result.difference - exact
     assert (np.abs(error) <= 5 * result.standard_error).all()
-    assert (result.standard_error < 0.14).all()
+    assert (result.standard_error < 0.1).all()
     assert result.difference[-1] == result.standard_error[-1] == 0
 
 
