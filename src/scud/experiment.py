@@ -104,6 +104,8 @@ def train(
     )
     if config.init_from is not None and ranks.writes and not (resume and files.begun):
         start_from(config.init_from, prepared, job)
+    if resume and config.threads is None:
+        config = replace(config, threads=saved_config(files, config).threads)
     if not ranks.writes:
         start = front.checkpoint_of(files, job, data) if resume and files.begun else None
         with threads.computing_with(threads.at_hand(config.threads)):
@@ -114,8 +116,6 @@ def train(
     with files.held():
         check_folder(files, config, resume=resume, overwrite=overwrite)  # which may have changed
         start = front.checkpoint_of(files, job, data) if resume and files.begun else None
-        if resume and config.threads is None:
-            config = replace(config, threads=saved_config(files, config).threads)
         tried = None
         if start is None and config.threads is None and ranks.count == 1:
             tried = try_threads(job, place, progress)

@@ -18,10 +18,10 @@ from scud import runs
 from scud.data import Data
 from scud.diffusion import Diffusion
 from scud.diffusion.objectives import Bound, Objective
-from scud.diffusion.steps import ALL
 from scud.errors import check_count, check_seed, fail
 from scud.evaluation import Evaluation
 from scud.evaluation import evaluate as evaluate_model
+from scud.evaluation.bound import draws_for
 from scud.files import parse_json, read_text, write_text
 from scud.networks.labels import num_labels, reads_labels
 from scud.ranks import ALONE, Ranks, ranks_of
@@ -42,9 +42,6 @@ from scud.training.job import Job
 from scud.training.options import HARDWARE, TrainingOptions, may_grow, options_for
 from scud.training.stream import order
 from scud.typing import Batch, ExampleSet, Given, Shape
-
-REPEATS = 16
-"""Draws of time and noise per example, of an evaluation."""
 
 BATCH_SIZE = 256
 """Examples that are evaluated at once."""
@@ -317,7 +314,7 @@ def evaluate(
     Args:
         trained: a run, or a model and its network.
         examples: a split of data, such as `data.split("test")`, or states [N, *dims].
-        repeats: draws of time and noise per example; as many as `draws_for` says by default.
+        repeats: draws of time and noise per example; 16 by default, and fewer where each is of all steps of a sampler.
         batch_size: examples at once.
         batch_tokens: positions at once, of data whose examples differ in length.
         known: draws which positions of a batch are given, [batch, *dims] bool; the bound is then on the others given these.
@@ -360,12 +357,6 @@ def evaluate(
         return result
     split = None if known is not None or isinstance(examples, Tensor) else examples
     return result.reported(trained.modality, split)
-
-
-def draws_for(sampler: Sampler | None) -> int:
-    """Draws of noise per example by default: fewer where each is of all steps of a sampler."""
-    steps = 1 if sampler is None or sampler.num_steps > ALL else sampler.num_steps
-    return max(REPEATS // steps, 1)
 
 
 def sample(

@@ -18,6 +18,9 @@ from scud.errors import fail
 
 Part = TypeVar("Part")
 
+MOST = 256
+"""Processes on a CPU; each holds the whole library."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -108,20 +111,20 @@ def ranks_of(
     """
     each = _devices(devices, device, argument)
     count = each * nodes
-    by_torchrun = "TORCHELASTIC_RUN_ID" in environ and int(environ.get("WORLD_SIZE", "1")) > 1
+    by_torchrun = "TORCHELASTIC_RUN_ID" in environ and _number(environ, "WORLD_SIZE", 1) > 1
     if count == 1 and not by_torchrun:
         return ALONE
     if device.index is not None:
         remedy = f"write --device cuda, or leave out {argument}"
         raise fail("device", f"name no single GPU for {count} processes", device, remedy)
     if by_torchrun:
-        started, rank, launcher = int(environ["WORLD_SIZE"]), int(environ["RANK"]), "torchrun"
-        local = int(environ.get("LOCAL_RANK", rank % each))
-    elif int(environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environ:
-        started, rank = int(environ["SLURM_NTASKS"]), int(environ["SLURM_PROCID"])
-        local, launcher = int(environ.get("SLURM_LOCALID", rank % each)), "slurm"
+        started, rank = (_number(environ, name, 0) for name in ("WORLD_SIZE", "RANK"))
+        local, launcher = _number(environ, "LOCAL_RANK", rank % each), "torchrun"
+    elif _number(environ, "SLURM_NTASKS", 1) > 1 and "SLURM_PROCID" in environ:
+        started, rank = (_number(environ, name, 0) for name in ("SLURM_NTASKS", "SLURM_PROCID"))
+        local, launcher = _number(environ, "SLURM_LOCALID", rank % each), "slurm"
     else:
-        node, local = (int(environ.get(name, "0")) for name in ("NODE_RANK", "LOCAL_RANK"))
+        node, local = (_number(environ, name, 0) for name in ("NODE_RANK", "LOCAL_RANK"))
         started, rank, launcher = count, node * each + local, "command"
     if started != count:
         rule = f"be as many processes as {launcher} has started, {started}"
@@ -133,14 +136,22 @@ def ranks_of(
     return Ranks(each, nodes, rank, local, launcher)
 
 
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    """A number that stands in the environment; raises `UserError` for something else."""
+    text = environ.get(name, str(default))
+    if not text.isdecimal():
+        raise fail(name, "be a whole number in the environment", repr(text), "unset it")
+    return int(text)
+
+
 def _devices(devices: int | Literal["auto"], device: torch.device, argument: str) -> int:
     """How many devices each machine computes on."""
     gpus = torch.cuda.device_count() if device.type == "cuda" else None
     if devices == "auto":
         return 1 if gpus is None or device.index is not None else gpus
-    if gpus is not None and devices > gpus:
-        rule = f"be at most {gpus}, the GPUs here"
-        raise fail(argument, rule, devices, "lower it, or write auto")
+    most, what = (MOST, "processes of a CPU") if gpus is None else (gpus, "the GPUs here")
+    if devices > most:
+        raise fail(argument, f"be at most {most}, {what}", devices, "lower it, or write auto")
     return devices
 
 

@@ -233,6 +233,18 @@ REFUSED: dict[str, Refusal] = {
         lambda: ranks_of(64, 1, torch.device("cuda"), {}),
         "training.devices must be at most",
     ),
+    "a rank that is no number": (
+        lambda: ranks_of(2, 1, CPU, {"LOCAL_RANK": "x"}),
+        "LOCAL_RANK must be a whole number in the environment, got 'x'",
+    ),
+    "a rank of more processes than there are": (
+        lambda: ranks_of(2, 1, CPU, {"NODE_RANK": "1"}),
+        "the rank of this process must be below 2, got 2",
+    ),
+    "a million processes": (
+        lambda: ranks_of(1_000_000, 1, CPU, {}),
+        "training.devices must be at most 256, processes of a CPU",
+    ),
     "no devices": (lambda: settings(devices=0), "devices must be at least 1"),
     "no nodes": (lambda: settings(num_nodes=0), "num_nodes must be at least 1"),
 }
@@ -243,6 +255,12 @@ def test_what_cannot_be_is_refused(name: str) -> None:
     make, message = REFUSED[name]
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_the_name_of_a_launcher_alone_makes_no_ranks() -> None:
+    for environ in ({"TORCHELASTIC_RUN_ID": "x"}, {"SLURM_PROCID": "1"}):
+        assert ranks_of(1, 1, CPU, environ) == Ranks()
+        assert ranks_of(2, 1, CPU, environ) == Ranks(2)
 
 
 def test_one_gpu_by_name_is_not_several(monkeypatch: pytest.MonkeyPatch) -> None:

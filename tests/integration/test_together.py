@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 from scud.samplers import Ancestral
 from tests.integration.conftest import Command, names
 from tests.unit.sequences import random_fasta
+
+ROOT = Path(__file__).parents[2]
 
 
 class Failing(Ancestral):
@@ -93,6 +97,29 @@ def test_a_process_that_fails_ends_all_and_is_named(
     assert told.status == 2
     assert message in told.err
     assert not (finished / "samples").exists()
+
+
+@pytest.mark.long
+def test_a_script_needs_no_guard(finished: Path, tmp_path: Path) -> None:
+    """Whether it is a file or comes from standard input, it runs once."""
+    options = ["evaluate", str(finished), "--device=cpu", "--devices=2", "--repeats=1", "--out"]
+    text = f"from scud.cli import main\nprint('once')\nmain({options!r} + ['{tmp_path}/OUT'])\n"
+    script = tmp_path / "script.py"
+    script.write_text(text.replace("OUT", "one.json"))
+    for arguments, given in (([str(script)], ""), (["-"], text.replace("OUT", "two.json"))):
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            input=given,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("once") == 1
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
 
 
 def test_what_cannot_be_shared_out_is_refused(scud: Command, finished: Path) -> None:

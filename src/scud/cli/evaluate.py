@@ -194,6 +194,7 @@ def bound(
     """Bound the likelihood of examples, show it, and write it to the run's folder."""
     from scud import front
     from scud.cli.figures import show, write
+    from scud.evaluation.bound import draws_for
     from scud.training.files import RunFolder
 
     size = front.BATCH_SIZE if options.batch_size is None else options.batch_size
@@ -201,7 +202,7 @@ def bound(
     if run.modality.rows and run.modality.dims is not None:
         size = min(size, max(tokens // run.modality.dims[0], 1))
     sampler = sampler_of(options)
-    repeats = front.draws_for(sampler) if options.repeats is None else options.repeats
+    repeats = draws_for(sampler) if options.repeats is None else options.repeats
     check_draws("repeats", repeats, len(examples))
     whole, unlabelled = options.span is None, options.labels is False
     what = title if whole else f"{title}, spans of {options.span:.0%}"

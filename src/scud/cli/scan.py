@@ -15,6 +15,7 @@ from scud.errors import fail, shown
 if TYPE_CHECKING:
     from scud.cli.together import Command
     from scud.data.base import Scan as Asked
+    from scud.data.base import Variants
     from scud.evaluation.scores import Differences
     from scud.runs import Run
 
@@ -60,8 +61,9 @@ def main(arguments: Sequence[str]) -> None:
     run = load_run(options, command.ranks)
     asked = run.modality.scoring.scan(options.wild_type, options.positions)
     check_draws("repeats", options.repeats, len(asked.wild.codes))
+    variants = asked.variants()
     if not command.ranks.writes:
-        compared(run, asked, options, command)
+        compared(run, variants, options, command)
         return
     target = options.out or RunFolder(options.run).path / "scan.csv"
     picture = target.with_suffix(".png")
@@ -74,15 +76,15 @@ def main(arguments: Sequence[str]) -> None:
             stack.enter_context(output_file(path, overwrite=options.overwrite))
             for path in (target, picture)
         ]
-        found = compared(run, asked, options, command)
-        table = table_of(asked, found)
+        found = compared(run, variants, options, command)
+        table = table_of(variants, found)
         table.write(places[0])
         draw(asked, found, places[1])
         table.show()
         say(f"wrote {target} and {picture.name}: {table.told}")
 
 
-def compared(run: "Run", asked: "Asked", options: Scan, command: "Command") -> "Differences":
+def compared(run: "Run", variants: "Variants", options: Scan, command: "Command") -> "Differences":
     """The differences of all variants, in their order."""
     from scud.evaluation.scores import score_variants
 
@@ -90,8 +92,8 @@ def compared(run: "Run", asked: "Asked", options: Scan, command: "Command") -> "
         return score_variants(
             run.model,
             run.network,
-            asked.wild.codes,
-            asked.variants().codes,
+            variants.wild.codes,
+            variants.codes,
             repeats=options.repeats,
             tokens=options.batch_tokens,
             seed=options.seed,
@@ -100,16 +102,15 @@ def compared(run: "Run", asked: "Asked", options: Scan, command: "Command") -> "
         )
 
 
-def table_of(asked: "Asked", found: "Differences") -> Table:
+def table_of(variants: "Variants", found: "Differences") -> Table:
     """The differences as a table, one row for each variant."""
-    texts = asked.variants().texts
     figures = zip(*numbers(found.difference, found.standard_error), strict=True)
     rows = [
         (text, text[1:-1], text[0], text[-1], *figure)
-        for text, figure in zip(texts, figures, strict=True)
+        for text, figure in zip(variants.texts, figures, strict=True)
     ]
     header = ["mutation", "position", "wild_type", "letter", "difference", "standard_error"]
-    name = shown(asked.wild.name)
+    name = shown(variants.wild.name)
     told = f"{len(rows)} variants of {name}, nats above the wild type (estimates, not bounds)"
     return Table(header, rows, len(header), told)
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 from importlib import import_module
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, Self
 
 import torch
@@ -30,7 +31,7 @@ from scud.training.threads import computing_with
 HOST = "127.0.0.1"
 
 TIMEOUT = timedelta(days=1)
-"""For which processes wait for one another: one that has ended is noticed at once."""
+"""For which processes wait for one another, once all have met: one that has ended is noticed when results are put together."""
 
 TURN = timedelta(seconds=1)
 """After which it is seen whether processes that have been started are still there."""
@@ -143,7 +144,8 @@ def _others(
         for rank in range(1, count):
             about = (rank, count, store.port, command, list(arguments))
             started = spawn.Process(target=_join, args=about, daemon=True)
-            started.start()
+            with _without_main():
+                started.start()
             others.append(started)
         for rank in range(1, count):
             _wait_for(rank, store, others)
@@ -156,6 +158,17 @@ def _others(
         for other in others:  # what they have found is here
             other.kill()
             other.join()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Within the block processes that are started do not run the caller's main module, which may be a script without a guard."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _store_of(port: int, count: int) -> Store:

@@ -32,6 +32,7 @@ from scud.diffusion.times import draw_times
 from scud.errors import check_distribution, check_states, fail
 from scud.numerics import draw_from, draw_uniform, is_fixed, stratified_uniform
 from scud.numerics.logits import Logits
+from scud.numerics.transfer import sent
 from scud.processes.kernels.base import LARGE
 from scud.samplers import Ancestral, Sampler
 from scud.samplers.base import check_grid
@@ -325,7 +326,7 @@ class Diffusion(nn.Module, ABC):
             batch, u = self.checked(batch, generator, u)
             x0, counted = batch.x0, batch.counted
             check_grid(grid, self.t_max)
-            parts = (batch, grid.double().to(x0.device), generator, u)
+            parts = (batch, sent(grid.double(), x0.device), generator, u)
             diffusion, independent = over_steps(self, denoiser, *parts)
         prior, nats = (
             per_example(part if counted is None else part.masked_fill(~counted, 0))

@@ -19,7 +19,7 @@ from scud.typing import Batch, Conditioning, Denoiser, Noisy
 
 
 class CompiledObjective:
-    """Called as `Diffusion.objective` is, for the same losses up to rounding.
+    """Called as `Diffusion.objective` is, for the same losses up to rounding, but for dropout, which a compiler draws by itself.
 
     Where shapes are not fixed, on a CPU and with a neighbour graph, it is `Diffusion.objective`: shapes that change from step
     to step would be compiled again and again.

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from scud.diffusion import Diffusion
 from scud.diffusion.estimates import Elbo
 from scud.diffusion.objectives import per_example
+from scud.diffusion.steps import ALL
 from scud.errors import check_seed, fail
 from scud.evaluation.report import Figure, Normal
 from scud.networks.labels import reads_labels
@@ -38,6 +39,9 @@ from scud.ranks import ALONE, Ranks
 from scud.samplers import Ancestral, Sampler
 from scud.seeds import Use, seeded
 from scud.typing import Batch, BatchSize, ExampleSet
+
+REPEATS = 16
+"""Draws of noise per example by default."""
 
 ENOUGH = 16
 """Draws from which a regression on the control variate is trusted: of fewer, its coefficient has heavy tails."""
@@ -266,13 +270,19 @@ def evaluate(
     )
 
 
+def draws_for(sampler: Sampler | None) -> int:
+    """Draws of noise per example by default: fewer where each is of all steps of a sampler."""
+    steps = 1 if sampler is None or sampler.num_steps > ALL else sampler.num_steps
+    return max(REPEATS // steps, 1)
+
+
 def grid_of(sampler: Sampler, model: Diffusion) -> Tensor:
     """The times of a sampler whose bound is known, on the CPU.
 
     Raises:
         UserError: it is another one than `Ancestral`, or has a temperature.
     """
-    if not isinstance(sampler, Ancestral) or type(sampler) is not Ancestral:
+    if type(sampler) is not Ancestral:  # one that is derived from it may draw by another law
         rule, remedy = "be Ancestral, whose bound is known", "leave it out for the continuous bound"
         raise fail("sampler", rule, type(sampler).__name__, remedy)
     if sampler.temperature != 1:

@@ -17,7 +17,7 @@ from torch import Tensor, distributed
 
 from scud.files import make_folder
 from scud.files.digests import hashed
-from scud.files.writing import not_written, sync_folder
+from scud.files.writing import not_written, sync_file, sync_folder
 
 _FOLDER = re.compile(r"shards-\d+(-\d+)?")
 _FILE = re.compile(r"shard-\d+-model-\d+-of-\d+\.safetensors")
@@ -67,7 +67,13 @@ def write(checkpoints: Path, step: int, parts: Parts) -> dict[str, Any]:
                 raise not_written(folder, cause) from error
         raise
     mine = f"shard-{distributed.get_rank() + 1:05d}-*"
-    found = {path.name: hashed(path) for path in folder.glob(mine)}
+    found = dict[str, str]()
+    try:
+        for path in folder.glob(mine):
+            sync_file(path)  # PyTorch may have left the last of it to its own buffer
+            found[path.name] = hashed(path)
+    except OSError as error:
+        raise not_written(folder, error) from error
     files: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(files, found)
     sync_folder(folder)
